@@ -1,0 +1,61 @@
+# Every target sets up .venv first where it is missing; SEEDS, JOBS, DATA, ROWS and DEVICE narrow a run.
+
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+TABLES := $(wildcard paper_tables/*.toml)
+
+# make hands a command its variables in the environment too: read there, no value is ever run as shell code.
+quoted = '$(subst ','\'',$(1))'
+
+.PHONY: help setup test lint format tables regress bench-train clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
+	@for table in $(TABLES); do name=$${table##*/}; \
+	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
+	@echo 'Options: SEEDS=5 (1 to 5) or SEEDS=3,7   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
+
+setup: $(READY) ## create .venv with the pinned packages (about 5 GB, once)
+
+test: $(READY) ## run the tests; DATA=<root> adds those on real MNIST
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest
+
+lint: $(READY) ## check style and format
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+format: $(READY) ## put the code into the common format
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+table-%: $(READY) FORCE ## run what a table lacks, then print it and write it to results/local/tables
+	@$(PYTHON) -m benchmarks table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
+	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${DEVICE:+--device "$$DEVICE"}
+
+tables: $(READY) ## render the committed reference records into results/tables, without training
+	@$(PYTHON) -m benchmarks tables
+
+data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
+	@$(PYTHON) -m benchmarks data $(call quoted,$*) $${DATA:+--data "$$DATA"}
+
+regress: $(READY) ## compare fresh runs of the digits with the committed reference records
+	@$(PYTHON) -m benchmarks regress $${JOBS:+--jobs "$$JOBS"}
+
+bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
+	@$(PYTHON) -m benchmarks.bench_train
+
+clean: ## remove your own runs (results/local) and the caches; data and .venv stay
+	@rm -rf results/local .pytest_cache .ruff_cache .benchmarks
+	@find . \( -path ./.venv -o -path ./data -o -path ./.git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# .ready is touched last: a set-up that was interrupted is taken up again by the next command.
+$(READY): requirements.lock
+	@for python in .venv/bin/python python3.12 python3.11 python3 ''; do \
+	  test -n "$$python" || { echo 'Python 3.11 or 3.12 with its venv module is needed (tried python3.12, python3.11' \
+	    'and python3): install one, and run the command again' >&2; exit 1; }; \
+	  "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && break; \
+	done; \
+	echo "Setting up .venv with $$python: downloads about 5 GB and takes some minutes, once."; \
+	"$$python" -m venv .venv
+	@$(PYTHON) -m pip install --disable-pip-version-check -r requirements.lock
+	@touch $(READY)

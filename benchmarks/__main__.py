@@ -1,0 +1,143 @@
+"""The command line behind the Makefile: python -m benchmarks {table,tables,regress,data} ..."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.errors import UserError
+
+DATA = Path("data")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit status. A user's mistake is one line and status 2, Ctrl-C is status 130."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished runs are kept, the same command goes on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, work, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        made.set_defaults(command=work)
+        return made
+
+    def sweeping(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")
+        made.add_argument("--data", help="data root (default: the environment variable DATA, then data/)")
+        made.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+        made.add_argument("--results", type=Path, help="folder of the records (default: results/local)")
+
+    table = command("table", _table, "do the runs that a table lacks, then render it")
+    table.add_argument("name")
+    table.add_argument("--seeds", help="5 for seeds 1 to 5, or 3,7 for those two")
+    table.add_argument("--rows", help="labels or methods, separated by commas")
+    sweeping(table)
+    command("tables", _tables, "render the committed reference records, without training")
+    regress = command("regress", _regress, "compare the digits with the committed reference records")
+    regress.add_argument("--accept", action="store_true", help="make the fresh records the reference")
+    sweeping(regress)
+    data = command("data", _data, "fetch and verify a data set")
+    data.add_argument("name")
+    data.add_argument("--data")
+    return parser
+
+
+def _table(options: argparse.Namespace) -> int:
+    from benchmarks.record import LOCAL
+    from benchmarks.run import resolve
+    from benchmarks.sweep import survey, sweep
+    from paper_tables import render, table
+
+    chosen = table.load(options.name).select(options.rows)
+    seeds = table.parse_seeds(options.seeds) if options.seeds else tuple(range(1, chosen.seeds + 1))
+    jobs, root, folder = _jobs(options.jobs), _root(options.data), options.results or LOCAL
+    runs = {}
+    for row in chosen.rows:
+        for scenario in row.scenarios if row.method else ():
+            for seed in seeds:
+                try:
+                    runs[row.label, scenario, seed] = resolve(row.run(scenario, seed))
+                except UserError as error:
+                    raise UserError(f"{options.name}.toml, row {row.label!r}: {error}") from error
+    before = survey(list(runs.values()), folder, root)
+    for file in before.damaged:
+        print(f"a damaged record is set aside as {file}; its run is done again", file=sys.stderr)
+    for file in before.stale:
+        print(f"stale (its code or data has changed), run again: {file}", file=sys.stderr)
+    try:
+        sweep(list(runs.values()), folder, root, jobs, options.device)
+    except KeyboardInterrupt:
+        print("interrupted: finished runs are kept, the same command goes on; the table so far:", file=sys.stderr)
+        _render(chosen, runs, seeds, folder, root, render)
+        return 130
+    return _render(chosen, runs, seeds, folder, root, render)
+
+
+def _render(chosen, runs: dict, seeds: tuple[int, ...], folder: Path, root: Path, render) -> int:
+    from benchmarks.sweep import survey
+
+    after = survey(list(runs.values()), folder, root)
+    results: dict = {}
+    for (label, scenario, _), found in zip(runs, after.records, strict=True):
+        if found is not None:
+            results.setdefault((label, scenario), []).append(found)
+    print(render.write(chosen, results, seeds, folder / "tables", len(after.stale)))
+    print(f"written to {_shown(folder / 'tables' / chosen.name)}.md, .tex, .csv and .png", file=sys.stderr)
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    from benchmarks import reference
+
+    return reference.render()
+
+
+def _regress(options: argparse.Namespace) -> int:
+    from benchmarks import reference
+    from benchmarks.record import LOCAL
+
+    folder = options.results or LOCAL
+    return reference.regress(folder, _root(options.data), _jobs(options.jobs), options.device, options.accept)
+
+
+def _data(options: argparse.Namespace) -> int:
+    from benchmarks import data
+
+    root = _root(options.data)
+    data.require(options.name, root)
+    print(f"{options.name} is complete and verified in {_shown(root)}")
+    return 0
+
+
+def _jobs(text: str | None) -> int:
+    if text is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"JOBS must be a whole number >= 1, got {text!r}")
+    return int(text)
+
+
+def _root(text: str | None) -> Path:
+    return Path(text or os.environ.get("DATA") or DATA)
+
+
+def _shown(path: Path) -> Path:
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The training loop, the only place where training happens, and evaluation.
+
+The gradient of the task loss and that of the penalty are taken apart and added here, so that no method has to compute
+one again: SI and RWalk need the former by definition.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from benchmarks import models
+from benchmarks.errors import UserError, unknown
+from benchmarks.rng import derive, generator
+from benchmarks.stream import Examples, Stream
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}
+EVALUATION_BATCH = 2500
+CHECK_EVERY = 100  # steps between looks at the loss: a look waits for the device
+
+
+class Diverged(FloatingPointError):
+    """Training left the finite numbers; the run is recorded as failed, with this reason."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """How a network is trained. Exactly one of epochs and steps, per task.
+
+    optimizer_state: "keep" or "reset" the optimiser's moments when a task begins; papers differ, and it moves results.
+    """
+
+    net: str
+    optimizer: str
+    lr: float
+    optimizer_state: str
+    batch: int
+    epochs: int | None = None
+    steps: int | None = None
+
+    def __post_init__(self):
+        models.parse(self.net)
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if self.optimizer_state not in ("keep", "reset"):
+            raise unknown("optimizer_state", self.optimizer_state, ("keep", "reset"))
+        if not isinstance(self.lr, int | float) or not math.isfinite(self.lr) or self.lr <= 0:
+            raise UserError(f"lr must be a positive number, got {self.lr!r}")
+        for name in ("batch", "epochs", "steps"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise UserError(f"{name} must be a whole number >= 1, got {value!r}")
+        if (self.epochs is None) == (self.steps is None):
+            raise UserError("give exactly one of epochs and steps, per task")
+
+    def make_optimizer(self, theta: Tensor) -> torch.optim.Optimizer:
+        """A fresh optimiser of theta; one fused kernel on the one vector."""
+        return OPTIMIZERS[self.optimizer]([theta], lr=self.lr, fused=True)
+
+
+@dataclass
+class Clock:
+    """Seconds by phase."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "importance": 0.0, "evaluation": 0.0})
+
+    def time(self, phase: str, work: Callable, *arguments):
+        """The result of work(*arguments); its duration goes to `phase`."""
+        start = time.perf_counter()
+        try:
+            return work(*arguments)
+        finally:
+            self.seconds[phase] += time.perf_counter() - start
+
+
+def learn(method, net, theta: Tensor, stream: Stream, train: Train, seeds: tuple[int, ...], clock: Clock | None = None):
+    """Train theta [P] (one seed) or [R, P] (R seeds) on the stream; returns (correct, theta).
+
+    correct [T + 1][T]: how many test examples of task j are right after k tasks, an integer or a list of R, None where
+    that is not applicable (metrics.py); row 0 is before training.
+    """
+    clock = clock or Clock()
+    theta = theta.detach().clone()
+    method.begin(net, theta.clone(), lambda role, task, replica=0: generator(seeds[replica], role, task))
+    correct: list[list] = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
+    correct[0] = clock.time("evaluation", evaluate, method, theta, stream, 0)
+    optimizer = train.make_optimizer(theta)
+    for task in stream.tasks:
+        if train.optimizer_state == "reset":
+            optimizer = train.make_optimizer(theta)
+        generators = [generator(seed, "batches", task.index) for seed in seeds]
+        torch.manual_seed(derive(seeds[0], "dropout", task.index))
+        clock.time("training", fit, method, theta, task, optimizer, train, generators)
+        with torch.no_grad():
+            clock.time("importance", method.after_task, theta.clone(), task)
+        correct[task.index + 1] = clock.time("evaluation", evaluate, method, theta, stream, task.index + 1)
+    return correct, theta
+
+
+def fit(method, theta: Tensor, task, optimizer, train: Train, generators: list[torch.Generator]) -> None:
+    """Train theta in place on one task."""
+    data = method.before_task(theta.clone(), task).train
+    old = theta.clone()
+    for step, (x, y, mask) in enumerate(batches(data, train, generators, theta)):
+        variable = theta.detach().requires_grad_()  # shares memory with theta
+        loss = method.loss(variable, x, y, mask)
+        (grad,) = torch.autograd.grad(loss.sum(), variable)
+        grad = method.after_backward(theta, grad)
+        theta.grad = method.add_penalty_grad(theta, grad)
+        if method.follows_steps:
+            old.copy_(theta)
+        optimizer.step()
+        if method.follows_steps:
+            method.after_step(old, theta, grad)
+        if step % CHECK_EVERY == 0 and not bool(loss.detach().isfinite().all()):
+            raise Diverged(f"the loss is not finite at step {step} of task {task.index + 1}")
+    theta.grad = None
+    if not bool(theta.isfinite().all()):
+        raise Diverged(f"a parameter is not finite after task {task.index + 1}")
+
+
+def batches(data: Examples, train: Train, generators: list[torch.Generator], theta: Tensor) -> Iterator:
+    """Shuffled batches (x, y, mask), epoch after epoch; the last batch of an epoch may be smaller.
+
+    Each replica has an order of its own: x is [B, ...] for theta [P] and [R, B, ...] for theta [R, P].
+    """
+    per_epoch = math.ceil(len(data) / train.batch)
+    steps = train.steps if train.steps is not None else train.epochs * per_epoch
+    for step in range(steps):
+        position = step % per_epoch
+        if position == 0:
+            orders = [torch.randperm(len(data), generator=generator) for generator in generators]
+            order = (orders[0] if theta.dim() == 1 else torch.stack(orders)).to(theta.device)
+        yield data.take(order[..., position * train.batch : (position + 1) * train.batch])
+
+
+@torch.no_grad()
+def evaluate(method, theta: Tensor, stream: Stream, seen: int) -> list:
+    """How many examples of each test set are right once `seen` tasks are learnt; None where not applicable."""
+    row = []
+    for j, test in enumerate(stream.tests):
+        mask = stream.mask_at(seen, j)
+        row.append(None if mask is None else _correct(method, theta, test, mask.to(theta.device)))
+    return row
+
+
+def _correct(method, theta: Tensor, test: Examples, mask: Tensor) -> int | list[int]:
+    count = torch.zeros(theta.shape[:-1], dtype=torch.int64, device=theta.device)
+    for x, y, _ in test.batches(EVALUATION_BATCH):
+        x = x.expand(*theta.shape[:-1], *x.shape)
+        count += (method.predict(theta, x, mask) == y).sum(-1)
+    return count.tolist()

@@ -1,0 +1,143 @@
+"""Measures of a continual learner, from its accuracy array.
+
+R[k, j] is the test accuracy (a fraction) on task j after training on tasks 1..k; row 0 is before training. R is
+[T + 1, T], NaN where not measured or not applicable: above the diagonal in a class-incremental run, and rows 1..T-1 of
+a joint run, which is trained only once. `total` [T] holds the test counts. Formulas number the tasks from 1, columns
+of the array from 0. A measure that is undefined is NaN with its reason.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+METRICS = {}  # name -> function(accuracy, total) -> Measure: every measure that needs no reference run
+
+
+class Measure(NamedTuple):
+    """A value as a fraction; NaN with the reason where it is undefined."""
+
+    value: float
+    reason: str | None = None
+
+
+def check(accuracy, total):
+    """Arrays (accuracy [T + 1, T], total [T]); ValueError for what cannot be the record of a run."""
+    accuracy, total = np.asarray(accuracy, dtype=float), np.asarray(total)
+    if accuracy.ndim != 2 or accuracy.shape[1] < 1 or accuracy.shape[0] != accuracy.shape[1] + 1:
+        raise ValueError(f"accuracy must be [T + 1, T] with T >= 1, got {list(accuracy.shape)}")
+    tasks = accuracy.shape[1]
+    if total.shape != (tasks,) or not np.issubdtype(total.dtype, np.integer) or (total < 1).any():
+        raise ValueError(f"total must be {tasks} test counts >= 1, got {total.tolist()}")
+    wrong = accuracy[(accuracy < 0) | (accuracy > 1)]
+    if wrong.size:
+        raise ValueError(f"accuracies must be fractions in [0, 1], not percentages, got {wrong[0]}")
+    needed = np.tri(tasks, dtype=bool)
+    if _joint(accuracy):
+        needed[:-1] = False
+    gaps = np.argwhere(needed & np.isnan(accuracy[1:]))
+    if len(gaps):
+        raise ValueError("accuracy on task {1} after task {0} is missing".format(*(gaps[0] + 1)))
+    return accuracy, total
+
+
+def _joint(accuracy):
+    return len(accuracy) > 2 and np.isnan(accuracy[1:-1]).all()
+
+
+def _measure(after_each_task=False, several_tasks=False):
+    """Enter a function of checked arrays into METRICS, undefined for the runs it does not fit."""
+
+    def register(function):
+        @functools.wraps(function)
+        def measure(accuracy, total):
+            accuracy, total = check(accuracy, total)
+            if several_tasks and len(total) == 1:
+                return Measure(np.nan, "needs at least two tasks")
+            if after_each_task and _joint(accuracy):
+                return Measure(np.nan, "needs the accuracy after every task; a joint run has only the last")
+            value = function(accuracy, total)
+            return value if isinstance(value, Measure) else Measure(float(value))
+
+        METRICS[function.__name__] = measure
+        return measure
+
+    return register
+
+
+@_measure()
+def average_accuracy(accuracy, total):
+    """1/T sum_j R[T, j]: the mean over tasks after the last one (Lopez-Paz and Ranzato, 2017)."""
+    return accuracy[-1].mean()
+
+
+@_measure()
+def micro_accuracy(accuracy, total):
+    """The accuracy on the union of all test sets after the last task."""
+    return np.average(accuracy[-1], weights=total)
+
+
+@_measure(after_each_task=True, several_tasks=True)
+def backward_transfer(accuracy, total):
+    """1/(T-1) sum_{j<T} (R[T, j] - R[j, j]); negative means forgetting (Lopez-Paz and Ranzato, 2017)."""
+    return (accuracy[-1] - accuracy[1:].diagonal())[:-1].mean()
+
+
+@_measure(after_each_task=True, several_tasks=True)
+def forward_transfer(accuracy, total):
+    """1/(T-1) sum_{j>1} (R[j-1, j] - R[0, j]), against the untrained network (Lopez-Paz and Ranzato, 2017)."""
+    gain = accuracy.diagonal()[1:] - accuracy[0, 1:]
+    if np.isnan(gain).any():
+        return Measure(np.nan, "needs the accuracy on tasks not yet learnt; a class-incremental run has none")
+    return gain.mean()
+
+
+def _forgotten(accuracy):
+    """f_j = max_{j <= l < T} R[l, j] - R[T, j] for each task j < T, [T - 1] (Chaudhry et al., 2018)."""
+    learnt = np.where(np.tri(*accuracy[1:].shape, dtype=bool), accuracy[1:], -np.inf)
+    return learnt[:-1, :-1].max(0) - accuracy[-1, :-1]
+
+
+@_measure(after_each_task=True, several_tasks=True)
+def forgetting(accuracy, total):
+    """1/(T-1) sum_{j<T} f_j; the last row is no part of the maximum (Chaudhry et al., 2018)."""
+    return _forgotten(accuracy).mean()
+
+
+@_measure(after_each_task=True, several_tasks=True)
+def worst_forgetting(accuracy, total):
+    """max_{j<T} f_j: the task that is forgotten most."""
+    return _forgotten(accuracy).max()
+
+
+@_measure(after_each_task=True)
+def learning_accuracy(accuracy, total):
+    """1/T sum_k R[k, k]: each task just after it was learnt (plasticity)."""
+    return accuracy[1:].diagonal().mean()
+
+
+@_measure(after_each_task=True)
+def average_incremental_accuracy(accuracy, total):
+    """1/T sum_k A_k, A_k after task k on the union of the test sets of tasks 1..k (Rebuffi et al., 2017)."""
+    return np.mean([np.average(row[:k], weights=total[:k]) for k, row in enumerate(accuracy[1:], start=1)])
+
+
+def intransigence(accuracy, total, reference):
+    """I_T = a*_T - R[T, T]; `reference` [T]: a*_k on task k by a joint run on tasks 1..k (Chaudhry et al., 2018)."""
+    return Measure(float(_intransigence(accuracy, total, reference)[-1]))
+
+
+def mean_intransigence(accuracy, total, reference):
+    """1/T sum_k (a*_k - R[k, k]); `reference` [T] as for `intransigence`."""
+    gaps = _intransigence(accuracy, total, reference)
+    if np.isnan(gaps).any():
+        return Measure(np.nan, "needs the accuracy after every task; a joint run has only the last")
+    return Measure(float(gaps.mean()))
+
+
+def _intransigence(accuracy, total, reference):
+    accuracy, total = check(accuracy, total)
+    reference = np.asarray(reference, dtype=float)
+    if reference.shape != total.shape or not ((reference >= 0) & (reference <= 1)).all():
+        raise ValueError(f"reference must be {len(total)} fractions in [0, 1], got {reference.tolist()}")
+    return reference - accuracy[1:].diagonal()

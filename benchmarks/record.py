@@ -1,0 +1,154 @@
+"""Records: one self-explaining JSON file per run; nothing in it is derived.
+
+A record holds every option of the run, the counts of right answers after each task, seeds by role, seconds by phase,
+peak memory, versions, machine, commit, and a digest of the source files that can change the number. A record whose
+digest or data no longer match is stale: it is listed, never mixed in, and run again.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.errors import UserError
+
+SCHEMA = 1
+ROOT = Path(__file__).resolve().parent.parent
+LOCAL, REFERENCE = ROOT / "results" / "local", ROOT / "results" / "reference"
+PACKAGES = ("benchmarks", "methods")
+TEXT_ONLY = {"benchmarks/errors.py"}  # imported by a run, yet unable to change a number
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is stored of a run. `reason` says why it failed, None for a finished run."""
+
+    schema: int
+    run: dict  # stream, scenario, method, train, seed: every option, resolved
+    reason: str | None
+    correct: list[list[int | None]] | None  # [T + 1][T]: right on test set j after k tasks; null: not applicable
+    total: list[int]  # [T] test examples
+    n_parameters: int
+    seeds: dict[str, int]
+    seconds: dict[str, float]
+    peak_memory_mb: float
+    versions: dict[str, str]
+    machine: dict
+    commit: str
+    data: str  # fingerprint of the data set
+    digest: str  # of the sources
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.run["seed"]
+
+    @property
+    def accuracy(self) -> np.ndarray | None:
+        """Accuracy [T + 1, T], NaN where not applicable; None for a failed run."""
+        if self.correct is None:
+            return None
+        return np.array([[np.nan if c is None else c for c in row] for row in self.correct]) / np.array(self.total)
+
+
+def path(folder: Path, run: dict) -> Path:
+    """Where the record of a resolved run lies under `folder`."""
+    identity = {key: value for key, value in run.items() if key != "seed"}
+    short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+    return folder / run["stream"]["name"] / run["scenario"] / f"{run['method']['name']}-{short}-seed{run['seed']}.json"
+
+
+def save(record: Record, file: Path) -> None:
+    """Write the record, whole or not at all."""
+    body = {key: json.dumps(value) for key, value in asdict(record).items()}
+    if record.correct is not None:
+        body["correct"] = "[\n    " + ",\n    ".join(json.dumps(row) for row in record.correct) + "\n  ]"
+    write_atomically(file, "{\n  " + ",\n  ".join(f'"{key}": {value}' for key, value in body.items()) + "\n}\n")
+
+
+def load(file: Path) -> Record | None:
+    """The record in `file`, None if there is none; a file that is not a record raises UserError, naming it."""
+    try:
+        fields = json.loads(file.read_text())
+        if fields.get("schema") != SCHEMA:
+            raise UserError(f"{file} has record schema {fields.get('schema')!r}, this version reads {SCHEMA}")
+        return Record(**fields)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is not a record (truncated or damaged): {error}") from error
+
+
+def set_aside(file: Path) -> Path:
+    """Move a damaged file out of the way, keeping it; returns its new place."""
+    aside = file.with_suffix(".damaged")
+    os.replace(file, aside)
+    return aside
+
+
+def write_atomically(file: Path, text: str | bytes) -> None:
+    """Write `file` through a temporary one beside it: at any moment it is the old one or the new one, whole."""
+    temporary = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
+            temporary = out.name
+            out.write(text.encode() if isinstance(text, str) else text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {file}: {error.strerror}; finished runs are kept, the same command goes on"
+        ) from error
+    except BaseException:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@cache
+def digest(*modules: str) -> str:
+    """A digest of the sources of `modules` and of all of this suite that they import, comments and docstrings apart."""
+    files, waiting = {}, [_file(module) for module in modules]
+    while waiting:
+        file = waiting.pop()
+        name = file.relative_to(ROOT).as_posix()
+        if name in files or name in TEXT_ONLY:
+            continue
+        tree = _without_docstrings(ast.parse(file.read_text()))
+        files[name] = ast.unparse(tree)
+        waiting += [_file(module) for module in _imports(tree)]
+    text = "\0".join(f"{name}\0{source}" for name, source in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {module for module in found if module.split(".")[0] in PACKAGES and _file(module)}
+
+
+def _file(module: str) -> Path | None:
+    file = ROOT / (module.replace(".", "/") + ".py")
+    return file if file.is_file() else None
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

@@ -1,0 +1,41 @@
+"""Elastic Weight Consolidation, one penalty per task, "offline EWC" (Kirkpatrick et al., 2017, eq. 3).
+
+    L = L_k + sum_{l<k} lam / 2 * sum_i F^l_i (theta_i - theta^l_i)^2
+
+F^l is the Fisher diagonal of task l at theta^l, the parameters after it, on its data alone. The sum over tasks is
+kept as the one quadratic that it is (methods/quadratic.py). With two tasks this is the paper's EWC.
+
+The paper leaves the estimator open; `exact` is the definition (methods/fisher.py).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from methods import fisher
+from methods.base import Method
+from methods.quadratic import Quadratic
+
+
+@dataclass
+class EWC(Method):
+    """lam: weight of the penalty. fisher, n_samples, fisher_batch: the estimator, as methods/fisher.py names it."""
+
+    lam: float
+    fisher: str = "exact"
+    n_samples: int | None = None
+    fisher_batch: int = 128
+
+    strength: ClassVar[str] = "lam"
+    presets: ClassVar[dict[str, dict]] = {"hsu": {"fisher": "argmax"}}  # their coefficient has no 1/2: lam is twice it
+
+    def __post_init__(self):
+        super().__post_init__()
+        fisher.check(self.fisher, self.n_samples, self.fisher_batch)
+
+    def begin(self, net, theta, rng):
+        super().begin(net, theta, rng)
+        self.quadratic = Quadratic(self.lam)
+
+    def after_task(self, theta, task):
+        importance = fisher.of_task(self, theta, task)
+        self.quadratic.add(importance, theta)

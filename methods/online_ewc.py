@@ -1,0 +1,48 @@
+"""Online EWC: one running Fisher, one anchor (Schwarz et al., 2018, section 4; Huszar, 2018).
+
+    F~_k = gamma F~_{k-1} + F_k,   F~_0 = 0
+    L    = L_k + lam / 2 * sum_i gamma F~_{k-1,i} (theta_i - star_i)^2      star: parameters after the previous task
+
+gamma = 1 is Huszar's recursive Laplace approximation. The paper normalises each F_k for tasks of different scale;
+that is not done here.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from benchmarks.errors import UserError
+from methods import fisher
+from methods.base import Method
+from methods.quadratic import Quadratic
+
+
+@dataclass
+class OnlineEWC(Method):
+    """lam: weight of the penalty. gamma: how much of the earlier Fisher stays. The rest: methods/fisher.py."""
+
+    lam: float
+    gamma: float = 1.0
+    fisher: str = "exact"
+    n_samples: int | None = None
+    fisher_batch: int = 128
+
+    strength: ClassVar[str] = "lam"
+    presets: ClassVar[dict[str, dict]] = {
+        "hsu": {"fisher": "argmax", "gamma": 1.0}
+    }  # no 1/2 there: lam is twice theirs
+
+    def __post_init__(self):
+        super().__post_init__()
+        fisher.check(self.fisher, self.n_samples, self.fisher_batch)
+        if not isinstance(self.gamma, int | float) or not 0 <= self.gamma <= 1:
+            raise UserError(f"gamma must lie in [0, 1], got {self.gamma!r}")
+
+    def begin(self, net, theta, rng):
+        super().begin(net, theta, rng)
+        self.quadratic = Quadratic(self.lam)
+        self.running = theta.new_zeros(theta.shape)
+
+    def after_task(self, theta, task):
+        importance = fisher.of_task(self, theta, task)
+        self.running = self.gamma * self.running + importance
+        self.quadratic.set(self.gamma * self.running, theta)

@@ -1,0 +1,55 @@
+"""The quadratic penalty that the regularisation methods share; they differ in their importance.
+
+    penalty = strength / 2 * sum_i A_i (theta_i - m_i)^2  + const
+
+Several anchors make one quadratic: sum_k F_k (theta - theta_k)^2 = A (theta - m)^2 + const with A = sum_k F_k and A m
+= sum_k F_k theta_k. So the paper's objective with one penalty per task costs 2 P numbers however many tasks have gone
+by. It is kept centred; the expanded form A theta^2 - 2 B theta + C cancels digits.
+"""
+
+import torch
+from torch import Tensor
+
+
+class Quadratic:
+    """strength / 2 * sum A (theta - m)^2, with A and m of shape [..., P]; nothing until an anchor is given."""
+
+    def __init__(self, strength: float):
+        self.strength = strength
+        self.A: Tensor | None = None
+        self.m: Tensor | None = None
+
+    def set(self, importance: Tensor, anchor: Tensor) -> None:
+        """One anchor: A = importance, m = anchor."""
+        _check(importance)
+        self.A, self.m = importance.clone(), anchor.clone()
+        self._buffer = torch.empty_like(anchor)
+
+    def add(self, importance: Tensor, anchor: Tensor) -> None:
+        """One more anchor; the value changes by a constant only."""
+        if self.A is None:
+            self.set(importance, anchor)
+            return
+        _check(importance)
+        total = self.A + importance
+        # A step from m towards the anchor, so that one anchor stays that anchor; where nothing is important, m stays.
+        share = torch.where(total > 0, importance / total.where(total > 0, 1.0), 0.0)
+        self.A, self.m = total, self.m + share * (anchor - self.m)
+
+    def value(self, theta: Tensor) -> Tensor | None:
+        """The penalty [...] at theta [..., P] up to its constant, or None while there is none."""
+        if self.A is None or not self.strength:
+            return None
+        return self.strength / 2 * (self.A * (theta - self.m) ** 2).sum(-1)
+
+    def add_gradient(self, theta: Tensor, grad: Tensor) -> Tensor:
+        """grad + strength * A * (theta - m), in a buffer that is kept: one step allocates nothing."""
+        if self.A is None or not self.strength:
+            return grad
+        torch.sub(theta, self.m, out=self._buffer)
+        return torch.addcmul(grad, self.A, self._buffer, value=self.strength, out=self._buffer)
+
+
+def _check(importance: Tensor) -> None:
+    if not bool(importance.isfinite().all()):
+        raise FloatingPointError("an importance is not finite: the run has diverged")

@@ -1,0 +1,44 @@
+"""Naive rehearsal: a few examples of earlier tasks are mixed into the training set (Hsu et al., 2018).
+
+After task k the memory holds floor(budget / k) examples of each task seen, drawn at random without replacement; those
+kept earlier are cut to their first ones. A later task trains on its own data and the memory, the memory repeated
+max(1, floor(N_k / budget)) times, so that old and new are about 1:1 in an epoch.
+"""
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import torch
+
+from benchmarks.errors import UserError
+from methods.base import Method
+
+
+@dataclass
+class Rehearsal(Method):
+    """budget: examples kept, in total."""
+
+    budget: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.budget, int) or isinstance(self.budget, bool) or self.budget < 1:
+            raise UserError(f"budget must be a whole number >= 1, got {self.budget!r}")
+
+    def begin(self, net, theta, rng):
+        super().begin(net, theta, rng)
+        self.memory = []
+
+    def before_task(self, theta, task):
+        if not self.memory:
+            return task
+        memory = task.remask(reduce(add, self.memory).merge()).repeat(max(len(task.train) // self.budget, 1))
+        return replace(task, train=memory + task.train)
+
+    def after_task(self, theta, task):
+        (generator,) = self.generators("memory", theta, task)
+        share = self.budget // (len(self.memory) + 1)
+        self.memory = [kept.select(torch.arange(min(share, len(kept)))) for kept in self.memory]
+        chosen = torch.randperm(len(task.train), generator=generator)[:share]
+        self.memory.append(task.train.select(chosen))

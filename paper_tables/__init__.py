@@ -1,0 +1,1 @@
+"""Published tables: declared in TOML, compared with published numbers, rendered."""

@@ -1,0 +1,135 @@
+"""What is to be known about a rendered table, one line of Markdown each."""
+
+import pandas as pd
+
+from paper_tables.table import Table
+from paper_tables.verdict import MAX_MARGIN, RATE
+
+MARKS = {"reproduced": "✓", "differs": "✗", "inconclusive": "?", "compatible": "≈", "unconfirmed": "*"}
+MEANINGS = {
+    "reproduced": "the {level} % Welch interval of the difference lies within the margin",
+    "differs": "that interval lies wholly outside the margin",
+    "inconclusive": "neither, with these seeds",
+    "compatible": "the paper gives one run or no number of runs; its value lies in our prediction interval for a run",
+    "unconfirmed": "the published number was not checked against the paper: no verdict",
+}
+
+
+def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> list[str]:
+    """Measure, seeds, verdicts, margin, error rate, strengths, and every reason and note."""
+    return [
+        measure(table, cells, seeds),
+        *verdicts(table, cells),
+        *_reasons(cells),
+        *_origins(table, cells),
+        *([f"{stale} stale records of other source code were set aside."] if stale else []),
+    ]
+
+
+def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
+    """What the numbers are, and over which seeds."""
+    others = [f"{rows}: {_words(metric)}" for metric, rows in _groups(cells, "metric") if metric != table.metric]
+    text = _words(table.metric).capitalize() + (f" ({'; '.join(others)})" if others else "")
+    in_order = len(seeds) > 1 and seeds == tuple(range(1, len(seeds) + 1))
+    span = f"1 to {len(seeds)}" if in_order else ", ".join(map(str, seeds))
+    text += f" in percent, mean ± sample standard deviation over {'seed' if len(seeds) == 1 else 'seeds'} {span}"
+    if (usual := usual_n(cells)) is not None:
+        text += f" and the paper's {usual} runs, where no other number stands in brackets"
+        if "n?" in _runs_known(cells):
+            text += " (n?: the paper does not say)"
+        text += "; published spreads are converted to it"
+    if table.paper_seeds and table.paper_seeds > len(seeds):
+        text += f". The paper used {table.paper_seeds} seeds: SEEDS={table.paper_seeds}"
+    return text + "."
+
+
+def verdicts(table: Table, cells: pd.DataFrame, marks: bool = True) -> list[str]:
+    """The verdicts in use, the margin, and how many false verdicts are to be expected."""
+    words = [word for word in MARKS if (cells.verdict == word).any()]
+    if not words:
+        return []
+    level = f"{100 * (1 - 2 * RATE / table.looks):.3g}"
+    meanings = [f"{word}: {MEANINGS[word].format(level=level)}" for word in words]
+    if marks:
+        meanings = [f"{MARKS[word]} {meaning}" for word, meaning in zip(words, meanings, strict=True)]
+    lines = [f"Verdict: ours minus paper, in points. {'; '.join(meanings)}."]
+    if cells.dagger.any():
+        lines.append("† The paper gives no spread: ours stands in for it.")
+    judged = cells[cells.verdict.isin([word for word in MARKS if word != "unconfirmed"])]
+    if len(judged):
+        lines.append(_margin(table, judged))
+        counts = ", ".join(f"{(judged.verdict == word).sum()} {word}" for word in words if word != "unconfirmed")
+        share = "" if table.looks == 1 else f", shared by {table.looks} looks"
+        lines.append(
+            f"{len(judged)} comparisons: {counts}. At an error rate of {100 * RATE:g} %{share}, at most "
+            f"{RATE * len(judged):.2g} false verdicts are expected, if the number of seeds was chosen before looking."
+        )
+    return lines
+
+
+def usual_n(cells: pd.DataFrame) -> int | None:
+    """The number of runs behind most published cells, None where no cell gives one."""
+    known = cells.paper_n.dropna()
+    return int(known.mode().iloc[0]) if len(known) else None
+
+
+def _runs_known(cells):
+    return {"n?" if pd.isna(cell.paper_n) else "n" for cell in cells.itertuples() if cell.cell}
+
+
+def _margin(table, judged) -> str:
+    text = f"Margin: {table.margin:g} {'point' if table.margin == 1 else 'points'}, fixed before the runs"
+    wide = judged[judged.margin > table.margin]
+    if len(wide):
+        cells = ", ".join(f"{cell.row} {cell.scenario} {cell.margin:.2f}" for cell in wide.itertuples())
+        text += (
+            f"; twice the paper's standard error where that is more (at most {MAX_MARGIN:g}), "
+            f"plus the reading error of a figure: {cells}"
+        )
+    return text + "."
+
+
+def _reasons(cells) -> list[str]:
+    lines = []
+    if cells.failed.any():
+        lines.append("Failed runs are in no mean: means are over the finished runs.")
+    lines += [f"Failed, {rows}: {reason}." for reason, rows in _groups(cells, "failure")]
+    lines += [f"Undefined, {rows}: {reason}." for reason, rows in _groups(cells, "undefined")]
+    for word, name in (("inconclusive", "Inconclusive"), ("", "No verdict")):
+        chosen = cells[(cells.verdict == word) & (cells.cell != "")]
+        lines += [f"{name}, {rows}: {note}." for note, rows in _groups(cells, "note", chosen.index)]
+    return lines
+
+
+def _origins(table, cells) -> list[str]:
+    lines = [f"{row.label}: {row.note}." for row in table.rows if row.note]
+    strengths = "; ".join(f"{strength} ({rows})" for strength, rows in _groups(cells, "strength"))
+    if strengths:
+        lines.append(f"Where the methods' strengths come from: {strengths}.")
+    alone = cells[~cells.runs]
+    if len(alone):
+        lines.append(f"Published numbers alone: {_names(alone, cells)}.")
+    bare = cells[cells.cell == ""]
+    if len(bare):
+        lines.append(f"No published value{'' if len(bare) == len(cells) else f': {_names(bare, cells)}'}.")
+    return lines
+
+
+def _groups(cells, column, among=None) -> list[tuple[str, str]]:
+    """(text, the rows it holds for) for every text of a column that is not empty; `among` some cells only."""
+    chosen = cells if among is None else cells.loc[among]
+    texts = [text for text in dict.fromkeys(chosen[column]) if text]
+    return [(text, _names(chosen[chosen[column] == text], cells)) for text in texts]
+
+
+def _names(chosen, cells) -> str:
+    """ "EWC" where all scenarios of a row are meant, else "EWC task, domain"; rows are parted by semicolons."""
+    names = []
+    for row, group in chosen.groupby("row", sort=False):
+        some = len(group) < (cells.row == row).sum()
+        names.append(f"{row} {', '.join(group.scenario)}" if some else row)
+    return ("; " if any("," in name for name in names) else ", ").join(names)
+
+
+def _words(name) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,121 @@
+"""Published numbers: one CSV a paper in published/, one row a cell, named by its `cell` column."""
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from scipy import stats
+
+from benchmarks.errors import UserError, unknown
+
+FOLDER = Path(__file__).parent / "published"
+KINDS = ("sem", "std", "std_pop", "ci95", "none")
+COLUMNS = ["cell", "paper", "table", "benchmark", "scenario", "method", "metric"]
+COLUMNS += ["mean", "spread", "spread_kind", "n_seeds", "verified", "source", "notes"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A cell of a published table: mean and spread in percent or percentage points."""
+
+    cell: str
+    scenario: str
+    metric: str
+    mean: float | None  # None: a placeholder, or a range such as "1e5-1e6"
+    spread: float | None
+    spread_kind: str
+    n: int | None
+    verified: bool
+    source: str
+    notes: str
+    resolution: float  # of the last printed digit of the mean
+    reading_error: float = 0.0  # of a value measured in a figure
+
+    @property
+    def std(self) -> float | None:
+        """The sample standard deviation over the paper's runs, or None where its spread and n do not give it."""
+        if self.spread is None or self.spread_kind == "none":
+            return None
+        if self.spread_kind == "std":
+            return self.spread
+        if self.n is None or self.n < 2:
+            return None
+        if self.spread_kind == "std_pop":
+            return self.spread * math.sqrt(self.n / (self.n - 1))
+        sem = self.spread if self.spread_kind == "sem" else self.spread / stats.t.isf(0.025, self.n - 1)
+        return float(sem * math.sqrt(self.n))
+
+
+def load(folder: Path = FOLDER) -> dict[str, Published]:
+    """Every published cell of a folder by its name; UserError names file and line of a malformed or repeated row."""
+    cells: dict[str, Published] = {}
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                if next(reader, None) != COLUMNS:
+                    raise ValueError(f"the columns must be {','.join(COLUMNS)}")
+                for values in reader:
+                    found = _cell(values)
+                    if found.cell in cells:
+                        raise ValueError(f"repeats the cell {found.cell!r}")
+                    cells[found.cell] = found
+            except (ValueError, csv.Error) as error:
+                raise UserError(f"{path.name}, line {reader.line_num}: {error}") from None
+    return cells
+
+
+def find(cells: dict[str, Published], name: str) -> Published:
+    """The cell of that name; UserError names the nearest one."""
+    if name not in cells:
+        raise unknown("published cell", name, get_close_matches(name, cells, n=3, cutoff=0.0))  # not all hundreds
+    return cells[name]
+
+
+def _cell(values: list[str]) -> Published:
+    if len(values) != len(COLUMNS):
+        raise ValueError(f"{len(values)} fields, expected {len(COLUMNS)}")
+    row = dict(zip(COLUMNS, values, strict=True))
+    number = _number(row["mean"], "mean") if not re.fullmatch(r"\S*\d-\d\S*", row["mean"]) else None
+    spread = _number(row["spread"], "spread")
+    if row["spread_kind"] not in KINDS:
+        raise ValueError(f"spread_kind {row['spread_kind']!r} is none of {', '.join(KINDS)}")
+    if (spread is None) != (row["spread_kind"] == "none") or (spread or 0) < 0:
+        raise ValueError(f"spread {row['spread']!r} does not go with spread_kind {row['spread_kind']!r}")
+    if row["verified"] not in ("yes", "no"):
+        raise ValueError(f"verified must be yes or no, got {row['verified']!r}")
+    if not re.fullmatch(r"([1-9]\d*)?", row["n_seeds"]):
+        raise ValueError(f"n_seeds must be a positive integer or blank, got {row['n_seeds']!r}")
+    if not row["cell"]:
+        raise ValueError("the cell has no name")
+    decimals = len(row["mean"].partition(".")[2])
+    read_off = re.search(r"error about ([\d.]+) points", row["notes"])
+    return Published(
+        cell=row["cell"],
+        scenario=row["scenario"],
+        metric=row["metric"],
+        mean=number,
+        spread=spread,
+        spread_kind=row["spread_kind"],
+        n=int(row["n_seeds"]) if row["n_seeds"] else None,
+        verified=row["verified"] == "yes",
+        source=row["source"],
+        notes=row["notes"],
+        resolution=10.0**-decimals,
+        reading_error=float(read_off[1]) if read_off else 0.0,
+    )
+
+
+def _number(text: str, name: str) -> float | None:
+    if text == "":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{name} {text!r} is not a number")
+    return value

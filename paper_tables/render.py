@@ -1,0 +1,181 @@
+"""A table and its runs -> one tidy frame -> Markdown, LaTeX, CSV and a figure."""
+
+import math
+import textwrap
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.metrics import METRICS
+from benchmarks.record import write_atomically
+from paper_tables import plot
+from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
+from paper_tables.table import Row, Table
+from paper_tables.verdict import verdict
+
+WIDTH = 150  # columns of a terminal
+LATEX = str.maketrans(
+    {c: "\\" + c for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\^{}", "\\": r"\textbackslash{}"}
+)
+
+Results = dict[tuple[str, str], list["Result"]]
+
+
+class Result(Protocol):
+    """A run, as the renderer reads it."""
+
+    seed: int
+    accuracy: np.ndarray | None  # [T + 1, T], fractions; None when the run failed
+    total: np.ndarray  # [T], test counts
+    reason: str | None  # why the run failed
+
+
+def write(table: Table, results: Results, seeds: tuple[int, ...], folder: Path, stale: int = 0) -> str:
+    """Write <name>.md, .tex, .csv and .png into the folder; the Markdown. `stale`: records that were set aside."""
+    cells = frame(table, results)
+    text = markdown(table, cells, seeds, stale)
+    write_atomically(folder / f"{table.name}.md", text)
+    write_atomically(folder / f"{table.name}.tex", latex(table, cells, seeds))
+    write_atomically(folder / f"{table.name}.csv", cells.to_csv(index=False))
+    write_atomically(folder / f"{table.name}.png", plot.figure(table, cells))
+    return text
+
+
+def frame(table: Table, results: Results) -> pd.DataFrame:
+    """One line per row and scenario: ours, the paper's, difference, interval, verdict; in percent or points."""
+    lines = [
+        _line(table, row, scenario, results.get((row.label, scenario), []))
+        for row in table.rows
+        for scenario in row.scenarios
+    ]
+    return pd.DataFrame(lines).astype({"paper_n": "Int64"})
+
+
+def _line(table: Table, row: Row, scenario: str, runs: list[Result]) -> dict:
+    measures = [METRICS[row.metric](run.accuracy, run.total) for run in runs if run.reason is None]
+    values = [100 * measure.value for measure in measures if measure.reason is None]
+    paper = row.paper.get(scenario)
+    found = None
+    if paper and values and not row.no_verdict:
+        found = verdict(values, paper, table.margin, table.looks)
+    return {
+        "row": row.label,
+        "scenario": scenario,
+        "metric": row.metric,
+        "runs": row.method is not None,
+        "ours_mean": float(np.mean(values)) if values else math.nan,
+        "ours_std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        "ours_n": len(values),
+        "failed": sum(run.reason is not None for run in runs),
+        "paper_mean": paper.mean if paper else math.nan,
+        "paper_std": paper.std if paper and paper.std is not None else math.nan,
+        "paper_n": paper.n if paper else None,
+        "paper_decimals": round(-math.log10(paper.resolution)) if paper else 0,
+        "paper_spread_kind": paper.spread_kind if paper else "",
+        "difference": found.difference if found else math.nan,
+        "low": found.low if found else math.nan,
+        "high": found.high if found else math.nan,
+        "margin": found.margin if found else math.nan,
+        "verdict": found.word if found else "",
+        "dagger": bool(found and found.dagger),
+        "note": (found.note if found else row.no_verdict) or "",
+        "undefined": next((measure.reason for measure in measures if measure.reason), ""),
+        "failure": "; ".join(dict.fromkeys(run.reason for run in runs if run.reason is not None)),
+        "cell": paper.cell if paper else "",
+        "strength": row.strength or "",
+    }
+
+
+def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> str:
+    """The table with all scenarios side by side, what is to be known about it, and the remarks."""
+    grid = _grid(table, cells, len(seeds), lambda cell: MARKS.get(cell.verdict, ""))
+    header = [""]
+    for scenario, column in grid.columns:
+        header.append(f"{scenario}: ours" if column == "ours" else column)
+    body = [[label, *grid.loc[label]] for label in grid.index]
+    body = [[text.replace("|", "\\|") for text in line] for line in body]
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [f"# {table.title}", "", *textwrap.wrap(f"{table.source}.", WIDTH), ""]
+    for line in (header, rules, *body):
+        texts = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
+        texts[0] = line[0].ljust(widths[0])
+        lines.append(f"| {' | '.join(texts)} |")
+    lines.append("")
+    for note in caption(table, cells, seeds, stale):
+        lines += textwrap.wrap(f"- {note}", WIDTH, subsequent_indent="  ", break_long_words=False)
+    if table.remarks:
+        lines += ["", table.remarks.strip()]
+    return "\n".join(lines) + "\n"
+
+
+def latex(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
+    """A booktabs table with the verdicts in words."""
+    grid = _grid(table, cells, len(seeds), lambda cell: cell.verdict)
+    style = grid.style.format(escape="latex").format_index(escape="latex").format_index(escape="latex", axis=1)
+    notes = [measure(table, cells, seeds), *verdicts(table, cells, marks=False)]
+    return style.to_latex(
+        hrules=True,
+        column_format="l" + "r" * len(grid.columns),
+        multicol_align="c",
+        position_float="centering",
+        caption=" ".join([f"{table.title}.", f"{table.source}.", *notes]).translate(LATEX),
+        label=f"tab:{table.name}",
+    )
+
+
+def _grid(table, cells, asked, mark) -> pd.DataFrame:
+    """Texts [row, (scenario, column)]; without published numbers, only our column."""
+    columns = ("ours", "paper", "verdict") if cells.paper_mean.notna().any() else ("ours",)
+    usual = usual_n(cells)
+    grid = pd.DataFrame(
+        "–",
+        index=[row.label for row in table.rows],
+        columns=pd.MultiIndex.from_product([table.scenarios, columns]),
+    )
+    for cell in cells.itertuples():
+        texts = {"ours": _ours(cell, asked), "paper": _paper(cell, usual), "verdict": _verdict(cell, mark(cell))}
+        for column in columns:
+            grid.loc[cell.row, (cell.scenario, column)] = texts[column]
+    return grid
+
+
+def _ours(cell, asked) -> str:
+    if not cell.runs:
+        return "–"
+    if cell.undefined:
+        return "undefined"
+    missing = asked - cell.ours_n - cell.failed
+    notes = []
+    if missing > 0:
+        notes.append(f"{cell.ours_n} of {asked} runs")
+    elif cell.failed and cell.ours_n:
+        notes.append(str(cell.ours_n))
+    text = _mean(cell.ours_mean, cell.ours_std) if cell.ours_n else ""
+    if notes:
+        text += f" ({notes[0]})" if text else notes[0]
+    if cell.failed:
+        text += f"{', ' if text else ''}failed {cell.failed} of {asked}"
+    return text
+
+
+def _paper(cell, usual) -> str:
+    if math.isnan(cell.paper_mean):
+        return "–"
+    text = _mean(cell.paper_mean, cell.paper_std, cell.paper_decimals)
+    if pd.isna(cell.paper_n):
+        return f"{text} (n?)"
+    return text if cell.paper_n == usual else f"{text} ({cell.paper_n})"
+
+
+def _verdict(cell, mark) -> str:
+    if not cell.verdict:
+        return "–"
+    difference = "" if cell.verdict == "unconfirmed" else f"{cell.difference:+z.2f} "
+    return f"{difference}{mark}{'†' if cell.dagger else ''}"
+
+
+def _mean(mean, std, decimals=2) -> str:
+    return f"{mean:.{decimals}f}" if math.isnan(std) else f"{mean:.{decimals}f}±{std:.{decimals}f}"

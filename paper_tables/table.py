@@ -1,0 +1,286 @@
+"""A table as its file declares it: paper_tables/<name>.toml -> Table, checked key by key."""
+
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.errors import UserError, unknown
+from benchmarks.metrics import METRICS
+from paper_tables import published
+from paper_tables.published import Published
+from paper_tables.verdict import MAX_MARGIN
+
+FOLDER = Path(__file__).parent
+SCENARIOS = ("task", "domain", "class")
+STRENGTHS = ("paper", "official code", "searched", "none")
+MAX_SEEDS = 1000
+
+NUMBER = (int, float)
+TABLE_KEYS = {
+    "title": str,
+    "source": str,
+    "metric": str,
+    "margin": NUMBER,
+    "scenarios": list,
+    "seeds": int,
+    "stream": dict,
+    "train": dict,
+    "row": list,
+}
+TABLE_OPTIONS = {"paper_seeds": int, "looks": int}
+ROW_KEYS = {"label": str}
+ROW_OPTIONS = {
+    "method": dict,
+    "train": dict,
+    "metric": str,
+    "strength": str,
+    "scenarios": list,
+    "paper": (str, dict),
+    "verdict": str,
+    "note": str,
+}
+# How the columns of published/*.csv name our measures.
+PAPER_METRICS = {
+    "average_accuracy": "avg_acc_final",
+    "micro_accuracy": "avg_acc_final",
+    "average_incremental_accuracy": "avg_incremental_acc",
+    "backward_transfer": "bwt_points",
+    "forgetting": "forgetting_points",
+    "worst_forgetting": "forgetting_worst_points",
+    "learning_accuracy": "learning_acc",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what is run, how it is measured, and the published cell of each scenario."""
+
+    label: str
+    method: dict | None  # None: published numbers alone
+    stream: dict
+    train: dict
+    metric: str
+    strength: str | None  # where the method's options come from
+    scenarios: tuple[str, ...]
+    paper: dict[str, Published]
+    no_verdict: str | None  # why the published cells get no verdict
+    note: str | None
+
+    def run(self, scenario: str, seed: int) -> dict:
+        """The declaration of one run, every option resolved for the scenario."""
+        return {
+            "stream": dict(self.stream),
+            "scenario": scenario,
+            "method": _resolve(self.method, scenario),
+            "train": _resolve(self.train, scenario),
+            "seed": seed,
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """A checked table file; `margin` in points, `seeds` the default number of them."""
+
+    name: str
+    title: str
+    source: str
+    metric: str
+    margin: float
+    looks: int
+    scenarios: tuple[str, ...]
+    seeds: int
+    paper_seeds: int | None
+    rows: tuple[Row, ...]
+    remarks: str
+
+    def select(self, names: str | None) -> "Table":
+        """The table with the rows of these labels or method names alone ("ewc,SI"); None for all of them."""
+        if names is None:
+            return self
+        wanted = [name.strip().lower() for name in names.split(",")]
+        keys = {row.label: {row.label.lower(), row.method["name"].lower() if row.method else ""} for row in self.rows}
+        known = set().union(*keys.values()) - {""}
+        for name in wanted:
+            if name not in known:
+                raise unknown(f"row of table {self.name}", name, known)
+        return replace(self, rows=tuple(row for row in self.rows if keys[row.label] & set(wanted)))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """ "5" -> (1, 2, 3, 4, 5); "3,7" -> (3, 7)."""
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not re.fullmatch(r"0*[1-9][0-9]{0,17}", part):
+            raise UserError(f"seeds must be positive integers, got {part!r} (SEEDS=5 for 1 to 5, or SEEDS=3,7)")
+    seeds = tuple(map(int, parts))
+    if len(seeds) > 1:
+        for seed in seeds:
+            if seeds.count(seed) > 1:
+                raise UserError(f"seed {seed} is repeated in {text!r}; name each seed once")
+        return seeds
+    if seeds[0] > MAX_SEEDS:
+        raise UserError(f"SEEDS={seeds[0]} asks for the seeds 1 to {seeds[0]}; the limit is {MAX_SEEDS}")
+    return tuple(range(1, seeds[0] + 1))
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """The tables that a folder declares."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def load(name: str, folder: Path = FOLDER) -> Table:
+    """The table paper_tables/<name>.toml; UserError names the file, the row and the nearest known key."""
+    if name not in names(folder):
+        raise unknown("table", name, names(folder))
+    path = folder / f"{name}.toml"
+    where = f"{folder.name}/{path.name}"
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} is not TOML: {error}") from None
+    _check_keys(declared, TABLE_KEYS, TABLE_OPTIONS, where)
+    _check_metric(declared["metric"], where)
+    if not 0 < declared["margin"] <= MAX_MARGIN:
+        raise UserError(f"{where}: margin must be above 0 and at most {MAX_MARGIN} points, got {declared['margin']}")
+    for key, most in (("seeds", MAX_SEEDS), ("paper_seeds", MAX_SEEDS), ("looks", 3)):
+        if not 1 <= declared.get(key, 1) <= most:
+            raise UserError(f"{where}: {key} must be 1 to {most}, got {declared[key]}")
+    scenarios = _scenarios(declared["scenarios"], SCENARIOS, where)
+    _check_named(declared["stream"], f"{where}: stream")
+    cells = published.load(folder / "published")
+    rows = []
+    for number, entry in enumerate(declared["row"], start=1):
+        if not isinstance(entry, dict):
+            raise UserError(f"{where}: row {number} must be a table ([[row]]), got {entry!r}")
+        label = entry.get("label")
+        rows.append(_row(entry, declared, scenarios, cells, f"{where}, row {label or number}"))
+        if [row.label.lower() for row in rows].count(rows[-1].label.lower()) > 1:
+            raise UserError(f"{where}: the row label {label!r} is repeated; name each row once")
+    if not rows:
+        raise UserError(f"{where} declares no row; add a [[row]]")
+    remarks = path.with_suffix(".md")
+    return Table(
+        name=name,
+        title=declared["title"],
+        source=declared["source"],
+        metric=declared["metric"],
+        margin=float(declared["margin"]),
+        looks=declared.get("looks", 1),
+        scenarios=scenarios,
+        seeds=declared["seeds"],
+        paper_seeds=declared.get("paper_seeds"),
+        rows=tuple(rows),
+        remarks=remarks.read_text(encoding="utf-8") if remarks.exists() else "",
+    )
+
+
+def _row(entry, declared, scenarios, cells, where) -> Row:
+    _check_keys(entry, ROW_KEYS, ROW_OPTIONS, where)
+    method, strength, metric = entry.get("method"), entry.get("strength"), entry.get("metric", declared["metric"])
+    if not entry["label"].strip():
+        raise UserError(f"{where}: label is empty")
+    _check_metric(metric, where)
+    scenarios = _scenarios(entry.get("scenarios", list(scenarios)), scenarios, where)
+    train = {**declared["train"], **entry.get("train", {})}
+    if method is None:
+        for key in ("train", "strength"):
+            if key in entry:
+                raise UserError(f"{where}: {key} needs a method")
+        if "paper" not in entry:
+            raise UserError(f"{where}: has neither method nor paper; give it one of them")
+    else:
+        _check_named(method, f"{where}: method")
+        if strength is None and set(method) - {"name", "preset"}:
+            raise UserError(f"{where}: strength is missing; say where the method's options come from: {_or(STRENGTHS)}")
+        for options, kind in ((method, "method"), (train, "train")):
+            _check_by_scenario(options, scenarios, f"{where}: {kind}")
+    if strength is not None and strength not in STRENGTHS:
+        raise unknown(f"strength in {where}", strength, STRENGTHS)
+    return Row(
+        label=entry["label"],
+        method=method,
+        stream=declared["stream"],
+        train=train,
+        metric=metric,
+        strength=strength,
+        scenarios=scenarios,
+        paper=_paper(entry.get("paper", {}), scenarios, metric, cells, where),
+        no_verdict=entry.get("verdict"),
+        note=entry.get("note"),
+    )
+
+
+def _paper(cited, scenarios, metric, cells, where) -> dict[str, Published]:
+    if isinstance(cited, str):
+        cited = {scenario: cited.replace("{scenario}", scenario) for scenario in scenarios}
+    _scenarios(list(cited), scenarios, f"{where}: paper", empty=True)
+    paper = {}
+    for scenario, name in cited.items():
+        if not isinstance(name, str):
+            raise UserError(f"{where}: paper must name a published cell, got {name!r}")
+        try:
+            cell = paper[scenario] = published.find(cells, name)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        if (cell.scenario, cell.metric) != (scenario, PAPER_METRICS.get(metric)):
+            raise UserError(
+                f"{where}: the published cell {name!r} is {cell.metric} of scenario {cell.scenario}, "
+                f"the row is {metric} of scenario {scenario}"
+            )
+        if cell.mean is None:
+            raise UserError(f"{where}: the published cell {name!r} holds no number; leave it out of paper")
+    return paper
+
+
+def _resolve(options: dict, scenario: str) -> dict:
+    return {key: value[scenario] if isinstance(value, dict) else value for key, value in options.items()}
+
+
+def _check_by_scenario(options, scenarios, where):
+    for key, value in options.items():
+        if isinstance(value, dict):
+            for name in value:
+                if name not in SCENARIOS:
+                    raise unknown(f"scenario in {where}: {key}", name, SCENARIOS)
+            for name in scenarios:
+                if name not in value:
+                    raise UserError(f"{where}: {key} lacks the scenario {name!r}")
+
+
+def _check_keys(entry, needed, optional, where):
+    known = needed | optional
+    for key, value in entry.items():
+        if key not in known:
+            raise unknown(f"key in {where}:", key, known)
+        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
+        if type(value) not in kinds:  # isinstance would take true for 1
+            raise UserError(f"{where}: {key} must be {_or(kind.__name__ for kind in kinds)}, got {value!r}")
+    for key in needed:
+        if key not in entry:
+            raise UserError(f"{where}: {key} is missing")
+
+
+def _check_named(entry, where):
+    if not isinstance(entry.get("name"), str):
+        raise UserError(f'{where} needs a name, as in {{ name = "..." }}, got {entry!r}')
+
+
+def _check_metric(metric, where):
+    if metric not in METRICS:
+        raise unknown(f"metric in {where}", metric, METRICS)
+
+
+def _scenarios(found, known, where, empty=False) -> tuple[str, ...]:
+    for scenario in found:
+        if scenario not in known:
+            raise unknown(f"scenario in {where}", scenario, known)
+        if found.count(scenario) > 1:
+            raise UserError(f"{where}: the scenario {scenario!r} is repeated")
+    if not (found or empty):
+        raise UserError(f"{where}: scenarios is empty; name one of {_or(known)}")
+    return tuple(found)
+
+
+def _or(names) -> str:
+    return " or ".join(names)

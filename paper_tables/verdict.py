@@ -1,0 +1,133 @@
+"""The verdict on a published cell, from mean, sample standard deviation and number of runs on both sides.
+
+    d = ours - paper        m = max(the table's margin, twice the paper's standard error), at most 3 points
+
+    reproduced      the 90 % Welch interval of d lies inside [-m, m] (two one-sided tests at 5 %)
+    differs         that interval is disjoint from [-m, m]
+    inconclusive    anything else, and a single run of ours always
+    compatible      the paper gives a single run, or no n: its value lies in our 95 % prediction interval for one run
+    unconfirmed     the published number was not checked against the paper: no verdict
+
+Adding seeds until a verdict falls is optional stopping: a table that is to be looked at up to three times (10, 20 and
+40 seeds) says so before the runs, and each look then uses its share of the error rate.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from paper_tables.published import Published
+
+RATE = 0.05  # of false verdicts, of each kind, over all looks
+MAX_MARGIN = 3.0  # points
+MAX_SEEDS = 1000  # beyond which "more seeds" is no advice
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The word, on n of our runs, with the interval of the difference in points; NaN where there is none."""
+
+    word: str
+    n: int
+    difference: float
+    low: float = math.nan
+    high: float = math.nan
+    margin: float = math.nan
+    dagger: bool = False  # the paper gives no spread: ours stands in for it
+    note: str | None = None
+
+
+def welch(difference, std, n, paper_std, paper_n, rate=RATE):
+    """Welch's 1 - 2 * rate interval (low, high) of a difference of two means; arrays broadcast."""
+    a, b = np.square(std) / n, np.square(paper_std) / paper_n
+    freedom = np.square(a + b) / (np.square(a) / (n - 1) + np.square(b) / (paper_n - 1))
+    half = stats.t.isf(rate, freedom) * np.sqrt(a + b)
+    return difference - half, difference + half
+
+
+def borrowed(difference, std, n, paper_n, rate=RATE):
+    """The same interval when our spread stands in for the paper's, which then brings no degree of freedom."""
+    half = stats.t.isf(rate, n - 1) * std * np.sqrt(1 / n + 1 / paper_n)
+    return difference - half, difference + half
+
+
+def prediction(difference, std, n, rate=RATE):
+    """The interval of d that holds 0 when the paper's run lies in our 1 - rate prediction interval for one run."""
+    half = stats.t.isf(rate / 2, n - 1) * std * np.sqrt(1 + 1 / n)
+    return difference - half, difference + half
+
+
+def inside(low, high, margin):
+    """Whether the interval lies in [-margin, margin]."""
+    return (low >= -margin) & (high <= margin)
+
+
+def outside(low, high, margin):
+    """Whether the interval is disjoint from [-margin, margin]."""
+    return (low > margin) | (high < -margin)
+
+
+def verdict(ours: list[float], paper: Published, margin: float, looks: int = 1) -> Verdict:
+    """The verdict on our finished runs (in percent) beside a published cell; `margin` in points."""
+    n, difference, rate = len(ours), float(np.mean(ours)) - paper.mean, RATE / looks
+    if not paper.verified:
+        return Verdict("unconfirmed", n, difference, note="not checked against the paper")
+    floor = paper.resolution / math.sqrt(12)  # a spread below the printed digits is not zero
+    paper_std = None if paper.std is None else max(paper.std, floor)
+    # One run of ours has no spread; for planning alone, the paper's stands in.
+    std = max(float(np.std(ours, ddof=1)), floor) if n > 1 else paper_std
+
+    if paper.n is None or paper.n == 1:
+        margin, dagger, named = paper.reading_error, False, "compatible"
+
+        def interval(n):
+            return prediction(difference, std, n, rate)
+    elif paper_std is None:
+        margin, dagger, named = min(margin, MAX_MARGIN) + paper.reading_error, True, "reproduced"
+
+        def interval(n):
+            return borrowed(difference, std, n, paper.n, rate)
+    else:
+        margin, dagger, named = widened(margin, paper_std, paper.n) + paper.reading_error, False, "reproduced"
+
+        def interval(n):
+            return welch(difference, std, n, paper_std, paper.n, rate)
+
+    if n == 1:
+        note = "one seed has no spread, at least two are needed"
+        if named == "reproduced" and std is not None:
+            note += f"; if ours spread as the paper's, {_settling(interval, n, margin)}"
+        return Verdict("inconclusive", n, difference, margin=margin, dagger=dagger, note=note)
+    low, high = map(float, interval(n))
+    if outside(low, high, margin):
+        word = "differs"
+    elif named == "compatible" or inside(low, high, margin):
+        word = named
+    else:
+        word = "inconclusive"
+    note = _settling(interval, n, margin) if word == "inconclusive" else None
+    return Verdict(word, n, difference, low, high, margin, dagger, note)
+
+
+def widened(margin: float, paper_std: float, paper_n: int) -> float:
+    """The table's margin, or twice the paper's standard error where that is larger, at most MAX_MARGIN points."""
+    return min(MAX_MARGIN, max(margin, 2 * paper_std / math.sqrt(paper_n)))
+
+
+def _settling(interval: Callable, n: int, margin: float) -> str:
+    """How many seeds of ours would end the doubt if all means and spreads stayed as they are."""
+
+    def settled(n):
+        low, high = interval(n)
+        return inside(low, high, margin) | outside(low, high, margin)
+
+    more = np.arange(n + 1, MAX_SEEDS + 1)
+    enough = settled(more)
+    if enough.any():
+        return f"{more[enough.argmax()]} seeds would settle it"
+    if settled(math.inf):
+        return f"more than {MAX_SEEDS} seeds would settle it"
+    return "no number of our seeds settles it: the paper's own error is too large"

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from benchmarks import metrics
+from benchmarks.metrics import METRICS, Measure
+
+NAN = np.nan
+
+
+def value(name, accuracy, total=None):
+    """The value of a measure that is defined here."""
+    accuracy = np.array(accuracy)
+    total = np.full(accuracy.shape[1], 100) if total is None else np.array(total)
+    found = METRICS[name](accuracy, total)
+    assert found.reason is None and np.isfinite(found.value)
+    return found.value
+
+
+def assert_undefined(found, reason):
+    assert isinstance(found, Measure) and np.isnan(found.value) and reason in found.reason
+
+
+TWO = [[NAN, 0.1], [0.9, 0.5], [0.6, 0.8]]
+THREE = [[NAN] * 3, [0.9, NAN, NAN], [0.95, 0.8, NAN], [0.7, 0.85, 0.9]]
+JOINT = [[0.5, 0.5, 0.5], [NAN] * 3, [NAN] * 3, [0.9, 0.8, 0.7]]
+
+
+def random_accuracy(tasks=6, seed=0):
+    return np.random.default_rng(seed).uniform(size=(tasks + 1, tasks))
+
+
+def test_learnt_and_kept():
+    accuracy = np.vstack([np.zeros(4), np.tri(4)])
+    assert value("average_accuracy", accuracy) == 1.0
+    assert value("backward_transfer", accuracy) == 0.0
+    assert value("forgetting", accuracy) == 0.0
+
+
+def test_constant():
+    accuracy = np.full((5, 4), 0.375)
+    assert value("average_accuracy", accuracy) == 0.375
+    for name in ("backward_transfer", "forward_transfer", "forgetting", "worst_forgetting"):
+        assert value(name, accuracy) == 0.0
+
+
+def test_two_tasks_by_hand():
+    expected = {"average_accuracy": 0.7, "backward_transfer": -0.3, "forward_transfer": 0.4, "forgetting": 0.3}
+    expected |= {"worst_forgetting": 0.3, "learning_accuracy": 0.85, "micro_accuracy": 0.7}
+    expected |= {"average_incremental_accuracy": 0.8}  # (.9 + .7) / 2
+    assert set(expected) == set(METRICS)
+    for name, number in expected.items():
+        assert_allclose(value(name, TWO), number, rtol=1e-14, err_msg=name)
+
+
+def test_three_tasks_by_hand():
+    assert_allclose(value("average_accuracy", THREE), 2.45 / 3, rtol=1e-14)
+    assert_allclose(value("backward_transfer", THREE), -0.075, rtol=1e-12)  # not -.05, which divides by T
+    assert_allclose(value("forgetting", THREE), 0.10, rtol=1e-12)  # not .125 (last row in the maximum), nor .075
+    assert_allclose(value("worst_forgetting", THREE), 0.25, rtol=1e-12)
+    assert_allclose(value("learning_accuracy", THREE), 2.6 / 3, rtol=1e-14)
+
+
+def test_forgetting_ignores_accuracy_before_a_task_is_learnt():
+    # Zero-shot .9 on task 2 beats all that follows; the definition here starts at the diagonal.
+    accuracy = [[0.5] * 3, [0.9, 0.9, 0.5], [0.9, 0.6, 0.5], [0.9, 0.5, 0.9]]
+    assert_allclose(value("forgetting", accuracy), 0.05, rtol=1e-12)
+
+
+def test_micro_weighs_by_test_size():
+    total = [300, 100]
+    assert_allclose(value("micro_accuracy", TWO, total), (0.6 * 3 + 0.8) / 4, rtol=1e-14)
+    assert_allclose(value("average_incremental_accuracy", TWO, total), (0.9 + 0.65) / 2, rtol=1e-14)
+    assert_allclose(value("average_accuracy", TWO, total), 0.7, rtol=1e-14)
+    accuracy = random_accuracy()
+    assert_allclose(value("micro_accuracy", accuracy), value("average_accuracy", accuracy), rtol=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_relations(seed):
+    accuracy, tasks = random_accuracy(seed=seed), 6
+    plasticity = value("average_accuracy", accuracy) - value("learning_accuracy", accuracy)
+    assert_allclose(plasticity, value("backward_transfer", accuracy) * (tasks - 1) / tasks, rtol=1e-12)
+    assert value("forgetting", accuracy) >= -value("backward_transfer", accuracy)
+    assert value("worst_forgetting", accuracy) >= value("forgetting", accuracy)
+    assert_allclose(value("average_accuracy", accuracy[:, ::-1]), value("average_accuracy", accuracy), rtol=1e-14)
+    shifted = accuracy.copy()
+    shifted[0] = accuracy[0] / 2
+    for name in METRICS:
+        assert (value(name, shifted) == value(name, accuracy)) == (name != "forward_transfer"), name
+
+
+def test_single_task():
+    accuracy, total = np.array([[0.5], [0.9]]), np.array([10])
+    for name in ("average_accuracy", "micro_accuracy", "learning_accuracy", "average_incremental_accuracy"):
+        assert value(name, accuracy, total) == 0.9
+    for name in ("backward_transfer", "forward_transfer", "forgetting", "worst_forgetting"):
+        assert_undefined(METRICS[name](accuracy, total), "two tasks")
+
+
+def test_joint_run_has_final_accuracies_only():
+    total = np.array([100, 200, 100])
+    assert_allclose(value("average_accuracy", JOINT, total), 0.8, rtol=1e-14)
+    assert_allclose(value("micro_accuracy", JOINT, total), 0.8, rtol=1e-14)
+    for name in set(METRICS) - {"average_accuracy", "micro_accuracy"}:
+        assert_undefined(METRICS[name](np.array(JOINT), total), "joint")
+
+
+def test_forward_transfer_needs_unlearnt_tasks_and_the_row_before_training():
+    total = np.full(3, 100)
+    assert_undefined(metrics.forward_transfer(THREE, total), "class-incremental")
+    full = random_accuracy(3)
+    full[0, 0] = NAN  # task 1 has no part in it
+    assert np.isfinite(value("forward_transfer", full))
+    full[0, 1] = NAN
+    assert_undefined(metrics.forward_transfer(full, total), "not yet learnt")
+
+
+def test_intransigence():
+    total, reference = np.full(3, 100), [0.9, 0.85, 0.8]
+    assert_allclose(metrics.intransigence(THREE, total, reference).value, -0.1, rtol=1e-12)
+    assert_allclose(metrics.mean_intransigence(THREE, total, reference).value, -0.05 / 3, rtol=1e-12)
+    own = np.array(THREE)[1:].diagonal()
+    assert metrics.mean_intransigence(THREE, total, own) == Measure(0.0)
+    assert_undefined(metrics.mean_intransigence(JOINT, total, reference), "joint")
+    for wrong in ([0.9, 0.8], [90.0, 85.0, 80.0], [0.9, NAN, 0.8]):
+        with pytest.raises(ValueError, match="reference"):
+            metrics.intransigence(THREE, total, wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a * 100, "percentages"),
+        (lambda a: np.where(a == 0.5, np.inf, a), "fractions"),
+        (lambda a: np.where(a == 0.5, -0.1, a), "fractions"),
+        (lambda a: a[1:], r"\[T \+ 1, T\]"),
+        (lambda a: a[:, :0], r"\[T \+ 1, T\]"),
+        (lambda a: a.ravel(), r"\[T \+ 1, T\]"),
+        (lambda a: np.where(a == 0.6, NAN, a), "accuracy on task 1 after task 2 is missing"),
+        (lambda a: np.where(a == 0.8, NAN, a), "accuracy on task 2 after task 2 is missing"),
+    ],
+)
+@pytest.mark.parametrize("name", METRICS)
+def test_refused_arrays(name, change, message):
+    with pytest.raises(ValueError, match=message):
+        METRICS[name](change(np.array(TWO)), np.full(2, 100))
+
+
+def test_a_gap_before_the_last_row_is_refused():
+    accuracy = np.array(THREE)
+    accuracy[1, 0] = NAN
+    with pytest.raises(ValueError, match="accuracy on task 1 after task 1 is missing"):
+        metrics.average_accuracy(accuracy, np.full(3, 100))
+
+
+@pytest.mark.parametrize("total", [[100], [100, 0], [100.0, 100.0], [[100, 100]]])
+def test_refused_totals(total):
+    with pytest.raises(ValueError, match="test counts"):
+        metrics.average_accuracy(np.array(TWO), np.array(total))
+
+
+def test_inputs_are_left_alone():
+    accuracy, total = np.array(TWO), np.array([300, 100])
+    for name in METRICS:
+        METRICS[name](accuracy, total)
+    assert_array_equal(accuracy, np.array(TWO))
+    assert_array_equal(total, [300, 100])

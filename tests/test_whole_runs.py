@@ -1,0 +1,51 @@
+"""Whole runs in float64 against the second implementation."""
+
+from dataclasses import replace
+
+import pytest
+import slow_methods
+import torch
+import toy
+
+CASES = {
+    "naive": {},
+    "l2": {"lam": 0.7},
+    "l2 per_task": {"lam": 0.7, "per_task": True},
+    "ewc": {"lam": 3.0},
+    "ewc empirical": {"lam": 3.0, "fisher": "empirical"},
+    "ewc argmax": {"lam": 3.0, "fisher": "argmax"},
+    "ewc batched": {"lam": 3.0, "fisher": "batched", "fisher_batch": 4},
+    "online_ewc": {"lam": 3.0},
+    "online_ewc gamma": {"lam": 3.0, "gamma": 0.6},
+    "mas": {"lam": 0.3},
+    "mas unit_mean": {"lam": 0.3, "unit_mean": True},
+    "mas batches": {"lam": 0.3, "per_sample": False, "unit_mean": True, "batch": 4},
+    "si": {"c": 2.0},
+    "si increment": {"c": 2.0, "xi": 0.01, "clamp": "increment"},
+    "si none": {"c": 2.0, "xi": 0.01, "clamp": "none"},
+    "rehearsal": {"budget": 5},
+    "rehearsal large": {"budget": 40},
+    "replay": {"memory": 10, "batch_memory": 6},
+}
+SGD = replace(toy.TRAIN, batch=5)
+ADAM = replace(SGD, optimizer="adam", lr=0.02)
+
+
+def check(case, scenario, train):
+    name, _, _ = case.partition(" ")
+    stream = toy.stream(scenario, sizes=toy.SMALL)
+    theirs = {"fisher_estimator" if option == "fisher" else option: value for option, value in CASES[case].items()}
+    expected = getattr(slow_methods, name)(toy.module(stream), stream, train, 1, **theirs)
+    _, theta = toy.run(toy.make(name, **CASES[case]), stream, train=train)
+    torch.testing.assert_close(theta, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+@pytest.mark.parametrize("case", CASES)
+def test_whole_run(case, scenario):
+    check(case, scenario, SGD)
+
+
+@pytest.mark.parametrize("case", ["naive", "ewc", "si", "replay"])
+def test_whole_run_with_adam(case):
+    check(case, "class", ADAM)

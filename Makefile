@@ -42,7 +42,7 @@ regress: $(READY) ## compare fresh runs of the digits with the committed referen
 	@$(PYTHON) -m benchmarks regress $${JOBS:+--jobs "$$JOBS"}
 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
-	@$(PYTHON) -m benchmarks.bench_train
+	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(PYTHON) -m benchmarks.bench_train
 
 clean: ## remove your own runs (results/local) and the caches; data and .venv stay
 	@rm -rf results/local .pytest_cache .ruff_cache .benchmarks

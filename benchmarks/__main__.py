@@ -73,8 +73,10 @@ def _table(options: argparse.Namespace) -> int:
     before = survey(list(runs.values()), folder, root)
     for file in before.damaged:
         print(f"a damaged record is set aside as {file}; its run is done again", file=sys.stderr)
-    for file in before.stale:
-        print(f"stale (its code or data has changed), run again: {file}", file=sys.stderr)
+    if before.stale:
+        named = ", ".join(str(_shown(file)) for file in before.stale[:3])
+        more = f" and {len(before.stale) - 3} more" if len(before.stale) > 3 else ""
+        print(f"stale, their code or data has changed, run again: {named}{more}", file=sys.stderr)
     try:
         sweep(list(runs.values()), folder, root, jobs, options.device)
     except KeyboardInterrupt:

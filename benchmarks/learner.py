@@ -7,13 +7,14 @@ one again: SI and RWalk need the former by definition.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from benchmarks import models
-from benchmarks.errors import UserError, unknown
+from benchmarks.errors import UserError, check_number, check_whole, unknown
+from benchmarks.net import Net
 from benchmarks.rng import derive, generator
 from benchmarks.stream import Examples, Stream
 
@@ -47,12 +48,11 @@ class Train:
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         if self.optimizer_state not in ("keep", "reset"):
             raise unknown("optimizer_state", self.optimizer_state, ("keep", "reset"))
-        if not isinstance(self.lr, int | float) or not math.isfinite(self.lr) or self.lr <= 0:
-            raise UserError(f"lr must be a positive number, got {self.lr!r}")
-        for name in ("batch", "epochs", "steps"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise UserError(f"{name} must be a whole number >= 1, got {value!r}")
+        check_number("lr", self.lr, "a positive number", lambda value: value > 0)
+        check_whole("batch", self.batch)
+        for name in ("epochs", "steps"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
         if (self.epochs is None) == (self.steps is None):
             raise UserError("give exactly one of epochs and steps, per task")
 
@@ -62,10 +62,16 @@ class Train:
 
 
 @dataclass
-class Clock:
-    """Seconds by phase."""
+class Trace:
+    """What a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers."""
 
     seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "importance": 0.0, "evaluation": 0.0})
+    seeds: dict[str, int] = field(default_factory=dict)
+
+    def generator(self, seed: int, role: str, task: int) -> torch.Generator:
+        """The generator of `role` in `task`, noted."""
+        self.seeds.setdefault(role, derive(seed, role, task))
+        return generator(seed, role, task)
 
     def time(self, phase: str, work: Callable, *arguments):
         """The result of work(*arguments); its duration goes to `phase`."""
@@ -76,27 +82,39 @@ class Clock:
             self.seconds[phase] += time.perf_counter() - start
 
 
-def learn(method, net, theta: Tensor, stream: Stream, train: Train, seeds: tuple[int, ...], clock: Clock | None = None):
+def start(method, stream: Stream, train: Train, seed: int, device: str, trace: Trace) -> tuple[list[list], int]:
+    """Train a fresh network, initialised from `seed`, as `train` says; returns (correct, P). See `learn`."""
+    if method.joins_tasks:
+        steps = train.steps and train.steps * len(stream.tasks)
+        stream, train = stream.joined(), replace(train, steps=steps)
+    shape = stream.tests[0].parts[0].source.shape[1:]
+    trace.seeds |= {"init": derive(seed, "init"), "stream": derive(seed, "stream")}
+    net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device))
+    correct, _ = learn(method, net, net.vector(), stream.to(device), train, (seed,), trace)
+    return correct, net.n_parameters
+
+
+def learn(method, net, theta: Tensor, stream: Stream, train: Train, seeds: tuple[int, ...], trace: Trace | None = None):
     """Train theta [P] (one seed) or [R, P] (R seeds) on the stream; returns (correct, theta).
 
     correct [T + 1][T]: how many test examples of task j are right after k tasks, an integer or a list of R, None where
     that is not applicable (metrics.py); row 0 is before training.
     """
-    clock = clock or Clock()
+    trace = trace or Trace()
     theta = theta.detach().clone()
-    method.begin(net, theta.clone(), lambda role, task, replica=0: generator(seeds[replica], role, task))
+    method.begin(net, theta.clone(), lambda role, task, replica=0: trace.generator(seeds[replica], role, task))
     correct: list[list] = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
-    correct[0] = clock.time("evaluation", evaluate, method, theta, stream, 0)
+    correct[0] = trace.time("evaluation", evaluate, method, theta, stream, 0)
     optimizer = train.make_optimizer(theta)
     for task in stream.tasks:
         if train.optimizer_state == "reset":
             optimizer = train.make_optimizer(theta)
-        generators = [generator(seed, "batches", task.index) for seed in seeds]
-        torch.manual_seed(derive(seeds[0], "dropout", task.index))
-        clock.time("training", fit, method, theta, task, optimizer, train, generators)
+        generators = [trace.generator(seed, "batches", task.index) for seed in seeds]
+        torch.manual_seed(trace.generator(seeds[0], "dropout", task.index).initial_seed())
+        trace.time("training", fit, method, theta, task, optimizer, train, generators)
         with torch.no_grad():
-            clock.time("importance", method.after_task, theta.clone(), task)
-        correct[task.index + 1] = clock.time("evaluation", evaluate, method, theta, stream, task.index + 1)
+            trace.time("importance", method.after_task, theta.clone(), task)
+        correct[task.index + 1] = trace.time("evaluation", evaluate, method, theta, stream, task.index + 1)
     return correct, theta
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from benchmarks import data
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, check_whole
 from benchmarks.rng import derive
 from benchmarks.stream import TaskData
 
@@ -44,6 +44,11 @@ class Pixels:
         """How many classes there are."""
         return int(self.train_y.max()) + 1
 
+    def __post_init__(self):
+        untested = set(self.train_y.tolist()) - set(self.test_y.tolist())
+        if untested:
+            raise UserError(f"{self.name} has no test image of class {min(untested)}: every class needs one")
+
 
 @lru_cache(maxsize=2)
 def pixels(name: str, root: Path, pad: int = 0, mean: float | tuple = 0.0, std: float | tuple = 1.0) -> Pixels:
@@ -57,8 +62,11 @@ def pixels(name: str, root: Path, pad: int = 0, mean: float | tuple = 0.0, std: 
 
     def scaled(x: Tensor) -> Tensor:
         x = x.float() / scale if not x.is_floating_point() else x.float()
+        channels = {len(value) for value in (mean, std) if isinstance(value, tuple)}
         if transform.transforms and x.dim() != 4:
             raise UserError(f"{name} holds vectors, not images: pad, mean and std do not apply (leave them out)")
+        if channels - {1, x.shape[1]}:
+            raise UserError(f"mean and std must be one number, or one for each of the {x.shape[1]} channels of {name}")
         return transform(x).contiguous()
 
     return Pixels(name, scaled(images.train_x), images.train_y, scaled(images.test_x), images.test_y, transform)
@@ -66,6 +74,7 @@ def pixels(name: str, root: Path, pad: int = 0, mean: float | tuple = 0.0, std: 
 
 def scaling(pad: int, mean: float | tuple, std: float | tuple) -> transforms.Compose:
     """Padding and normalisation, of one image or of a batch, in [0, 1]."""
+    check_whole("pad", pad, least=0)
     steps = [transforms.Pad(pad)] if pad else []
     if (mean, std) != (0.0, 1.0):
         mean, std = (value if isinstance(value, tuple) else (value,) for value in (mean, std))
@@ -95,7 +104,7 @@ def class_order(n_classes: int, order: str | Sequence[int], seed: int) -> dict:
     classes = list(range(n_classes))
     if order == "fixed":
         return {"fixed_class_order": classes}
-    if isinstance(order, str) or sorted(order) != classes:
+    if not isinstance(order, list | tuple) or any(type(c) is not int for c in order) or sorted(order) != classes:
         raise UserError(f"order must be 'fixed', 'seeded' or a list of the classes 0 to {n_classes - 1}, got {order!r}")
     return {"fixed_class_order": list(order)}
 

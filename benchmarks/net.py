@@ -14,7 +14,8 @@ class Net:
     """A module seen as a function of its trainable parameters; its buffers stay with the module."""
 
     def __init__(self, module: nn.Module):
-        self.module = module.eval()
+        self.module = module
+        self._modules = list(module.modules())
         parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not parameters:
             raise ValueError("the network has no trainable parameter: nothing can be learnt")
@@ -36,11 +37,16 @@ class Net:
 
     def __call__(self, theta: Tensor, x: Tensor, train: bool = False) -> Tensor:
         """Logits [..., N, C] for theta [..., P], inputs [..., N, *shape]; `train` turns dropout and batch norm on."""
-        if self.module.training != train:
-            self.module.train(train)
-        if theta.dim() == 1:
-            return self._one(theta, x)
-        return torch.vmap(self._one, randomness="different")(theta, x)
+        others = [module for module in self._modules if module.training != train]
+        for module in others:
+            module.training = train
+        try:
+            if theta.dim() == 1:
+                return self._one(theta, x)
+            return torch.vmap(self._one, randomness="different")(theta, x)
+        finally:
+            for module in others:
+                module.training = not train
 
     def _one(self, theta: Tensor, x: Tensor) -> Tensor:
         return functional_call(self.module, self.views(theta), (x,))

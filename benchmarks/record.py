@@ -25,6 +25,10 @@ PACKAGES = ("benchmarks", "methods")
 TEXT_ONLY = {"benchmarks/errors.py"}  # imported by a run, yet unable to change a number
 
 
+class Damaged(UserError):
+    """A file that should hold a record and does not."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What is stored of a run. `reason` says why it failed, None for a finished run."""
@@ -34,7 +38,7 @@ class Record:
     reason: str | None
     correct: list[list[int | None]] | None  # [T + 1][T]: right on test set j after k tasks; null: not applicable
     total: list[int]  # [T] test examples
-    n_parameters: int
+    n_parameters: int | None
     seeds: dict[str, int]
     seconds: dict[str, float]
     peak_memory_mb: float
@@ -73,16 +77,20 @@ def save(record: Record, file: Path) -> None:
 
 
 def load(file: Path) -> Record | None:
-    """The record in `file`, None if there is none; a file that is not a record raises UserError, naming it."""
+    """The record in `file`, None if there is none; a file that is not a record raises Damaged, naming it."""
     try:
         fields = json.loads(file.read_text())
         if fields.get("schema") != SCHEMA:
-            raise UserError(f"{file} has record schema {fields.get('schema')!r}, this version reads {SCHEMA}")
+            raise Damaged(f"{file} has record schema {fields.get('schema')!r}, this version reads {SCHEMA}")
         return Record(**fields)
     except FileNotFoundError:
         return None
+    except Damaged:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}; mend it or use another results folder") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is not a record (truncated or damaged): {error}") from error
+        raise Damaged(f"{file} is not a record (truncated or damaged): {error}") from error
 
 
 def set_aside(file: Path) -> Path:

@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,15 +13,12 @@ from pathlib import Path
 import torch
 
 import methods
-from benchmarks import models, record, streams
+from benchmarks import record, streams
 from benchmarks.errors import UserError
-from benchmarks.learner import Clock, Diverged, Train, learn
-from benchmarks.net import Net
+from benchmarks.learner import Trace, Train, start
 from benchmarks.record import Record
-from benchmarks.rng import derive
 from benchmarks.stream import Stream
 
-ROLES = ("init", "stream", "batches")
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "numpy")
 
 
@@ -49,7 +46,7 @@ def resolve(run: dict) -> dict:
 def digest(run: dict) -> str:
     """Of the sources that can change this run's numbers."""
     own = (f"benchmarks.streams.{run['stream']['name']}", f"methods.{run['method']['name']}")
-    return record.digest("benchmarks.learner", "benchmarks.net", "benchmarks.models", "benchmarks.stream", *own)
+    return record.digest("benchmarks.learner", "benchmarks.stream", *own)
 
 
 @dataclass(frozen=True)
@@ -64,29 +61,21 @@ class Context:
 def execute(run: dict, stream: Stream, context: Context, seconds_of_data: float) -> Record:
     """Train and evaluate a resolved run; divergence gives a failed record, with its reason."""
     _reset_peak_memory()
-    made = methods.make(**run["method"])
-    train = Train(**run["train"])
-    seed = run["seed"]
-    totals = [len(test) for test in stream.tests]
-    if made.joins_tasks:
-        steps = train.steps and train.steps * len(stream.tasks)
-        stream, train = stream.joined(), replace(train, steps=steps)
-    shape = stream.tests[0].parts[0].source.shape[1:]
-    net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(context.device))
-    clock, reason, correct = Clock(), None, None
+    trace, reason, correct, n_parameters = Trace(), None, None, None
+    made, train = methods.make(**run["method"]), Train(**run["train"])
     try:
-        correct, _ = learn(made, net, net.vector(), stream.to(context.device), train, (seed,), clock)
-    except (Diverged, FloatingPointError) as error:
+        correct, n_parameters = start(made, stream, train, run["seed"], context.device, trace)
+    except FloatingPointError as error:
         reason = str(error)
     return Record(
         schema=record.SCHEMA,
         run=run,
         reason=reason,
         correct=correct,
-        total=totals,
-        n_parameters=net.n_parameters,
-        seeds={role: derive(seed, role) for role in ROLES},
-        seconds={"data": round(seconds_of_data, 3)} | {phase: round(s, 3) for phase, s in clock.seconds.items()},
+        total=[len(test) for test in stream.tests],
+        n_parameters=n_parameters,
+        seeds=trace.seeds,
+        seconds={"data": round(seconds_of_data, 3)} | {phase: round(s, 3) for phase, s in trace.seconds.items()},
         peak_memory_mb=round(_peak_memory_mb(), 1),
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         machine=machine(context.device),
@@ -124,8 +113,8 @@ def commit() -> str:
 def check_device(device: str) -> None:
     """Refuse a device that is not there."""
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"device {device!r} is not available: {str(error).splitlines()[0]}") from error
 
 

@@ -43,7 +43,8 @@ class Part:
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels [..., *shape], units [...] and mask ([C], or [..., C]) of the examples at `index` [...]."""
-        x = self.source[self.rows[index]]
+        rows = self.rows[index]
+        x = self.source.index_select(0, rows.flatten()).view(*rows.shape, *self.source.shape[1:])
         if self.permutation is not None:
             x = x.flatten(index.dim())[..., self.permutation].view(x.shape)
         return x, self.y[index], self.mask if self.mask.dim() == 1 else self.mask[index]

@@ -26,9 +26,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import data, record, streams
 from benchmarks.errors import UserError
-from benchmarks.record import Record
+from benchmarks.record import Damaged, Record
 from benchmarks.run import Context, check_device, commit, digest, execute
 from benchmarks.stream import pack, unpack
+
+KEEP_MEMORY = 1 << 30  # bytes that glibc keeps for the next step instead of giving them back and faulting them in again
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def survey(runs: list[dict], folder: Path, root: Path) -> State:
         file = record.path(folder, run)
         try:
             found = record.load(file)
-        except UserError:
+        except Damaged:
             damaged.append(record.set_aside(file))
             found = None
         if found is not None and (found.digest != digest(run) or found.data != fingerprint(run, root)):
@@ -149,6 +151,8 @@ class Job:
 
 def _drive(todo: list[Job], folder: Path, jobs: int, announce: Callable[[str], None]) -> None:
     context = multiprocessing.get_context("spawn")
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        os.environ.setdefault(name, str(KEEP_MEMORY))  # the workers' allocator reads it when they start
     with ProcessPoolExecutor(min(jobs, len(todo)), context, _begin_worker) as pool:
         try:
             waiting: dict[Future, Job] = {pool.submit(_work, job, folder, 0.0): job for job in todo}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.errors import UserError
+from benchmarks.errors import check_number
 from methods.quadratic import Quadratic
 
 
@@ -37,9 +36,7 @@ class Method:
 
     def __post_init__(self):
         if self.strength is not None:
-            value = getattr(self, self.strength)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
-                raise UserError(f"{self.strength} must be a finite number >= 0, got {value!r}")
+            check_number(self.strength, getattr(self, self.strength), "a finite number >= 0", lambda value: value >= 0)
 
     @property
     def follows_steps(self) -> bool:

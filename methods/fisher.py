@@ -20,7 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.errors import UserError
+from benchmarks.errors import check_whole, unknown
 from methods.persample import sums
 
 ESTIMATORS = ("exact", "sample", "empirical", "argmax", "p_weighted", "batched", "batched_rescaled")
@@ -106,8 +106,7 @@ def of_task(method, theta: Tensor, task) -> Tensor:
 def check(estimator: str, n_samples: int | None, batch: int) -> None:
     """Refuse options that `diagonal` cannot serve."""
     if estimator not in ESTIMATORS:
-        raise UserError(f"fisher must be one of {', '.join(ESTIMATORS)}, got {estimator!r}")
-    if n_samples is not None and (not isinstance(n_samples, int) or n_samples < 1):
-        raise UserError(f"n_samples must be a whole number >= 1, or left out for all examples, got {n_samples!r}")
-    if not isinstance(batch, int) or batch < 1:
-        raise UserError(f"fisher_batch must be a whole number >= 1, got {batch!r}")
+        raise unknown("fisher", estimator, ESTIMATORS)
+    if n_samples is not None:
+        check_whole("n_samples", n_samples)
+    check_whole("fisher_batch", batch)

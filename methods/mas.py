@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.errors import UserError
+from benchmarks.errors import check_whole
 from methods.base import Method
 from methods.fisher import PASS, mean_over_batches
 from methods.persample import sums
@@ -37,8 +37,7 @@ class MAS(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.batch, int) or self.batch < 1:
-            raise UserError(f"batch must be a whole number >= 1, got {self.batch!r}")
+        check_whole("batch", self.batch)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
@@ -58,15 +57,15 @@ class MAS(Method):
         if not self.per_sample:
 
             def loss(theta, x, y, mask):
-                return (self.net(theta, x).square() * self._weights(mask)).sum(-1).mean()
+                return self._active(self.net(theta, x).square(), mask).sum(-1).mean()
 
             return mean_over_batches(torch.abs, loss, theta, examples, self.batch, generator)
         total = torch.zeros_like(theta)
         for x, _, mask in examples.batches(PASS):
-            weights = self._weights(mask)
-            total += sums(self.net, theta, x, lambda z, weights=weights: [2 * z * weights], torch.abs)
+            total += sums(self.net, theta, x, lambda z, mask=mask: [self._active(2 * z, mask)], torch.abs)
         return total / len(examples)
 
-    def _weights(self, mask: Tensor) -> Tensor:
-        active = (mask == 0).to(torch.get_default_dtype())
-        return active / active.sum(-1, keepdim=True) if self.unit_mean else active
+    def _active(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Values [N, C] of the active units, zero elsewhere; divided by their number for `unit_mean`."""
+        active = mask == 0
+        return values * active / (active.sum(-1, keepdim=True) if self.unit_mean else 1)

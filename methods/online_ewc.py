@@ -10,7 +10,7 @@ that is not done here.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchmarks.errors import UserError
+from benchmarks.errors import check_number
 from methods import fisher
 from methods.base import Method
 from methods.quadratic import Quadratic
@@ -34,8 +34,7 @@ class OnlineEWC(Method):
     def __post_init__(self):
         super().__post_init__()
         fisher.check(self.fisher, self.n_samples, self.fisher_batch)
-        if not isinstance(self.gamma, int | float) or not 0 <= self.gamma <= 1:
-            raise UserError(f"gamma must lie in [0, 1], got {self.gamma!r}")
+        check_number("gamma", self.gamma, "a number in [0, 1]", lambda value: 0 <= value <= 1)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)

@@ -4,25 +4,27 @@ With cotangents S [N, C] at the logits, the gradient of example n is G_n = J_n^T
 returned is sum_n f(G_n) [P] with f the square or the absolute value, taken example by example.
 
 A linear layer with inputs a [N, I] and output gradients delta [N, O] has G_n = delta_n a_n^T, and f of a product is
-the product of the f's, so the sum over examples is one matrix product: f(delta)^T f(a). A network that holds its
-parameters in such layers, each used once on [N, I], takes this path; any other goes example by example through vmap.
-Both are exact.
+the product of the f's, so the sum over examples is one matrix product: f(delta)^T f(a). A network whose trainable
+parameters are all used in such layers, once for each example, takes this path; any other goes example by example
+through vmap. Both are exact.
 """
 
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 CHUNK = 32  # examples at a time on the vmap path: it holds one gradient [P] for each
+PROBE = 4  # examples on which a network's layers are compared with autograd, once
+_by_layers_alone: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def sums(net, theta: Tensor, x: Tensor, cotangents: Callable[[Tensor], Sequence[Tensor]], f: Callable) -> Tensor:
     """sum_k sum_n f(J_n^T S^k_n) [P] for theta [P], inputs [N, ...] and cotangents(logits) = [S^k [N, C], ...]."""
-    layers = _linear_layers(net)
-    if layers is not None:
-        total = _by_layers(net, layers, theta, x, cotangents, f)
+    if _layers_suffice(net, theta, x):
+        total = _by_layers(net, theta, x, cotangents, f)
         if total is not None:
             return total
     with torch.no_grad():
@@ -30,25 +32,34 @@ def sums(net, theta: Tensor, x: Tensor, cotangents: Callable[[Tensor], Sequence[
     return sum(_by_examples(net, theta, x, seed, f) for seed in seeds)
 
 
-def _linear_layers(net) -> dict[str, nn.Linear] | None:
-    """The linear layers that hold all of the net's trainable parameters, or None where other modules or ties do."""
+def _layers_suffice(net, theta: Tensor, x: Tensor) -> bool:
+    """Whether the linear layers account for the whole gradient: parameters can be tied, bare, or used functionally."""
+    if net.module not in _by_layers_alone:
+        some = x[:PROBE]
+        total = _by_layers(net, theta, some, lambda z: [torch.ones_like(z)], lambda value: value)
+        if total is not None:
+            variable = theta.detach().requires_grad_()
+            with torch.enable_grad():
+                (truth,) = torch.autograd.grad(net(variable, some).sum(), variable)
+            _by_layers_alone[net.module] = bool((total - truth).norm() <= 1e-3 * truth.norm())
+        else:
+            _by_layers_alone[net.module] = False
+    return _by_layers_alone[net.module]
+
+
+def _by_layers(net, theta, x, cotangents, f) -> Tensor | None:
+    """The sums by one matrix product for each linear layer; None where a layer is not used once for each example."""
     layers = {name: module for name, module in net.module.named_modules() if type(module) is nn.Linear}
-    names = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
-    ids = [id(p) for module in layers.values() for p in module.parameters()]
-    if len(ids) != len(set(ids)) or not set(net.shapes) <= names:
-        return None
-    return layers
-
-
-def _by_layers(net, layers, theta, x, cotangents, f) -> Tensor | None:
     calls: dict[str, tuple[Tensor, Tensor]] = {}
     simple = True
 
     def keep(name):
         def hook(module, inputs, output):
             nonlocal simple
-            simple &= name not in calls and inputs[0].dim() == 2
-            calls[name] = inputs[0].detach(), output
+            simple &= name not in calls and inputs[0].shape == (len(x), module.in_features)
+            if output.requires_grad:
+                calls[name] = inputs[0].detach(), output
+            return output.clone()  # what follows may work in place
 
         return hook
 
@@ -59,7 +70,7 @@ def _by_layers(net, layers, theta, x, cotangents, f) -> Tensor | None:
     finally:
         for handle in handles:
             handle.remove()
-    if not simple:
+    if not simple or not calls:
         return None
     total = torch.zeros_like(theta)
     views = net.views(total)

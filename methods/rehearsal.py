@@ -11,7 +11,7 @@ from operator import add
 
 import torch
 
-from benchmarks.errors import UserError
+from benchmarks.errors import check_whole
 from methods.base import Method
 
 
@@ -23,8 +23,7 @@ class Rehearsal(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.budget, int) or isinstance(self.budget, bool) or self.budget < 1:
-            raise UserError(f"budget must be a whole number >= 1, got {self.budget!r}")
+        check_whole("budget", self.budget)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.errors import UserError
+from benchmarks.errors import check_whole
 from methods.base import Method, cross_entropy
 
 
@@ -24,9 +24,8 @@ class Replay(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, value in (("memory", self.memory), ("batch_memory", self.batch_memory)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"{name} must be a whole number >= 1, got {value!r}")
+        check_whole("memory", self.memory)
+        check_whole("batch_memory", self.batch_memory)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import torch
 
-from benchmarks.errors import UserError
+from benchmarks.errors import check_number, unknown
 from methods.base import Method
 from methods.quadratic import Quadratic
 
@@ -32,10 +32,9 @@ class SI(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.xi, int | float) or not self.xi > 0:
-            raise UserError(f"xi must be positive, got {self.xi!r}")
+        check_number("xi", self.xi, "a finite number > 0", lambda value: value > 0)
         if self.clamp not in CLAMPS:
-            raise UserError(f"clamp must be one of {', '.join(CLAMPS)}, got {self.clamp!r}")
+            raise unknown("clamp", self.clamp, CLAMPS)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)

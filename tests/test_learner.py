@@ -9,7 +9,7 @@ import toy
 from torch.nn import functional as F
 
 from benchmarks.errors import UserError
-from benchmarks.learner import Clock, Diverged, Train, batches, fit, learn
+from benchmarks.learner import Diverged, Trace, Train, batches, fit, learn
 from benchmarks.net import Net
 from benchmarks.rng import derive, generator
 
@@ -216,11 +216,11 @@ def test_after_backward_replaces_the_gradient():
 
 
 def test_seconds_go_to_their_phases():
-    clock, stream = Clock(), toy.stream()
+    trace, stream = Trace(), toy.stream()
     net = Net(toy.module(stream))
-    learn(toy.make("ewc"), net, net.vector(), stream, toy.TRAIN, (1,), clock)
-    assert set(clock.seconds) == {"training", "importance", "evaluation"}
-    assert all(0 < seconds < 10 for seconds in clock.seconds.values())
+    learn(toy.make("ewc"), net, net.vector(), stream, toy.TRAIN, (1,), trace)
+    assert set(trace.seconds) == {"training", "importance", "evaluation"}
+    assert all(0 < seconds < 10 for seconds in trace.seconds.values())
 
 
 GOOD = {"net": "mlp-8", "optimizer": "sgd", "lr": 0.1, "optimizer_state": "keep", "batch": 8, "epochs": 1}

@@ -226,7 +226,6 @@ def test_the_digest_follows_the_code_that_is_imported(tmp_path, monkeypatch, fil
         "standard_sets",
         "streams/splitdigits",
         "streams/arrays",
-        "run",
     ],
 )
 def test_the_digest_of_a_run_follows_what_trains_it(sources, file):

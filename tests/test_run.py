@@ -118,7 +118,7 @@ def test_the_seeds_of_every_role_are_recorded(name, options, monkeypatch):
         drawn.add(role)
         return derive(seed, role, task)
 
-    for module in ("rng", "run", "learner"):
+    for module in ("rng", "learner"):
         monkeypatch.setattr(f"benchmarks.{module}.derive", watched)
     found = execute({**RUN, "method": {"name": name, **options}})
     assert drawn <= set(found.seeds)

@@ -26,7 +26,7 @@ def stream(
     active_units="seen",
 ) -> Stream:
     """`tasks` equal tasks of the classes of the data set `data`, in `order`."""
-    if not data:
+    if not data or not isinstance(data, str):
         raise UserError("the stream 'arrays' needs data = \"<folder of the four .npy files under the data root>\"")
     images = pixels(data, root, pad, mean, std)
     equal_tasks(images.classes, tasks)

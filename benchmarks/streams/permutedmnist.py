@@ -33,6 +33,8 @@ def stream(
     """`tasks` permutations, drawn from the run's seed ("seeded") or a number; the `first` "permuted" or "plain"."""
     if not isinstance(tasks, int) or tasks < 1:
         raise UserError(f"tasks must be a positive whole number, got {tasks!r}")
+    if permutations != "seeded" and (type(permutations) is not int or not 0 <= permutations < 2**32):
+        raise UserError(f"permutations must be 'seeded' or a whole number from 0, got {permutations!r}")
     if first not in ("permuted", "plain"):
         raise unknown("first", first, ("permuted", "plain"))
     images = pixels("mnist", root, pad, mean, std)

@@ -18,7 +18,7 @@ def stream(
     scenario: str, root: Path, seed: int, *, angles=(0, 20, 40, 60, 80), pad=0, mean=0.0, std=1.0, active_units="seen"
 ) -> Stream:
     """One task for each of the `angles`, -180 to 180 degrees."""
-    if not angles or any(not isinstance(angle, int | float) or not -180 <= angle <= 180 for angle in angles):
+    if not isinstance(angles, list | tuple) or not angles or not all(-180 <= angle <= 180 for angle in angles):
         raise UserError(f"angles must be numbers from -180 to 180, got {angles!r}")
     images = pixels("mnist", root)
     finish = scaling(pad, mean, std)

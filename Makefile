@@ -39,7 +39,7 @@ data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifa
 	@$(PYTHON) -m benchmarks data $(call quoted,$*) $${DATA:+--data "$$DATA"}
 
 regress: $(READY) ## compare fresh runs of the digits with the committed reference records
-	@$(PYTHON) -m benchmarks regress $${JOBS:+--jobs "$$JOBS"}
+	@$(PYTHON) -m benchmarks regress $${JOBS:+--jobs "$$JOBS"} $${DEVICE:+--device "$$DEVICE"}
 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
 	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(PYTHON) -m benchmarks.bench_train

@@ -36,12 +36,12 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")
         made.add_argument("--data", help="data root (default: the environment variable DATA, then data/)")
         made.add_argument("--device", default="cpu", help="where to train (default: cpu)")
-        made.add_argument("--results", type=Path, help="folder of the records (default: results/local)")
 
     table = command("table", _table, "do the runs that a table lacks, then render it")
     table.add_argument("name")
     table.add_argument("--seeds", help="5 for seeds 1 to 5, or 3,7 for those two")
     table.add_argument("--rows", help="labels or methods, separated by commas")
+    table.add_argument("--results", type=Path, help="folder of the records (default: results/local)")
     sweeping(table)
     command("tables", _tables, "render the committed reference records, without training")
     regress = command("regress", _regress, "compare the digits with the committed reference records")
@@ -55,21 +55,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _table(options: argparse.Namespace) -> int:
     from benchmarks.record import LOCAL
-    from benchmarks.run import resolve
     from benchmarks.sweep import survey, sweep
-    from paper_tables import render, table
+    from benchmarks.tables import runs_of
+    from paper_tables import table
 
     chosen = table.load(options.name).select(options.rows)
     seeds = table.parse_seeds(options.seeds) if options.seeds else tuple(range(1, chosen.seeds + 1))
     jobs, root, folder = _jobs(options.jobs), _root(options.data), options.results or LOCAL
-    runs = {}
-    for row in chosen.rows:
-        for scenario in row.scenarios if row.method else ():
-            for seed in seeds:
-                try:
-                    runs[row.label, scenario, seed] = resolve(row.run(scenario, seed))
-                except UserError as error:
-                    raise UserError(f"{options.name}.toml, row {row.label!r}: {error}") from error
+    runs = runs_of(chosen, seeds)
     before = survey(list(runs.values()), folder, root)
     for file in before.damaged:
         print(f"a damaged record is set aside as {file}; its run is done again", file=sys.stderr)
@@ -80,37 +73,37 @@ def _table(options: argparse.Namespace) -> int:
     try:
         sweep(list(runs.values()), folder, root, jobs, options.device)
     except KeyboardInterrupt:
-        print("interrupted: finished runs are kept, the same command goes on; the table so far:", file=sys.stderr)
-        _render(chosen, runs, seeds, folder, root, render)
-        return 130
-    return _render(chosen, runs, seeds, folder, root, render)
-
-
-def _render(chosen, runs: dict, seeds: tuple[int, ...], folder: Path, root: Path, render) -> int:
-    from benchmarks.sweep import survey
-
-    after = survey(list(runs.values()), folder, root)
-    results: dict = {}
-    for (label, scenario, _), found in zip(runs, after.records, strict=True):
-        if found is not None:
-            results.setdefault((label, scenario), []).append(found)
-    print(render.write(chosen, results, seeds, folder / "tables", len(after.stale)))
-    print(f"written to {_shown(folder / 'tables' / chosen.name)}.md, .tex, .csv and .png", file=sys.stderr)
+        print("the table so far:", file=sys.stderr)
+        _print_table(chosen, runs, seeds, folder, root)
+        raise
+    _print_table(chosen, runs, seeds, folder, root)
     return 0
 
 
-def _tables(options: argparse.Namespace) -> int:
-    from benchmarks import reference
+def _print_table(chosen, runs: dict, seeds: tuple[int, ...], folder: Path, root: Path) -> None:
+    from benchmarks.sweep import survey
+    from benchmarks.tables import results_of
+    from paper_tables import render
 
-    return reference.render()
+    state = survey(list(runs.values()), folder, root)
+    print(render.write(chosen, results_of(runs, state.records), seeds, folder / "tables", len(state.stale)))
+    print(f"written to {_shown(folder / 'tables' / chosen.name)}.md, .tex, .csv and .png", file=sys.stderr)
+
+
+def _tables(options: argparse.Namespace) -> int:
+    from benchmarks.record import ROOT
+    from benchmarks.tables import render_references
+
+    folder = ROOT / "results" / "tables"
+    for name in render_references(folder):
+        print(f"{_shown(folder / name)}.md, .tex, .csv and .png")
+    return 0
 
 
 def _regress(options: argparse.Namespace) -> int:
-    from benchmarks import reference
-    from benchmarks.record import LOCAL
+    from benchmarks.regress import regress
 
-    folder = options.results or LOCAL
-    return reference.regress(folder, _root(options.data), _jobs(options.jobs), options.device, options.accept)
+    return regress(_root(options.data), _jobs(options.jobs), options.device, options.accept)
 
 
 def _data(options: argparse.Namespace) -> int:

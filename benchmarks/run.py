@@ -56,6 +56,7 @@ class Context:
     device: str
     commit: str
     data: str  # fingerprint of the data set
+    digest: str  # of the sources, taken when the sweep began: an edit during it does not pass for what ran
 
 
 def execute(run: dict, stream: Stream, context: Context, seconds_of_data: float) -> Record:
@@ -81,7 +82,7 @@ def execute(run: dict, stream: Stream, context: Context, seconds_of_data: float)
         machine=machine(context.device),
         commit=context.commit,
         data=context.data,
-        digest=digest(run),
+        digest=context.digest,
     )
 
 

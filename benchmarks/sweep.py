@@ -125,7 +125,7 @@ def _spool(todo: list[dict], root: Path, file: Path, device: str) -> list["Job"]
             built[id(stream)] = len(packed), seconds
             packed.append(pack(stream))
         index, seconds = built[id(stream)]
-        jobs.append(Job(run, file, index, Context(device, sha, fingerprint(run, root)), seconds))
+        jobs.append(Job(run, file, index, Context(device, sha, fingerprint(run, root), digest(run)), seconds))
     try:
         torch.save(packed, file)
     except (OSError, RuntimeError) as error:
@@ -198,7 +198,7 @@ def _work(job: Job, folder: Path, patience: float) -> bool:
     try:
         with FileLock(lock, timeout=patience):
             found = record.load(file) if file.is_file() else None
-            if found is None or (found.digest, found.data) != (digest(job.run), job.context.data):
+            if found is None or (found.digest, found.data) != (job.context.digest, job.context.data):
                 stream = unpack(_load(job.streams)[job.index])
                 record.save(execute(job.run, stream, job.context, job.seconds_of_data), file)
             return True

@@ -22,7 +22,7 @@ RUN = {
     "train": TRAIN,
     "seed": 5,
 }
-CONTEXT = run.Context("cpu", "abc", data.fingerprint("digits", Path("data")))
+CONTEXT = run.Context("cpu", "abc", data.fingerprint("digits", Path("data")), "digest of the sources")
 
 
 def changed(part, **options):
@@ -106,7 +106,7 @@ def test_a_record_explains_itself():
     assert found.machine["threads"] == torch.get_num_threads() and found.machine["device"] == "cpu"
     assert found.machine["cpu"] and found.machine["capability"] == torch.backends.cpu.get_cpu_capability()
     assert (found.commit, found.data) == ("abc", CONTEXT.data)
-    assert found.digest == run.digest(found.run)
+    assert found.digest == CONTEXT.digest
 
 
 @pytest.mark.parametrize(("name", "options"), [("naive", {}), ("ewc", {"lam": 1.0}), ("rehearsal", {"budget": 20})])
@@ -166,7 +166,7 @@ from pathlib import Path
 from benchmarks import run, sweep
 from benchmarks.stream import unpack
 stream = unpack(sweep._load(Path(sys.argv[1]))[0])
-found = run.execute(json.loads(sys.argv[2]), stream, run.Context("cpu", "abc", "d"), 0.0)
+found = run.execute(json.loads(sys.argv[2]), stream, run.Context("cpu", "abc", "d", "e"), 0.0)
 heavy = {"avalanche", "torchvision", "sklearn", "pandas", "benchmarks.materialise"}
 print(json.dumps([found.correct, sorted(heavy & set(sys.modules))]))
 """

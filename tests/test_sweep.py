@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 from sweeps import RUNS
 
-from benchmarks import data, record, sweep
+from benchmarks import data, record, run, sweep
 from benchmarks.errors import UserError
 from benchmarks.run import Context, execute
 from benchmarks.stream import unpack
@@ -103,7 +103,7 @@ def one(tmp_path, place):
     """The first run, for a worker's work to be done in this process: (its record's file, the job)."""
     file = tmp_path / "streams.pt"
     torch.save([torch.load(place / "streams.pt", weights_only=True)["task"]], file)
-    context = Context("cpu", "abc", data.fingerprint("digits", ROOT))
+    context = Context("cpu", "abc", data.fingerprint("digits", ROOT), run.digest(RUNS[0]))
     return record.path(tmp_path, RUNS[0]), sweep.Job(RUNS[0], file, 0, context, 0.5)
 
 

@@ -8,6 +8,9 @@ from benchmarks.record import Record
 from benchmarks.run import resolve
 from paper_tables.table import Table
 
+README = record.ROOT / "README.md"
+END = "<!-- end of table -->"
+
 Runs = dict[tuple[str, str, int], dict]  # (row label, scenario, seed) -> resolved run
 
 
@@ -58,6 +61,16 @@ def render_references(folder: Path) -> list[str]:
         seeds = referenced_seeds(declared)
         if seeds:
             runs = runs_of(declared, seeds)
-            render.write(declared, results_of(runs, references(runs)), seeds, folder)
+            text = render.write(declared, results_of(runs, references(runs)), seeds, folder)
+            put_into(README, name, text)
             done.append(name)
     return done
+
+
+def put_into(readme: Path, name: str, text: str) -> None:
+    """Write a rendered table, without its title, between its marks in `readme`, if it has any."""
+    before, mark, rest = readme.read_text().partition(f"<!-- table {name}: written by `make tables` -->\n")
+    if mark:
+        body = text.partition("\n")[2].strip()
+        after = rest[rest.index(END) :]
+        record.write_atomically(readme, f"{before}{mark}\n{body}\n\n{after}")

@@ -15,7 +15,7 @@ help: ## list the targets
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5) or SEEDS=3,7   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
 
-setup: $(READY) ## create .venv with the pinned packages (about 5 GB, once)
+setup: $(READY) ## create .venv with the pinned packages (about 6 GB, once)
 
 test: $(READY) ## run the tests; DATA=<root> adds those on real MNIST
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest
@@ -55,7 +55,7 @@ $(READY): requirements.lock
 	    'and python3): install one, and run the command again' >&2; exit 1; }; \
 	  "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && break; \
 	done; \
-	echo "Setting up .venv with $$python: downloads about 5 GB and takes some minutes, once."; \
+	echo "Setting up .venv with $$python: takes about 6 GB and some minutes, once."; \
 	"$$python" -m venv .venv
 	@$(PYTHON) -m pip install --disable-pip-version-check -r requirements.lock
 	@touch $(READY)

@@ -95,10 +95,12 @@ def machine(device: str) -> dict:
 
 @lru_cache(maxsize=1)
 def _cpu() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    with suppress(OSError, KeyError):
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+        fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        # A cloud names many generations alike; the numbers tell them apart.
+        numbers = " ".join(f"{name} {fields[name]}" for name in ("cpu family", "model", "stepping"))
+        return f"{fields['model name']} ({numbers})"
     return platform.processor() or platform.machine()
 
 

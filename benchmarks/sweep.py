@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -176,8 +177,6 @@ def _drive(todo: list[Job], folder: Path, jobs: int, announce: Callable[[str], N
 
 def _begin_worker() -> None:
     """One thread; a worker leaves Ctrl-C to its parent and does not outlive it."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # moments of an unused head fade into denormals, which are many times slower

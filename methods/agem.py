@@ -64,4 +64,4 @@ def project(grad: Tensor, reference: Tensor) -> Tensor:
     product = grad @ reference
     if product >= 0:
         return grad
-    return grad - product / (reference @ reference) * reference
+    return grad.sub(reference, alpha=float(product / (reference @ reference)))

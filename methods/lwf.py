@@ -53,7 +53,8 @@ class LwF(Method):
         net, old = self.teacher
         with torch.no_grad():
             targets = net(old, x)
-        return loss + self.lam * sum(distillation(logits[..., h], targets[..., h], self.T) for h in self.heads)
+        pairs = ((logits.index_select(-1, head), targets.index_select(-1, head)) for head in self.heads)
+        return loss + self.lam * sum(distillation(z, v, self.T) for z, v in pairs)
 
     def after_task(self, theta, task):
         self.teacher = None

@@ -68,10 +68,10 @@ class SCP(Method):
         """Gamma [P] of one task at theta [P]."""
         slices = self._slices(theta, examples.parts[0].mask, generator)
         means = theta.new_zeros(len(slices), len(theta))  # d (xi_l . phi) / d theta
-        for x, _, mask in examples.batches(PASS):
+        for x, _, _ in examples.batches(PASS):
             variable = theta.detach().requires_grad_()
             with torch.enable_grad():
-                summed = (self.net(variable, x) * (mask == 0)).sum(0)
+                summed = self.net(variable, x).sum(0)
             for mean, xi in zip(means, slices, strict=True):
                 mean += torch.autograd.grad(summed, variable, xi, retain_graph=True)[0] / len(examples)
         return means.square().mean(0)

@@ -121,6 +121,8 @@ def loop(
     data: Callable = lambda task: listed(task.train),
     replay: Callable = lambda task: [],
     penalty: Callable | None = None,
+    distil: Callable = lambda batch: 0,
+    project: Callable = lambda grads, batch: grads,
     after_step: Callable = lambda old, grads: None,
     after_task: Callable = lambda task: None,
 ) -> Tensor:
@@ -131,7 +133,7 @@ def loop(
         examples = data(task)
         for places in orders(len(examples), train, seed, task.index):
             batch = [examples[n] for n in places] + replay(task)
-            grads = gradients(mean_loss(module, batch), params)
+            grads = project(gradients(mean_loss(module, batch) + distil(batch), params), batch)
             extra = penalty() if penalty else None
             pulls = gradients(extra, params) if isinstance(extra, Tensor) else {}
             for name, p in params.items():

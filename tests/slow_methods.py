@@ -1,14 +1,20 @@
 """Whole runs of the second implementation (slow.py), one function for each method."""
 
+from copy import deepcopy
+from itertools import combinations
+
 import torch
 from slow import (
     copy,
     distance,
     fisher,
+    flat,
+    gradients,
     grouped,
     listed,
     loop,
     mas_importance,
+    mean_loss,
     parameters,
     squared_means,
 )
@@ -108,6 +114,123 @@ def si(module, stream, train, seed, c, xi=0.1, clamp="cumulative") -> Tensor:
         begun.append(task)
 
     return loop(module, stream, train, seed, penalty=penalty, after_step=after_step, after_task=after_task)
+
+
+def scp(module, stream, train, seed, lam, ema=0.5) -> Tensor:
+    """Kolouri et al.: lam sum_i Gamma_i (theta_i - star_i)^2, with all one-hot slices of the units in use."""
+    params, gammas, stars = parameters(module), [], []
+
+    def penalty():
+        return lam * distance(params, gammas[-1], stars[-1]) if gammas else 0
+
+    def after_task(task):
+        examples = listed(task.train)
+        units = examples[0][2]
+        new = {name: torch.zeros_like(p) for name, p in params.items()}
+        for unit in units:
+            mean = sum(module(x[None])[0][unit] for x, _, _ in examples) / len(examples)
+            for name, g in gradients(mean, params).items():
+                new[name] += g**2 / len(units)
+        old = gammas[-1] if gammas else new
+        keep, add = (1, int(bool(gammas))) if ema is None else (ema, 1 - ema)
+        gammas.append({name: keep * old[name] + add * new[name] for name in params})
+        stars.append(copy(params))
+
+    return loop(module, stream, train, seed, penalty=penalty, after_task=after_task)
+
+
+def gem(module, stream, train, seed, per_task, margin=0.5, margin_mode="bound", eps=1e-3) -> Tensor:
+    """Lopez-Paz and Ranzato: the dual by trying every set of active bounds; v >= margin, or margin added to v >= 0."""
+    params, memories, trail = parameters(module), [], []
+
+    def project(grads, batch):
+        trail.extend(batch)
+        if not memories:
+            return grads
+        home = listed(stream.tasks[len(memories)].train)
+        kept = [[_under(example, home, stream) for example in memory] for memory in memories]
+        G = torch.stack([flat(gradients(mean_loss(module, memory), params)) for memory in kept])
+        g = flat(grads)
+        if bool((G @ g >= 0).all()):
+            return grads
+        A = G @ G.T + eps * torch.eye(len(G), dtype=G.dtype)
+        v = bounded(A, G @ g, margin if margin_mode == "bound" else 0.0)
+        v = v + margin if margin_mode == "shift" else v
+        return _named(g + v @ G, params)
+
+    def after_task(task):
+        memories.append(trail[-per_task:])
+        trail.clear()
+
+    return loop(module, stream, train, seed, project=project, after_task=after_task)
+
+
+def bounded(A: Tensor, q: Tensor, bound: float) -> Tensor:
+    """argmin_{v >= bound} 1/2 v.A v + q.v: of all sets of free unknowns, the one that meets the KKT conditions."""
+    K = len(q)
+    for size in range(K + 1):
+        for free in map(list, combinations(range(K), size)):
+            v = torch.full_like(q, bound)
+            held = [k for k in range(K) if k not in free]
+            if free:
+                v[free] = torch.linalg.solve(A[free][:, free], -q[free] - A[free][:, held] @ v[held])
+            if bool((v >= bound).all()) and bool(((A @ v + q)[held] >= 0).all()):
+                return v
+    raise AssertionError("no set of bounds meets the KKT conditions")
+
+
+def agem(module, stream, train, seed, per_class, batch_memory=256) -> Tensor:
+    """Chaudhry et al.: a ring for each class of a task; one reference gradient, removed where it is opposed."""
+    params, memory, rings, draws = parameters(module), [], {}, {}
+
+    def project(grads, batch):
+        for example in batch:
+            ring, place = rings.setdefault(example[1], ([], [0]))
+            ring[place[0] % per_class : place[0] % per_class + 1] = [example]
+            place[0] += 1
+        if not memory:
+            return grads
+        task = draws["task"]
+        draw = draws.setdefault(task, generator(seed, "agem", task))
+        places = torch.randperm(len(memory), generator=draw).tolist()[:batch_memory]
+        home = listed(stream.tasks[task].train)
+        r = flat(gradients(mean_loss(module, [_under(memory[n], home, stream) for n in places]), params))
+        g = flat(grads)
+        return _named(g - (g @ r) / (r @ r) * r, params) if g @ r < 0 else grads
+
+    def after_task(task):
+        for unit in sorted(rings):
+            memory.extend(rings[unit][0])
+        rings.clear()
+        draws["task"] = task.index + 1
+
+    return loop(module, stream, train, seed, project=project, after_task=after_task)
+
+
+def _named(vector, params):
+    pieces = vector.split([p.numel() for p in params.values()])
+    return {name: piece.view(p.shape) for (name, p), piece in zip(params.items(), pieces, strict=True)}
+
+
+def lwf(module, stream, train, seed, lam=1.0, T=2.0) -> Tensor:
+    """Li and Hoiem: in task-IL a term for each old head; otherwise one for the units that the old network knew."""
+    teachers, heads = [], []
+
+    def distil(batch):
+        total = 0
+        for x, _, _ in batch if teachers else []:
+            for units in heads:
+                target = (teachers[-1](x[None])[0][units].detach() / T).exp()
+                target = target / target.sum()
+                total = total - (target * (module(x[None])[0][units] / T).log_softmax(0)).sum() / len(batch)
+        return lam * total
+
+    def after_task(task):
+        teachers.append(deepcopy(module))
+        units = listed(task.train)[0][2]
+        heads[:] = [*heads, units] if stream.scenario == "task" else [units]
+
+    return loop(module, stream, train, seed, distil=distil, after_task=after_task)
 
 
 def rehearsal(module, stream, train, seed, budget) -> Tensor:

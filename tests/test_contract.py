@@ -119,13 +119,17 @@ def test_after_task_leaves_modes_alone(name, scenario, mode):
 
 @pytest.mark.parametrize(("name", "scenario"), CASES)
 def test_dropout_is_on_in_training_and_off_in_importance_and_evaluation(name, scenario):
-    """Told by the modules themselves, whenever they are called."""
+    """Told by the modules themselves, whenever they are called; in training, what takes no gradient is a teacher."""
     modes, phase = {}, []
+
+    def note(module, x, y):
+        label = "evaluation" if phase[-1] == "training" and not torch.is_grad_enabled() else phase[-1]
+        modes.setdefault(label, set()).add(module.training)
 
     def watched(stream, seed=1):
         module = toy.noisy(stream, seed)
         for each in module.modules():
-            each.register_forward_hook(lambda each, x, y: modes.setdefault(phase[-1], set()).add(each.training))
+            each.register_forward_hook(note)
         return module
 
     def within(label, real):
@@ -138,7 +142,8 @@ def test_dropout_is_on_in_training_and_off_in_importance_and_evaluation(name, sc
         return hook
 
     method = toy.make(name)
-    for hook, label in (("loss", "training"), ("after_task", "importance"), ("predict", "evaluation")):
+    labels = {"loss": "training", "after_backward": "training", "after_task": "importance", "predict": "evaluation"}
+    for hook, label in labels.items():
         setattr(method, hook, within(label, getattr(method, hook)))
     toy.run(method, toy.stream(scenario), build=watched)
     assert modes.pop("training") == {True}

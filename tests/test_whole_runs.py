@@ -23,6 +23,16 @@ CASES = {
     "si": {"c": 2.0},
     "si increment": {"c": 2.0, "xi": 0.01, "clamp": "increment"},
     "si none": {"c": 2.0, "xi": 0.01, "clamp": "none"},
+    "scp": {"lam": 1.0},
+    "scp ema": {"lam": 1.0, "ema": 0.2},
+    "scp sum": {"lam": 1.0, "ema": None},
+    "gem": {"per_task": 8},
+    "gem paper": {"per_task": 8, "margin_mode": "shift"},
+    "gem pure": {"per_task": 40, "margin": 0.0, "eps": 0.0},
+    "agem": {"per_class": 3},
+    "agem batch": {"per_class": 6, "batch_memory": 4},
+    "lwf": {},
+    "lwf warm": {"lam": 2.5, "T": 4.0},
     "rehearsal": {"budget": 5},
     "rehearsal large": {"budget": 40},
     "replay": {"memory": 10, "batch_memory": 6},
@@ -46,6 +56,6 @@ def test_whole_run(case, scenario):
     check(case, scenario, SGD)
 
 
-@pytest.mark.parametrize("case", ["naive", "ewc", "si", "replay"])
+@pytest.mark.parametrize("case", ["naive", "ewc", "si", "scp", "gem", "agem", "lwf", "replay"])
 def test_whole_run_with_adam(case):
     check(case, "class", ADAM)

@@ -1,0 +1,86 @@
+"""Sliced Cramer Preservation (Kolouri et al., 2020).
+
+    phi     = 1/N sum_n f(x_n; theta)                           f: logits of the active units; no labels
+    Gamma_i = 1/L sum_l (d (xi_l . phi) / d theta_i)^2          the mean first, then the square; |xi_l| = 1
+    L       = L_k + lam * sum_i Gamma_i (theta_i - star_i)^2    star: parameters after the previous task
+
+The average over slices xi uniform on the sphere of K active units has E[xi xi^T] = I / K, so the K one-hot slices give
+the limit of L -> infinity exactly. They are the default; `slices` draws L at random instead, as the paper does.
+
+Across tasks Gamma <- ema * Gamma + (1 - ema) * Gamma_k, and the first task sets it. Differs from the authors' code,
+which starts from Gamma = 0 and divides by N once more: both scale lam.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmarks.errors import check_number, check_whole
+from methods.base import Method
+from methods.fisher import PASS
+from methods.quadratic import Quadratic
+
+
+@dataclass
+class SCP(Method):
+    """lam: weight of the penalty. slices: how many are drawn at random, or None for the exact average.
+
+    ema: how much of the earlier importance stays; None adds the tasks' importances up.
+    """
+
+    lam: float
+    slices: int | None = None
+    ema: float | None = 0.5
+
+    strength: ClassVar[str] = "lam"
+    presets: ClassVar[dict[str, dict]] = {"author": {"slices": 50}}  # their lam is larger by N: they divide by it again
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.slices is not None:
+            check_whole("slices", self.slices)
+        if self.ema is not None:
+            check_number("ema", self.ema, "a number in [0, 1], or None for the sum", lambda value: 0 <= value <= 1)
+
+    def begin(self, net, theta, rng):
+        super().begin(net, theta, rng)
+        self.quadratic = Quadratic(2 * self.lam)
+        self.gamma: Tensor | None = None
+
+    def after_task(self, theta, task):
+        generators = self.generators("scp", theta, task)
+        if theta.dim() == 1:
+            new = self._importance(theta, task.train, generators[0])
+        else:
+            rows = [self._importance(row, task.train, g) for row, g in zip(theta, generators, strict=True)]
+            new = torch.stack(rows)
+        if self.gamma is None:
+            self.gamma = new
+        elif self.ema is None:
+            self.gamma = self.gamma + new
+        else:
+            self.gamma = self.ema * self.gamma + (1 - self.ema) * new
+        self.quadratic.set(self.gamma, theta)
+
+    def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:
+        """Gamma [P] of one task at theta [P]."""
+        slices = self._slices(theta, examples.parts[0].mask, generator)
+        means = theta.new_zeros(len(slices), len(theta))  # d (xi_l . phi) / d theta
+        for x, _, _ in examples.batches(PASS):
+            variable = theta.detach().requires_grad_()
+            with torch.enable_grad():
+                summed = self.net(variable, x).sum(0)
+            for mean, xi in zip(means, slices, strict=True):
+                mean += torch.autograd.grad(summed, variable, xi, retain_graph=True)[0] / len(examples)
+        return means.square().mean(0)
+
+    def _slices(self, theta: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Unit vectors xi [L, C] of the units that the mask, [C] or [N, C], allows."""
+        active = (mask == 0).view(-1, mask.shape[-1]).any(0)
+        basis = torch.eye(len(active), dtype=theta.dtype, device=theta.device)[active]
+        if self.slices is None:
+            return basis
+        drawn = torch.randn(self.slices, len(basis), generator=generator, dtype=theta.dtype).to(theta.device)
+        return drawn / drawn.norm(dim=1, keepdim=True) @ basis

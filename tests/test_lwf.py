@@ -1,0 +1,160 @@
+"""LwF: the distillation in closed form, its old heads, and what the teacher is."""
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+import toy
+from torch import nn
+
+from benchmarks.errors import UserError
+from benchmarks.learner import fit
+from benchmarks.net import Net
+from methods.lwf import distillation
+
+SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+
+
+def logits(seed=0):
+    draws = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(2, 11, 4, dtype=torch.float64, generator=draws)
+
+
+@pytest.mark.parametrize("T", [0.5, 1.0, 2.0, 7.0])
+def test_lwf_gradient_is_the_difference_of_the_softened_outputs(T):
+    """d KD / d z = (softmax(z / T) - softmax(v / T)) / (N T): no factor T^2; 0 where the two agree."""
+    z, v = logits()
+    z.requires_grad_()
+    (found,) = torch.autograd.grad(distillation(z, v, T), z)
+    torch.testing.assert_close(found, ((z / T).softmax(-1) - (v / T).softmax(-1)) / (11 * T), rtol=1e-11, atol=1e-15)
+    (still,) = torch.autograd.grad(distillation(z, z.detach(), T), z)
+    assert float(still.abs().max()) < 1e-16
+
+
+def test_lwf_distillation_is_the_papers_cross_entropy_of_powers():
+    """y' is y^(1/T) made a distribution again, of y = softmax(v) and of y^ = softmax(z)."""
+    z, v = logits()
+    target, output = ((each.softmax(-1) ** (1 / 2.0)) for each in (v, z))
+    target, output = (each / each.sum(-1, keepdim=True) for each in (target, output))
+    expected = -(target * output.log()).sum(-1).mean()
+    torch.testing.assert_close(distillation(z, v, 2.0), expected, rtol=1e-12, atol=0)
+    shifted = v + torch.linspace(-5, 5, 11).double()[:, None]
+    torch.testing.assert_close(distillation(z, shifted, 2.0), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "active_units", "heads"),
+    [
+        ("task", "seen", [[[]], [[0, 1]], [[0, 1], [2, 3]]]),
+        ("domain", "seen", [[[]], [[0, 1]], [[0, 1]]]),
+        ("class", "seen", [[[]], [[0, 1]], [[0, 1, 2, 3]]]),
+        ("class", "all", [[[]], [[0, 1]], [[0, 1, 2, 3]]]),
+        ("class", "current", [[[]], [[0, 1]], [[0, 1], [2, 3]]]),
+    ],
+)
+def test_lwf_distils_the_heads_of_earlier_tasks(scenario, active_units, heads):
+    stream = toy.stream(scenario, active_units=active_units)
+    method = toy.make("lwf")
+    theta = toy.begin(method, stream)
+    for task, expected in zip(stream.tasks, heads, strict=True):
+        assert [head.tolist() for head in method.heads] == [head for head in expected if head]
+        method.before_task(theta, task)
+        assert (method.teacher is None) == (task.index == 0)
+        method.after_task(theta, task)
+
+
+def second_task(scenario, build=toy.module, **options):
+    """LwF in the second task, its teacher at the parameters after the first; theta, the stream, the old module."""
+    stream = toy.stream(scenario)
+    method = toy.make("lwf", **options)
+    theta = toy.begin(method, stream, build=build)
+    draws = [torch.Generator().manual_seed(0)]
+    fit(method, theta, stream.tasks[0], toy.TRAIN.make_optimizer(theta), toy.TRAIN, draws)
+    method.after_task(theta, stream.tasks[0])
+    old = deepcopy(method.net.module)
+    nn.utils.vector_to_parameters(theta.clone(), old.parameters())
+    method.before_task(theta, stream.tasks[1])
+    return method, theta, stream, old.eval()
+
+
+def gradient(method, theta, task):
+    variable = theta.clone().requires_grad_()
+    batch = task.train.take(torch.arange(20))
+    return torch.autograd.grad(method.loss(variable, *batch), variable)[0]
+
+
+@SCENARIOS
+def test_lwf_first_step_of_a_task_is_fine_tunings(scenario):
+    method, theta, stream, _ = second_task(scenario, lam=5.0)
+    naive = toy.make("naive")
+    toy.begin(naive, stream)
+    expected = gradient(naive, theta, stream.tasks[1])
+    torch.testing.assert_close(gradient(method, theta, stream.tasks[1]), expected, rtol=1e-12, atol=1e-15)
+    later = theta + 0.1 * torch.randn(theta.shape, dtype=theta.dtype, generator=torch.Generator().manual_seed(0))
+    plain = gradient(naive, later, stream.tasks[1])
+    assert (gradient(method, later, stream.tasks[1]) - plain).norm() > 0.01 * plain.norm()
+
+
+@SCENARIOS
+@pytest.mark.parametrize(("lam", "T"), [(1.0, 2.0), (0.3, 5.0)])
+def test_lwf_teacher_is_the_network_before_the_task_in_evaluation_mode(scenario, lam, T):
+    """Parameters and batch statistics stay those of the task's beginning while both move on; no dropout in it."""
+    method, theta, stream, old = second_task(scenario, toy.noisy, lam=lam, T=T)
+    task = stream.tasks[1]
+    draws = [torch.Generator().manual_seed(0)]
+    fit_on = deepcopy(method)
+    fit_on.before_task = lambda theta, task: task
+    statistics = fit_on.net.module[2].running_mean.clone()
+    fit(fit_on, theta, task, toy.TRAIN.make_optimizer(theta), toy.TRAIN, draws)
+    assert not torch.equal(fit_on.net.module[2].running_mean, statistics)
+    x, y, mask = task.train.take(torch.arange(20))
+    torch.manual_seed(3)
+    student = fit_on.net(theta, x, train=True)
+    with torch.no_grad():
+        teacher = old(x)
+    units = [0, 1]
+    kd = -((teacher[:, units] / T).softmax(-1) * (student[:, units] / T).log_softmax(-1)).sum(-1).mean()
+    expected = nn.functional.cross_entropy(student + mask, y) + lam * kd
+    torch.manual_seed(3)
+    torch.testing.assert_close(fit_on.loss(theta, x, y, mask), expected, rtol=1e-12, atol=0)
+
+
+def test_lwf_sums_over_heads():
+    """In the third task of task-IL, two terms of equal weight."""
+    stream = toy.stream("task")
+    method = toy.make("lwf")
+    thetas = toy.after_tasks(method, stream, 2)
+    method.before_task(thetas[-1], stream.tasks[2])
+    here = thetas[0]
+    x, y, mask = stream.tasks[2].train.take(torch.arange(20))
+    z, v = method.net(here, x), method.net(thetas[-1], x)
+    expected = nn.functional.cross_entropy(z + mask, y) + sum(
+        distillation(z[:, units], v[:, units], 2.0) for units in ([0, 1], [2, 3])
+    )
+    torch.testing.assert_close(method.loss(here, x, y, mask), expected, rtol=1e-12, atol=0)
+
+
+def test_lwf_keeps_no_second_network_between_tasks_nor_where_it_is_off():
+    stream = toy.stream("class")
+    for lam in (0.0, 1.0):
+        method = toy.make("lwf", lam=lam)
+        theta = toy.after_tasks(method, stream, 2)[-1]
+        assert method.teacher is None
+        method.before_task(theta, stream.tasks[2])
+        assert (method.teacher is None) == (lam == 0)
+
+
+def test_lwf_teacher_is_no_view():
+    method, theta, _, _ = second_task("class")
+    assert isinstance(method.teacher[0], Net)
+    kept = method.teacher[1].clone()
+    theta.zero_()
+    assert torch.equal(method.teacher[1], kept)
+
+
+def test_lwf_refuses():
+    for bad in (0, -1.0, math.nan, math.inf, "1", None, True):
+        with pytest.raises(UserError, match=r"^T must be a finite number > 0") as error:
+            toy.make("lwf", T=bad)
+        assert repr(bad) in str(error.value)

@@ -73,5 +73,5 @@ class Net:
         finally:
             hook.remove()
         if len(given) != 1:
-            raise UserError(f"the network uses its `head` {len(given)} times: features are defined where it is used once")
+            raise UserError(f"the network uses its `head` {len(given)} times: features need it used once")
         return given[0]

@@ -82,8 +82,8 @@ class ICaRL(Method):
     def before_task(self, theta, task):
         new, old = _units(task), list(self.exemplars)
         if repeated := sorted(set(new) & set(old)):
-            raise UserError(f"icarl: units {repeated} were learnt in an earlier task: every task must bring new classes")
-        if self.K < len(new) + len(old):
+            raise UserError(f"icarl: units {repeated} were learnt in an earlier task: every task needs new classes")
+        if len(new) + len(old) > self.K:
             raise UserError(f"icarl: K = {self.K} exemplars for {len(new) + len(old)} classes: at least one for each")
         self.old, self.seen = old, old + new
         if not old:
@@ -134,7 +134,7 @@ class ICaRL(Method):
         phi = self._phi(theta, kept)
         self.zero_norm += int((phi == 0).all(-1).sum())
         if bool((phi == 0).all()):
-            raise UserError(f"icarl: all {len(phi)} exemplars of unit {unit} have features of norm 0: lower lr, raise K")
+            raise UserError(f"icarl: all {len(phi)} exemplars of unit {unit} have features of norm 0: lower the lr")
         if self.flips and kept.parts[0].source.dim() == 4:  # [N, channels, height, width]
             phi = torch.cat([phi, self._phi(theta, kept, mirrored=True)])
         return F.normalize(phi.mean(0), dim=0)

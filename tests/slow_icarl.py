@@ -3,7 +3,6 @@
 from copy import deepcopy
 from math import ceil, floor
 
-import torch
 from slow import listed, loop
 from torch import Tensor, nn
 

@@ -185,6 +185,15 @@ def test_icarl_exemplars_are_copies():
     assert torch.equal(everything(method.exemplars[0])[0], kept)
 
 
+def test_icarl_keeps_no_second_network_between_tasks():
+    method, theta, stream = trained(2)
+    assert method.teacher is None
+    method.before_task(theta, stream.tasks[2])
+    kept = method.teacher[1].clone()
+    theta.zero_()
+    assert torch.equal(method.teacher[1], kept)
+
+
 def test_icarl_means_follow_the_features_of_the_last_task():
     method, _, _ = trained(1)
     first = method.means[0]

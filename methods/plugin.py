@@ -43,9 +43,7 @@ class Plugin(SupervisedPlugin):
         if scenario not in method.scenarios:
             raise UserError(f"{name} does not run in scenario {scenario!r}: it is for {', '.join(method.scenarios)}")
         if method.joins_tasks:
-            raise UserError(
-                f"{name} trains on all tasks together: train the strategy on one experience that holds them"
-            )
+            raise UserError(f"{name} trains on all tasks together: train on one experience that holds them")
         self.method, self.scenario, self.seed = method, scenario, seed
         self.net: Net | None = None
         self.owned: list[list[int]] = []  # the units of each task so far
@@ -124,9 +122,9 @@ class Plugin(SupervisedPlugin):
 
     def _seen_units(self) -> list[int]:
         """In domain-IL every unit; otherwise those of the tasks so far."""
-        return (
-            list(range(self.n_units)) if self.scenario == "domain" else sorted({u for own in self.owned for u in own})
-        )
+        if self.scenario == "domain":
+            return list(range(self.n_units))
+        return sorted({unit for units in self.owned for unit in units})
 
     def _training_masks(self) -> Tensor:
         """[C, C]: the mask under which an example of each unit is trained."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 import toy
 from avalanche.benchmarks import nc_benchmark
+from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.models import IncrementalClassifier, MTSimpleMLP
 from avalanche.training.plugins import EvaluationPlugin
@@ -150,6 +151,42 @@ def test_plugin_before_training_leaves_outputs_alone():
     made = strategy(Plugin(toy.make("naive")), model)
     x, y, _ = stream.tests[0].take(torch.arange(len(stream.tests[0])))
     assert counts(made, benchmark(stream), stream)[0] == int((model(x).argmax(-1) == y).sum())
+
+
+class Intruder(SupervisedPlugin):
+    """Another plugin: notes the model's mode when the loss is differentiated, and spoils the gradients in place."""
+
+    modes: set[bool] = set()
+
+    def before_backward(self, strategy, **kwargs):
+        self.modes |= {module.training for module in strategy.model.modules()}
+
+    def after_backward(self, strategy, **kwargs):
+        for p in strategy.model.parameters():
+            p.grad.zero_()
+
+
+def test_plugin_beside_another():
+    stream = toy.stream("class")
+    model, plugin, intruder = toy.noisy(stream), Plugin(toy.make("naive")), Intruder()
+    made = strategy(plugin, model)
+    made.plugins.append(intruder)
+    before = Net(model).vector()
+    made.train(benchmark(stream).train_stream[0])
+    assert intruder.modes == {True}
+    assert torch.equal(Net(model).vector(), before)
+    assert plugin.grad.count_nonzero() > 0, "what the method was given is not what others change"
+
+
+def test_plugin_refuses_a_model_that_changes():
+    stream = toy.stream("class")
+    model = toy.module(stream)
+    bench = benchmark(stream)
+    made = strategy(Plugin(toy.make("naive")), model)
+    made.train(bench.train_stream[0])
+    model.head.bias.requires_grad_(False)
+    with pytest.raises(UserError, match="parameters changed between tasks"):
+        made.train(bench.train_stream[1])
 
 
 def test_plugin_refuses():

@@ -156,7 +156,9 @@ def test_plugin_before_training_leaves_outputs_alone():
 class Intruder(SupervisedPlugin):
     """Another plugin: notes the model's mode when the loss is differentiated, and spoils the gradients in place."""
 
-    modes: set[bool] = set()
+    def __init__(self):
+        super().__init__()
+        self.modes = set()
 
     def before_backward(self, strategy, **kwargs):
         self.modes |= {module.training for module in strategy.model.modules()}

@@ -5,9 +5,13 @@ and their gradient is the sum over their uses. `[P]` is one network, `[R, P]` is
 that looks at the difference.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from benchmarks.errors import UserError
 
 
 class Net:
@@ -37,16 +41,37 @@ class Net:
 
     def __call__(self, theta: Tensor, x: Tensor, train: bool = False) -> Tensor:
         """Logits [..., N, C] for theta [..., P], inputs [..., N, *shape]; `train` turns dropout and batch norm on."""
+        return self._run(self._one, theta, x, train)
+
+    def features(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Penultimate features [..., N, D'] in evaluation mode: what the module's `head` is given."""
+        if not isinstance(getattr(self.module, "head", None), nn.Module):
+            name = type(self.module).__name__
+            raise UserError(f"{name} has no `head`: features are the input of a layer of that name, the network's last")
+        return self._run(self._head_input, theta, x, train=False)
+
+    def _run(self, function: Callable, theta: Tensor, x: Tensor, train: bool) -> Tensor:
         others = [module for module in self._modules if module.training != train]
         for module in others:
             module.training = train
         try:
             if theta.dim() == 1:
-                return self._one(theta, x)
-            return torch.vmap(self._one, randomness="different")(theta, x)
+                return function(theta, x)
+            return torch.vmap(function, randomness="different")(theta, x)
         finally:
             for module in others:
                 module.training = not train
 
     def _one(self, theta: Tensor, x: Tensor) -> Tensor:
         return functional_call(self.module, self.views(theta), (x,))
+
+    def _head_input(self, theta: Tensor, x: Tensor) -> Tensor:
+        given = []
+        hook = self.module.head.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+        try:
+            self._one(theta, x)
+        finally:
+            hook.remove()
+        if len(given) != 1:
+            raise UserError(f"the network uses its `head` {len(given)} times: features need it used once")
+        return given[0]

@@ -120,6 +120,7 @@ def loop(
     seed: int,
     data: Callable = lambda task: listed(task.train),
     replay: Callable = lambda task: [],
+    loss: Callable = mean_loss,
     penalty: Callable | None = None,
     distil: Callable = lambda batch: 0,
     project: Callable = lambda grads, batch: grads,
@@ -133,7 +134,7 @@ def loop(
         examples = data(task)
         for places in orders(len(examples), train, seed, task.index):
             batch = [examples[n] for n in places] + replay(task)
-            grads = project(gradients(mean_loss(module, batch) + distil(batch), params), batch)
+            grads = project(gradients(loss(module, batch) + distil(batch), params), batch)
             extra = penalty() if penalty else None
             pulls = gradients(extra, params) if isinstance(extra, Tensor) else {}
             for name, p in params.items():

@@ -47,9 +47,8 @@ def noisy(stream: Stream, seed: int = 1) -> nn.Module:
     """A net with batch normalisation and dropout."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = nn.Sequential(
-            nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, stream.n_units)
-        )
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
+        net.add_module("head", nn.Linear(8, stream.n_units))
     return net.to(stream.tests[0].parts[0].source.dtype)
 
 

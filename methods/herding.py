@@ -1,0 +1,23 @@
+"""Herding (Welling, 2009) as iCaRL uses it: a few examples whose mean stays close to the mean of all."""
+
+import torch
+from torch import Tensor
+
+
+def herd(features: Tensor, mean: Tensor, m: int) -> Tensor:
+    """Which min(m, N) rows of features [N, D] to keep, best first (Rebuffi et al., 2017, algorithm 4).
+
+    p_j = argmin_x || mean - (phi(x) + sum_{i<j} phi(p_i)) / j ||        over the rows not picked yet
+
+    The rows picked do not depend on m: the first m' of m are those of m'. Among equals the lowest row is picked.
+    """
+    total = torch.zeros_like(mean)
+    picked = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+    order = []
+    for j in range(1, min(m, len(features)) + 1):
+        distance = (mean - (features + total) / j).norm(dim=-1)
+        row = distance.masked_fill(picked, torch.inf).argmin()
+        picked[row] = True
+        total = total + features[row]
+        order.append(row)
+    return torch.stack(order)

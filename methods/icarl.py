@@ -1,0 +1,145 @@
+"""Incremental classifier and representation learning (Rebuffi et al., 2017, algorithms 1 to 5).
+
+Training on the classes s..t, with all new examples and the exemplars of the classes before s (algorithm 3):
+
+    loss  = 1/N sum_n sum_{y<=t} BCE(g_y(x_n), target_ny)      BCE(g, q) = - q log g - (1 - q) log(1 - g)
+    target_ny = 1{y = y_n}   for the new units y = s..t        g: sigmoid outputs of the network in training
+                q_y(x_n)     for the old units y < s           q: those of the network before the update
+
+Old units get these soft targets from every example, an exemplar of their own class too. With t classes seen and room
+for K exemplars, each class keeps m = floor(K / t): old ones their first m, new ones m by herding (algorithms 4 and 5).
+phi are the features of the penultimate layer divided by their norm; the class of x is that of the nearest mean,
+
+    y* = argmin_y || phi(x) - mu_y ||,    mu_y = mean of phi over the exemplars of y, divided by its norm,
+
+(algorithm 1) under the features after the last task. `classifier="hybrid1"`, the paper's ablation, takes the largest
+sigmoid output instead. Teacher, herding and means are in evaluation mode.
+
+The paper divides every average of features by its norm; here the mean that herding approaches is (`unit_mean`), its
+running average is not, as algorithm 4 writes it. Differs from the paper: the loss is a mean over examples. Differs from
+the released code (`released`): herding never picks an example twice. A feature of norm 0 stays 0; it is counted in
+`zero_norm`, and a class that has no others is refused. The stream's masks do not enter the loss, which names its units.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.errors import UserError, check_whole, unknown
+from benchmarks.stream import Examples
+from methods.base import Method
+from methods.herding import herd
+
+BATCH = 1000  # examples in one pass for features
+CHOICES = {"loss_units": ("seen", "all"), "share": ("floor", "ceil"), "classifier": ("nme", "hybrid1")}
+
+
+@dataclass
+class ICaRL(Method):
+    """K: exemplars kept, in total. classifier: nearest mean of exemplars, or the largest output.
+
+    loss_units: the loss is a sum over the units `seen`, or a mean over `all` units, future ones as negatives.
+    share: how K / t is rounded; `ceil` may keep more than K. flips: class means take in mirror images of images.
+    unit_mean: whether the mean that herding approaches is divided by its norm.
+    """
+
+    K: int
+    classifier: str = "nme"
+    loss_units: str = "seen"
+    share: str = "floor"
+    flips: bool = False
+    unit_mean: bool = True
+
+    scenarios: ClassVar[tuple[str, ...]] = ("class",)
+    presets: ClassVar[dict[str, dict]] = {
+        "paper": {"loss_units": "seen", "share": "floor", "flips": False, "unit_mean": True},
+        "released": {"loss_units": "all", "share": "ceil", "flips": True, "unit_mean": False},
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_whole("K", self.K)
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        for name in ("flips", "unit_mean"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"{name} must be true or false, got {getattr(self, name)!r}")
+
+    def begin(self, net, theta, rng):
+        super().begin(net, theta, rng)
+        self.exemplars: dict[int, Examples] = {}  # of each unit, in the order of herding, as raw inputs
+        self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit
+        self.zero_norm = 0  # exemplars with features of norm 0, after the last task
+        self.teacher = None
+
+    def before_task(self, theta, task):
+        new, old = _units(task), list(self.exemplars)
+        if repeated := sorted(set(new) & set(old)):
+            raise UserError(f"icarl: units {repeated} were learnt in an earlier task: every task needs new classes")
+        if len(new) + len(old) > self.K:
+            raise UserError(f"icarl: K = {self.K} exemplars for {len(new) + len(old)} classes: at least one for each")
+        self.old, self.seen = old, old + new
+        if not old:
+            return task
+        self.teacher = deepcopy(self.net), theta.clone()  # a copy of the module: its batch statistics stay old too
+        return replace(task, train=task.train + task.remask(reduce(add, self.exemplars.values()).merge()))
+
+    def loss(self, theta, x, y, mask):
+        logits = self.net(theta, x, train=True)
+        target = F.one_hot(y, logits.shape[-1]).to(logits.dtype)
+        if self.teacher:
+            net, before = self.teacher
+            with torch.no_grad():
+                target[..., self.old] = net(before, x)[..., self.old].sigmoid()
+        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        by_example = losses.mean(-1) if self.loss_units == "all" else losses[..., self.seen].sum(-1)
+        return by_example.mean(-1)
+
+    def after_task(self, theta, task):
+        self.teacher = None
+        m = self.K // len(self.seen) if self.share == "floor" else -(-self.K // len(self.seen))
+        self.exemplars = {unit: kept.select(torch.arange(min(m, len(kept)))) for unit, kept in self.exemplars.items()}
+        y = torch.cat([part.y for part in task.train.parts])
+        for unit in _units(task):
+            rows = (y == unit).nonzero().flatten()
+            phi = self._phi(theta, task.train.select(rows))
+            mean = F.normalize(phi.mean(0), dim=0) if self.unit_mean else phi.mean(0)
+            self.exemplars[unit] = task.train.select(rows[herd(phi, mean, m)])
+        if self.classifier == "nme":
+            self.zero_norm = 0
+            self.means = {unit: self._mean(theta, unit, kept) for unit, kept in self.exemplars.items()}
+
+    def predict(self, theta, x, mask):
+        if self.classifier == "hybrid1":
+            return super().predict(theta, x, mask)  # the sigmoid keeps the order
+        phi = F.normalize(self.net.features(theta, x), dim=-1)
+        scores = phi.new_full((*phi.shape[:-1], mask.shape[-1]), -torch.inf)
+        scores[..., list(self.means)] = phi @ torch.stack(list(self.means.values())).T  # nearest: all norms are 1
+        return (scores + mask).argmax(-1)
+
+    def _phi(self, theta: Tensor, examples: Examples, mirrored: bool = False) -> Tensor:
+        """Features [N, D], each divided by its norm."""
+        inputs = (x.flip(-1) if mirrored else x for x, _, _ in examples.batches(BATCH))
+        return F.normalize(torch.cat([self.net.features(theta, x) for x in inputs]), dim=-1)
+
+    def _mean(self, theta: Tensor, unit: int, kept: Examples) -> Tensor:
+        """mu_y [D] of the exemplars of a unit."""
+        phi = self._phi(theta, kept)
+        self.zero_norm += int((phi == 0).all(-1).sum())
+        if bool((phi == 0).all()):
+            raise UserError(f"icarl: all {len(phi)} exemplars of unit {unit} have features of norm 0: lower the lr")
+        if self.flips and kept.parts[0].source.dim() == 4:  # [N, channels, height, width]
+            phi = torch.cat([phi, self._phi(theta, kept, mirrored=True)])
+        return F.normalize(phi.mean(0), dim=0)
+
+
+def _units(task) -> list[int]:
+    """The units of the task's training examples."""
+    return torch.cat([part.y for part in task.train.parts]).unique().tolist()

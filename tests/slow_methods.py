@@ -153,10 +153,10 @@ def _joint_min_max(named):
     return {name: (value - low) / (high - low) for name, value in named.items()}
 
 
-def rwalk(module, stream, train, seed, lam, alpha=0.9, interval=10, eps=1e-3) -> Tensor:
-    """Chaudhry et al., 2018, eqs. 6 to 9: lam (F^ + S^), the path integral cut at zero over each interval."""
+def rwalk(module, stream, train, seed, lam, alpha=0.9, interval=10, eps=1e-3, sampler=None, per_class=10) -> Tensor:
+    """Chaudhry et al., 2018, section 4: lam (F^ + S^), the path integral cut at zero over each interval."""
     params = parameters(module)
-    window, fishers, scores, squares, steps, stars = copy(params), [], [], [], [], []
+    window, fishers, scores, squares, steps, stars, memory = copy(params), [], [], [], [], [], []
     s = {name: torch.zeros_like(p) for name, p in params.items()}
 
     def penalty():
@@ -185,15 +185,34 @@ def rwalk(module, stream, train, seed, lam, alpha=0.9, interval=10, eps=1e-3) ->
         if len(steps) == interval:
             close()
 
+    def data(task):
+        new = listed(task.train)
+        return [_under(example, new, stream) for example in memory] + new
+
     def after_task(task):
         close()
+        new = listed(task.train)
+        for unit in sorted({y for _, y, _ in new}) if sampler == "mof" else []:
+            members = [example for example in new if example[1] == unit]
+            features = [module.body(x[None])[0].detach() for x, _, _ in members]
+            memory.extend(members[place] for place in herded(features, per_class))
         last = {name: (scores[-1][name] + s[name]) / 2 for name in s} if scores else dict(s)
         scores.append(last)
         s.update({name: torch.zeros_like(p) for name, p in params.items()})
         stars.append((copy(params), _joint_min_max(fishers[-1]), _joint_min_max(last)))
 
-    hooks = {"penalty": penalty, "project": project, "after_step": after_step, "after_task": after_task}
+    hooks = {"data": data, "penalty": penalty, "project": project, "after_step": after_step, "after_task": after_task}
     return loop(module, stream, train, seed, **hooks)
+
+
+def herded(features, m) -> list[int]:
+    """At each step every example that is left is tried; the one whose mean with those chosen is nearest stays."""
+    chosen, mean = [], sum(features) / len(features)
+    for _ in range(min(m, len(features))):
+        left = [n for n in range(len(features)) if n not in chosen]
+        trials = {n: sum(features[k] for k in [*chosen, n]) / (len(chosen) + 1) for n in left}
+        chosen.append(min(left, key=lambda n: float((trials[n] - mean).norm())))
+    return chosen
 
 
 def scp(module, stream, train, seed, lam, ema=0.5) -> Tensor:

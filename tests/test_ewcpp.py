@@ -24,7 +24,7 @@ def fed(estimates, **options):
 
 def importance(estimates, **options):
     A = fed(estimates, **options).quadratic.A
-    assert bool((A == A[0]).all())
+    assert bool((A[0] == A).all())
     return float(A[0])
 
 
@@ -103,7 +103,10 @@ def test_released_importance_lies_between_zero_and_one():
 
 @pytest.mark.parametrize(
     ("option", "bad"),
-    [*[("alpha", bad) for bad in (-0.1, 1.1, float("nan"), None, True)], *[("interval", bad) for bad in (0, 1.5, None)]],
+    [
+        *[("alpha", bad) for bad in (-0.1, 1.1, float("nan"), None, True)],
+        *[("interval", bad) for bad in (0, 1.5, None)],
+    ],
 )
 def test_options_that_make_no_sense(option, bad):
     with pytest.raises(UserError, match=f"^{option} must be"):

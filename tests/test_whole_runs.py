@@ -26,6 +26,9 @@ CASES = {
     "ewcpp": {"lam": 3.0, "interval": 4},
     "ewcpp short": {"lam": 3.0, "alpha": 0.3, "interval": 3},
     "ewcpp released": {"lam": 1.0, "alpha": 0.9, "interval": 4, "preset": "released"},
+    "rwalk": {"lam": 0.5, "interval": 4},
+    "rwalk short": {"lam": 0.5, "alpha": 0.4, "interval": 3, "eps": 0.01},
+    "rwalk mof": {"lam": 0.5, "interval": 4, "sampler": "mof", "per_class": 3},
     "scp": {"lam": 1.0},
     "scp ema": {"lam": 1.0, "ema": 0.2},
     "scp sum": {"lam": 1.0, "ema": None},
@@ -61,6 +64,6 @@ def test_whole_run(case, scenario):
     check(case, scenario, SGD)
 
 
-@pytest.mark.parametrize("case", ["naive", "ewc", "si", "ewcpp", "scp", "gem", "agem", "lwf", "replay"])
+@pytest.mark.parametrize("case", ["naive", "ewc", "si", "ewcpp", "rwalk", "scp", "gem", "agem", "lwf", "replay"])
 def test_whole_run_with_adam(case):
     check(case, "class", ADAM)

@@ -25,6 +25,7 @@ class Squares:
 
     def __init__(self, net):
         self.net = net
+        self._total: Tensor | None = None  # kept: fresh pages for it cost time in every step
 
     def watch(self, theta: Tensor, x: Tensor) -> AbstractContextManager:
         """What the forward pass of a batch [..., B, *shape] is to be made within."""
@@ -35,10 +36,10 @@ class Squares:
         return self._layers or nullcontext()
 
     def mean(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """mean_n G_n^2 [..., P] of the batch at theta, which the step has not moved yet."""
+        """mean_n G_n^2 [..., P] of the batch at theta, which the step has not moved yet; good until the next call."""
         if self._layers is None or not self._layers.used_once_by(len(x)):
             return _second_pass(self.net, theta, x, y, mask)
-        total = torch.zeros_like(theta)
+        self._total = total = torch.zeros_like(theta) if self._total is None else self._total.zero_()
         views = self.net.views(total)
         for name, delta in self._deltas.items():
             add_products(views, name, self._layers.calls[name][0].square(), delta.square().mul_(len(x)))

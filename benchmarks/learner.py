@@ -7,6 +7,7 @@ one again: SI and RWalk need the former by definition.
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +18,7 @@ from benchmarks.errors import UserError, check_number, check_whole, unknown
 from benchmarks.net import Net
 from benchmarks.rng import derive, generator
 from benchmarks.stream import Examples, Stream
+from methods.squares import Squares
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}
 EVALUATION_BATCH = 2500
@@ -122,12 +124,16 @@ def fit(method, theta: Tensor, task, optimizer, train: Train, generators: list[t
     """Train theta in place on one task."""
     data = method.before_task(theta.clone(), task).train
     old = theta.clone()
+    squares = Squares(method.net) if method.wants_squares else None
     for step, (x, y, mask) in enumerate(batches(data, train, generators, theta)):
         variable = theta.detach().requires_grad_()  # shares memory with theta
-        loss = method.loss(variable, x, y, mask)
+        with squares.watch(theta, x) if squares else nullcontext():
+            loss = method.loss(variable, x, y, mask)
         (grad,) = torch.autograd.grad(loss.sum(), variable)
         grad = method.after_backward(theta, grad)
         theta.grad = method.add_penalty_grad(theta, grad)
+        if squares:
+            method.after_squares(squares.mean(theta, x, y, mask))
         if method.follows_steps:
             old.copy_(theta)
         optimizer.step()

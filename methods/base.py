@@ -1,4 +1,4 @@
-"""A method is what it adds to fine-tuning: eight hooks, all doing nothing."""
+"""A method is what it adds to fine-tuning: nine hooks, all doing nothing."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ class Method:
         """Whether `after_step` does anything; fine-tuning does not pay for the copy of theta that it needs."""
         return type(self).after_step is not Method.after_step
 
+    @property
+    def wants_squares(self) -> bool:
+        """Whether `after_squares` does anything; nobody else pays for the squares (methods/squares.py)."""
+        return type(self).after_squares is not Method.after_squares
+
     def begin(self, net, theta: Tensor, rng: Callable[[str, int, int], torch.Generator]) -> None:
         """Before anything else. rng(role, task, replica) is a generator that no other component draws from."""
         self.net, self.rng = net, rng
@@ -64,6 +69,9 @@ class Method:
     def after_backward(self, theta: Tensor, grad: Tensor) -> Tensor:
         """The gradient [..., P] to descend, from that of the task loss alone."""
         return grad
+
+    def after_squares(self, squares: Tensor) -> None:
+        """Before the step: the mean over the batch of each example's squared gradient [..., P] of the task loss."""
 
     def penalty(self, theta: Tensor) -> Tensor | None:
         """What is added to the task loss [...], or None; its gradient is taken in closed form by `add_penalty_grad`."""

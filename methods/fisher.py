@@ -57,11 +57,11 @@ def diagonal(
         return scale * _squared_batch_means(net, theta, examples, batch, generator)
     total = torch.zeros_like(theta)
     for x, y, mask in examples.batches(PASS):
-        total += sums(net, theta, x, lambda z, y=y, mask=mask: _scores(z, y, mask, estimator, generator), torch.square)
+        total += sums(net, theta, x, lambda z, y=y, mask=mask: scores(z, y, mask, estimator, generator), torch.square)
     return total / len(examples)
 
 
-def _scores(logits: Tensor, y: Tensor, mask: Tensor, estimator: str, generator: torch.Generator | None) -> list[Tensor]:
+def scores(logits: Tensor, y: Tensor, mask: Tensor, estimator: str, generator: torch.Generator | None) -> list[Tensor]:
     """Cotangents [N, C] at the logits whose squared gradients the estimator sums."""
     p = (logits + mask).softmax(-1)
     if estimator == "exact":

@@ -23,7 +23,7 @@ _by_layers_alone: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 def sums(net, theta: Tensor, x: Tensor, cotangents: Callable[[Tensor], Sequence[Tensor]], f: Callable) -> Tensor:
     """sum_k sum_n f(J_n^T S^k_n) [P] for theta [P], inputs [N, ...] and cotangents(logits) = [S^k [N, C], ...]."""
-    if _layers_suffice(net, theta, x):
+    if layers_suffice(net, theta, x):
         total = _by_layers(net, theta, x, cotangents, f)
         if total is not None:
             return total
@@ -32,7 +32,7 @@ def sums(net, theta: Tensor, x: Tensor, cotangents: Callable[[Tensor], Sequence[
     return sum(_by_examples(net, theta, x, seed, f) for seed in seeds)
 
 
-def _layers_suffice(net, theta: Tensor, x: Tensor) -> bool:
+def layers_suffice(net, theta: Tensor, x: Tensor) -> bool:
     """Whether the linear layers account for the whole gradient: parameters can be tied, bare, or used functionally."""
     if net.module not in _by_layers_alone:
         some = x[:PROBE]
@@ -49,45 +49,60 @@ def _layers_suffice(net, theta: Tensor, x: Tensor) -> bool:
 
 def _by_layers(net, theta, x, cotangents, f) -> Tensor | None:
     """The sums by one matrix product for each linear layer; None where a layer is not used once for each example."""
-    layers = {name: module for name, module in net.module.named_modules() if type(module) is nn.Linear}
-    calls: dict[str, tuple[Tensor, Tensor]] = {}
-    simple = True
+    with Layers(net) as layers, torch.enable_grad():
+        logits = net(theta.detach().requires_grad_(), x)
+    if not layers.used_once_by(len(x)):
+        return None
+    total = torch.zeros_like(theta)
+    views = net.views(total)
+    inputs = {name: f(a) for name, (a, _) in layers.calls.items()}
+    outputs = [output for _, output in layers.calls.values()]
+    seeds = cotangents(logits.detach())
+    for k, seed in enumerate(seeds):
+        deltas = torch.autograd.grad(logits, outputs, seed, retain_graph=k + 1 < len(seeds), allow_unused=True)
+        for name, delta in zip(layers.calls, deltas, strict=True):
+            if delta is not None:  # None: computed, but not part of these logits
+                add_products(views, name, inputs[name], f(delta))
+    return total
 
-    def keep(name):
+
+class Layers:
+    """The linear layers of a net in the forward passes that are made within it: their inputs and their outputs."""
+
+    def __init__(self, net):
+        self._layers = {name: module for name, module in net.module.named_modules() if type(module) is nn.Linear}
+
+    def __enter__(self):
+        self.calls: dict[str, tuple[Tensor, Tensor]] = {}  # of those that take gradient: inputs, outputs
+        self._again = False
+        self._handles = [layer.register_forward_hook(self._keep(name)) for name, layer in self._layers.items()]
+        return self
+
+    def _keep(self, name: str) -> Callable:
         def hook(module, inputs, output):
-            nonlocal simple
-            simple &= name not in calls and inputs[0].shape == (len(x), module.in_features)
+            self._again |= name in self.calls
             if output.requires_grad:
-                calls[name] = inputs[0].detach(), output
+                self.calls[name] = inputs[0].detach(), output
             return output.clone()  # what follows may work in place
 
         return hook
 
-    handles = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
-    try:
-        with torch.enable_grad():
-            logits = net(theta.detach().requires_grad_(), x)
-    finally:
-        for handle in handles:
+    def __exit__(self, *error) -> None:
+        for handle in self._handles:
             handle.remove()
-    if not simple or not calls:
-        return None
-    total = torch.zeros_like(theta)
-    views = net.views(total)
-    inputs = {name: f(a) for name, (a, _) in calls.items()}
-    outputs = [output for _, output in calls.values()]
-    seeds = cotangents(logits.detach())
-    for k, seed in enumerate(seeds):
-        deltas = torch.autograd.grad(logits, outputs, seed, retain_graph=k + 1 < len(seeds), allow_unused=True)
-        for name, delta in zip(calls, deltas, strict=True):
-            if delta is None:  # computed, but not part of these logits
-                continue
-            delta = f(delta)
-            if f"{name}.weight" in views:
-                views[f"{name}.weight"].addmm_(delta.T, inputs[name])
-            if f"{name}.bias" in views:
-                views[f"{name}.bias"].add_(delta.sum(0))
-    return total
+
+    def used_once_by(self, n_examples: int) -> bool:
+        """Whether there were any, none was called twice, and each input has one row [I] for each example."""
+        rows = all(a.dim() == 2 and len(a) == n_examples for a, _ in self.calls.values())
+        return bool(self.calls) and rows and not self._again
+
+
+def add_products(views: dict[str, Tensor], name: str, inputs: Tensor, deltas: Tensor) -> None:
+    """Add sum_n deltas_n inputs_n^T, of [N, O] and [N, I], at the parameters of the linear layer `name`."""
+    if f"{name}.weight" in views:
+        views[f"{name}.weight"].addmm_(deltas.T, inputs)
+    if f"{name}.bias" in views:
+        views[f"{name}.bias"].add_(deltas.sum(0))
 
 
 def _by_examples(net, theta, x, seed, f) -> Tensor:

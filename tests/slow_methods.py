@@ -116,6 +116,105 @@ def si(module, stream, train, seed, c, xi=0.1, clamp="cumulative") -> Tensor:
     return loop(module, stream, train, seed, penalty=penalty, after_step=after_step, after_task=after_task)
 
 
+def ewcpp(module, stream, train, seed, lam, alpha=0.9, interval=10, released=False) -> Tensor:
+    """Chaudhry et al., 2018: the running Fisher from the list of every batch's squares, one example at a time."""
+    params, fishers, stars, squares = parameters(module), [], [], []
+
+    def penalty():
+        if not stars:
+            return 0
+        star, F = stars[-1]
+        return (lam / 2) * distance(params, _joint_min_max(F) if released else F, star)
+
+    def project(grads, batch):
+        squares.append({n: g**2 for n, g in grads.items()} if released else fisher(module, batch, "empirical"))
+        if len(squares) == interval:
+            _close_interval(fishers, squares, alpha, released)
+        return grads
+
+    def after_task(task):
+        _close_interval(fishers, squares, alpha, released)
+        stars.append((copy(params), fishers[-1]))
+
+    return loop(module, stream, train, seed, penalty=penalty, project=project, after_task=after_task)
+
+
+def _close_interval(fishers, squares, alpha, from_zero=False):
+    """F^t = alpha F_batch + (1 - alpha) F^(t-1), F_batch the mean over the interval."""
+    if squares:
+        new = {name: sum(each[name] for each in squares) / len(squares) for name in squares[0]}
+        old = fishers[-1] if fishers else {name: 0 * value if from_zero else value for name, value in new.items()}
+        fishers.append({name: alpha * new[name] + (1 - alpha) * old[name] for name in new})
+        squares.clear()
+
+
+def _joint_min_max(named):
+    low, high = flat(named).min(), flat(named).max()
+    return {name: (value - low) / (high - low) for name, value in named.items()}
+
+
+def rwalk(module, stream, train, seed, lam, alpha=0.9, interval=10, eps=1e-3, sampler=None, per_class=10) -> Tensor:
+    """Chaudhry et al., 2018, section 4: lam (F^ + S^), the path integral cut at zero over each interval."""
+    params = parameters(module)
+    window, fishers, scores, squares, steps, stars, memory = copy(params), [], [], [], [], [], []
+    s = {name: torch.zeros_like(p) for name, p in params.items()}
+
+    def penalty():
+        if not stars:
+            return 0
+        star, F, S = stars[-1]
+        return lam * distance(params, {name: F[name] + S[name] for name in params}, star)
+
+    def close():
+        if not steps:
+            return
+        for name, p in params.items():
+            w = sum(step[name] for step in steps).clamp(min=0)
+            F = fishers[-1][name] if fishers else 0
+            s[name] = s[name] + w / (0.5 * F * (p.detach() - window[name]) ** 2 + eps)
+        window.update(copy(params))
+        steps.clear()
+        _close_interval(fishers, squares, alpha)
+
+    def project(grads, batch):
+        squares.append(fisher(module, batch, "empirical"))
+        return grads
+
+    def after_step(old, grads):
+        steps.append({name: -grads[name] * (p.detach() - old[name]) for name, p in params.items()})
+        if len(steps) == interval:
+            close()
+
+    def data(task):
+        new = listed(task.train)
+        return [_under(example, new, stream) for example in memory] + new
+
+    def after_task(task):
+        close()
+        new = listed(task.train)
+        for unit in sorted({y for _, y, _ in new}) if sampler == "mof" else []:
+            members = [example for example in new if example[1] == unit]
+            features = [module.body(x[None])[0].detach() for x, _, _ in members]
+            memory.extend(members[place] for place in herded(features, per_class))
+        last = {name: (scores[-1][name] + s[name]) / 2 for name in s} if scores else dict(s)
+        scores.append(last)
+        s.update({name: torch.zeros_like(p) for name, p in params.items()})
+        stars.append((copy(params), _joint_min_max(fishers[-1]), _joint_min_max(last)))
+
+    hooks = {"data": data, "penalty": penalty, "project": project, "after_step": after_step, "after_task": after_task}
+    return loop(module, stream, train, seed, **hooks)
+
+
+def herded(features, m) -> list[int]:
+    """At each step every example that is left is tried; the one whose mean with those chosen is nearest stays."""
+    chosen, mean = [], sum(features) / len(features)
+    for _ in range(min(m, len(features))):
+        left = [n for n in range(len(features)) if n not in chosen]
+        trials = {n: sum(features[k] for k in [*chosen, n]) / (len(chosen) + 1) for n in left}
+        chosen.append(min(left, key=lambda n: float((trials[n] - mean).norm())))
+    return chosen
+
+
 def scp(module, stream, train, seed, lam, ema=0.5) -> Tensor:
     """Kolouri et al.: lam sum_i Gamma_i (theta_i - star_i)^2, with all one-hot slices of the units in use."""
     params, gammas, stars = parameters(module), [], []

@@ -123,7 +123,7 @@ def test_after_task_leaves_modes_alone(name, scenario, mode):
 @pytest.mark.parametrize(("name", "scenario"), CASES)
 def test_dropout_is_on_in_training_and_off_in_importance_and_evaluation(name, scenario):
     """Told by the modules themselves, whenever they are called; in training, what takes no gradient is a teacher."""
-    modes, phase = {}, []
+    modes, phase = {}, ["importance"]  # what is called outside the hooks below is called for per-sample squares
 
     def note(module, x, y):
         label = "evaluation" if phase[-1] == "training" and not torch.is_grad_enabled() else phase[-1]

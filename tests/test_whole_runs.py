@@ -23,6 +23,12 @@ CASES = {
     "si": {"c": 2.0},
     "si increment": {"c": 2.0, "xi": 0.01, "clamp": "increment"},
     "si none": {"c": 2.0, "xi": 0.01, "clamp": "none"},
+    "ewcpp": {"lam": 3.0, "interval": 4},
+    "ewcpp short": {"lam": 3.0, "alpha": 0.3, "interval": 3},
+    "ewcpp released": {"lam": 1.0, "alpha": 0.9, "interval": 4, "preset": "released"},
+    "rwalk": {"lam": 0.5, "interval": 4},
+    "rwalk short": {"lam": 0.5, "alpha": 0.4, "interval": 3, "eps": 0.01},
+    "rwalk mof": {"lam": 0.5, "interval": 4, "sampler": "mof", "per_class": 3},
     "scp": {"lam": 1.0},
     "scp ema": {"lam": 1.0, "ema": 0.2},
     "scp sum": {"lam": 1.0, "ema": None},
@@ -45,6 +51,8 @@ def check(case, scenario, train):
     name, _, _ = case.partition(" ")
     stream = toy.stream(scenario, sizes=toy.SMALL)
     theirs = {"fisher_estimator" if option == "fisher" else option: value for option, value in CASES[case].items()}
+    if "preset" in theirs:
+        theirs[theirs.pop("preset")] = True
     expected = getattr(slow_methods, name)(toy.module(stream), stream, train, 1, **theirs)
     _, theta = toy.run(toy.make(name, **CASES[case]), stream, train=train)
     torch.testing.assert_close(theta, expected, rtol=1e-9, atol=1e-12)
@@ -56,6 +64,6 @@ def test_whole_run(case, scenario):
     check(case, scenario, SGD)
 
 
-@pytest.mark.parametrize("case", ["naive", "ewc", "si", "scp", "gem", "agem", "lwf", "replay"])
+@pytest.mark.parametrize("case", ["naive", "ewc", "si", "ewcpp", "rwalk", "scp", "gem", "agem", "lwf", "replay"])
 def test_whole_run_with_adam(case):
     check(case, "class", ADAM)

@@ -1,0 +1,101 @@
+"""Riemannian Walk (Chaudhry et al., 2018, section 4).
+
+    w_i <- w_i - g_i * (step of theta_i)                                every step; g: gradient of the task loss alone
+    s_i <- s_i + relu(w_i) / (1/2 F_i (theta_i - window_i)^2 + eps)     every `interval` steps; then w = 0
+    F   <- alpha * F_batch + (1 - alpha) * F                            after the score, which takes the F before it
+    S   <- s after the first task, then (S + s) / 2                     every task; then s = 0
+    L   = L_k + lam * sum_i (F^_i + S^_i) (theta_i - star_i)^2          star: parameters after the previous task
+
+window is theta where the interval began, and F^ and S^ are F and S scaled to [0, 1] over all parameters jointly (0
+where all are equal). F is EWC++'s (methods/running.py) and is never reset; before its first estimate the score's
+denominator is eps. An interval that a task's end cuts short is closed there.
+
+Single-head, the paper adds exemplars: `sampler` chooses `per_class` of each class of a finished task
+(methods/samplers.py), and a later task trains on its own data and all of them, each once in an epoch.
+
+Differs from the authors' code, which adds S + s/2 to S instead of averaging, lets the sum of squares grow over a task,
+squares the batch's gradient instead of each example's, and drops the interval cut short.
+"""
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmarks.errors import check_number, check_whole, unknown
+from methods import running
+from methods.base import Method
+from methods.quadratic import Quadratic
+from methods.samplers import SAMPLERS, exemplars
+
+
+@dataclass
+class RWalk(Method):
+    """lam: weight of the penalty. alpha, interval: of the running Fisher. eps: damping of the score.
+
+    sampler: how exemplars are chosen, or None for none; per_class: how many of each class of a task.
+    """
+
+    lam: float
+    alpha: float = 0.9
+    interval: int = 10
+    eps: float = 1e-3
+    sampler: str | None = None
+    per_class: int = 10
+
+    strength: ClassVar[str] = "lam"
+
+    def __post_init__(self):
+        super().__post_init__()
+        running.check(self.alpha, self.interval)
+        check_number("eps", self.eps, "a finite number > 0", lambda value: value > 0)
+        if self.sampler is not None and self.sampler not in SAMPLERS:
+            raise unknown("sampler", self.sampler, SAMPLERS)
+        check_whole("per_class", self.per_class)
+
+    def begin(self, net, theta, rng):
+        super().begin(net, theta, rng)
+        self.quadratic = Quadratic(2 * self.lam)
+        self.fisher = running.RunningFisher(theta, self.alpha)
+        self.window, self.w, self.s = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta)
+        self.S: Tensor | None = None
+        self.memory = []
+        self._step = torch.empty_like(theta)
+
+    def before_task(self, theta, task):
+        self.window.copy_(theta)
+        if not self.memory:
+            return task
+        return replace(task, train=task.remask(reduce(add, self.memory).merge()) + task.train)
+
+    def after_squares(self, squares):
+        self.fisher.add(squares)
+
+    def after_step(self, old, new, grad):
+        torch.sub(new, old, out=self._step)
+        self.w.addcmul_(grad, self._step, value=-1)
+        if self.fisher.batches == self.interval:
+            self._close_interval(new)
+
+    def _close_interval(self, theta):
+        self.s += score(self.w, self.fisher.value, theta - self.window, self.eps)
+        self.w.zero_()
+        self.window.copy_(theta)
+        self.fisher.update()
+
+    def after_task(self, theta, task):
+        self._close_interval(theta)
+        self.S = self.s if self.S is None else (self.S + self.s) / 2
+        self.s = torch.zeros_like(theta)
+        self.quadratic.set(running.min_max(self.fisher.value) + running.min_max(self.S), theta)
+        if self.sampler is not None:
+            (generator,) = self.generators("exemplars", theta, task)
+            self.memory.append(exemplars(self.net, theta, task.train, self.sampler, self.per_class, generator))
+
+
+def score(w: Tensor, fisher: Tensor, way: Tensor, eps: float) -> Tensor:
+    """Loss that each parameter saved, by the distance that its way [..., P] went in the Fisher's metric."""
+    return w.clamp(min=0) / (fisher / 2 * way**2 + eps)

@@ -1,4 +1,4 @@
-"""Herding (Welling, 2009) as iCaRL uses it: a few examples whose mean stays close to the mean of all."""
+"""Herding (Welling, 2009) as iCaRL and RWalk use it: a few examples whose mean stays close to the mean of all."""
 
 import torch
 from torch import Tensor

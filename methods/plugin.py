@@ -16,6 +16,8 @@ are lost. The model is one network with one head, of all units, from the start: 
 are the classes of its experience, numbered through the stream (`class_ids_from_zero_from_first_exp`).
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute
@@ -29,6 +31,7 @@ from benchmarks.net import Net
 from benchmarks.rng import generator
 from benchmarks.stream import Examples, Part, Task, mask_of
 from methods.base import Method
+from methods.squares import Squares
 
 
 class Plugin(SupervisedPlugin):
@@ -82,13 +85,17 @@ class Plugin(SupervisedPlugin):
     def before_backward(self, strategy, **kwargs):
         """The method's loss takes the place of the strategy's."""
         self.theta = self.net.vector().requires_grad_()
-        strategy.loss = self.method.loss(self.theta, strategy.mb_x, strategy.mb_y, self.masks[strategy.mb_y])
+        with self.squares.watch(self.theta.detach(), strategy.mb_x) if self.method.wants_squares else nullcontext():
+            strategy.loss = self.method.loss(self.theta, strategy.mb_x, strategy.mb_y, self.masks[strategy.mb_y])
 
     def after_backward(self, strategy, **kwargs):
         """The gradient to descend, given to the parameters."""
         theta = self.theta.detach()
         self.grad = self.method.after_backward(theta, self.theta.grad)
         total = self.method.add_penalty_grad(theta, self.grad)
+        if self.method.wants_squares:
+            masks = self.masks[strategy.mb_y]
+            self.method.after_squares(self.squares.mean(theta, strategy.mb_x, strategy.mb_y, masks))
         parameters = dict(strategy.model.named_parameters())
         for name, piece in self.net.views(total).items():
             parameters[name].grad = piece.clone()  # other plugins may change it in place
@@ -116,6 +123,7 @@ class Plugin(SupervisedPlugin):
         if is_multi_task_module(model):
             raise UserError("the model needs task labels: give one network with one head, of the units of all tasks")
         self.net = Net(model)
+        self.squares = Squares(self.net)
         theta = self.net.vector()
         self.n_units = self.net(theta, x[:1]).shape[-1]
         self.method.begin(self.net, theta, lambda role, task, replica=0: generator(self.seed, role, task))

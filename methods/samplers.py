@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import UserError
+from methods.herding import herd
 
 SAMPLERS = ("uniform", "plane_distance", "entropy", "mof")
 PASS = 256  # examples in one forward pass; changes memory only
@@ -35,7 +36,7 @@ def choose(net, theta: Tensor, examples, sampler: str, m: int, generator: torch.
         return torch.randperm(len(examples), generator=generator)[:m].to(theta.device)
     features, planes, entropies = observe(net, theta, examples)
     if sampler == "mof":
-        return herd(features, m)
+        return herd(features, features.mean(0), m)
     weights = entropies if sampler == "entropy" else 1 / ((features * planes).sum(-1).abs() + 1e-12)
     return draw(weights, m, generator)
 
@@ -67,20 +68,6 @@ def draw(weights: Tensor, m: int, generator: torch.Generator) -> Tensor:
     device, weights = weights.device, weights.double().cpu()
     waits = torch.empty_like(weights).exponential_(generator=generator).log() - weights.clamp(min=1e-300).log()
     return waits.argsort()[:m].to(device)
-
-
-def herd(features: Tensor, m: int) -> Tensor:
-    """Places [min(m, N)]: p_k = argmin over those left of || mean - (phi(x) + sum_{j<k} phi(p_j)) / k ||."""
-    mean, total = features.mean(0), torch.zeros_like(features[0])
-    left = torch.ones(len(features), dtype=torch.bool, device=features.device)
-    places = []
-    for k in range(1, min(m, len(features)) + 1):
-        distances = (mean - (features + total) / k).square().sum(-1)
-        place = int(distances.where(left, torch.inf).argmin())
-        left[place] = False
-        total = total + features[place]
-        places.append(place)
-    return torch.tensor(places, device=features.device)
 
 
 def _last_linear(module: nn.Module) -> nn.Linear:

@@ -9,7 +9,8 @@ from torch import nn
 
 from benchmarks.errors import UserError
 from benchmarks.net import Net
-from methods.samplers import SAMPLERS, choose, draw, exemplars, herd, observe
+from methods.herding import herd
+from methods.samplers import SAMPLERS, choose, draw, exemplars, observe
 
 
 def draws(seed=0):
@@ -93,9 +94,9 @@ def test_weights_of_zero_come_last():
 @pytest.mark.parametrize("m", [1, 3, 12, 99])
 def test_mean_of_features_is_herding_by_brute_force(m):
     features = torch.randn(12, 5, generator=draws(), dtype=torch.float64)
-    places = herd(features, m).tolist()
+    places = herd(features, features.mean(0), m).tolist()
     assert places == slow_methods.herded(list(features), m)
-    assert places == herd(features, 12).tolist()[:m]
+    assert places == herd(features, features.mean(0), 12).tolist()[:m]
 
 
 def test_a_network_without_a_linear_head_is_refused():

@@ -238,10 +238,9 @@ def test_the_digest_of_a_run_follows_its_own_method_alone(sources):
     naive = {**RUN, "method": {"name": "naive"}}
     before, before_naive = run.digest(RUN), run.digest(naive)
     assert before != before_naive
-    for file in ("ewc", "fisher"):
-        change(sources / f"methods/{file}.py", "\n\n\n", "\n\n\nX = 1\n\n\n")
-        assert run.digest(RUN) not in (before, before_naive) and run.digest(naive) == before_naive
-        before = run.digest(RUN)
+    change(sources / "methods/ewc.py", "\n\n\n", "\n\n\nX = 1\n\n\n")
+    assert run.digest(RUN) not in (before, before_naive) and run.digest(naive) == before_naive
+    before = run.digest(RUN)
     for file in ("methods/si.py", "benchmarks/streams/splitmnist.py", "benchmarks/sweep.py", "benchmarks/metrics.py"):
         change(sources / file, "\n\n\n", "\n\n\nX = 1\n\n\n")
     assert run.digest(RUN) == before

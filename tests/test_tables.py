@@ -50,13 +50,13 @@ def test_strengths_are_the_papers(name):
     assert [rows["MAS"].run(s, 1)["method"]["lam"] for s in table.SCENARIOS] == [1, 1e4, 1]
 
 
-def test_the_two_tables_run_the_same_methods():
+def test_the_digits_run_every_method_of_the_table_on_mnist():
     mnist, digits = table.load("splitmnist"), table.load("splitdigits")
 
     def runs(each):
         return [(row.label, row.method | {"budget": None}, row.train["optimizer"]) for row in each.rows if row.method]
 
-    assert runs(mnist) == runs(digits)
+    assert all(run in runs(digits) for run in runs(mnist))
 
 
 def test_published_numbers_are_data_files_alone():

@@ -106,7 +106,9 @@ def _print(cells: list[Cell]) -> None:
     console.print(lines)
     states = [cell.state for cell in cells]
     summary = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    where = "a machine like this one" if all(cell.exact for cell in cells if cell.old is not None) else "another machine"
+    where = (
+        "a machine like this one" if all(cell.exact for cell in cells if cell.old is not None) else "another machine"
+    )
     console.print(f"{len(cells)} cells against references of {where}: {summary}")
 
 

@@ -9,7 +9,6 @@ import ast
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +47,7 @@ class Record:
     commit: str
     data: str  # fingerprint of the data set
     digest: str  # of the sources
+    memory: dict | None = None  # the most between two tasks: examples stored, bytes of method state; None: not measured
 
     @property
     def seed(self) -> int:
@@ -98,30 +99,6 @@ def set_aside(file: Path) -> Path:
     aside = file.with_suffix(".damaged")
     os.replace(file, aside)
     return aside
-
-
-def write_atomically(file: Path, text: str | bytes) -> None:
-    """Write `file` through a temporary one beside it: at any moment it is the old one or the new one, whole."""
-    temporary = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
-            temporary = out.name
-            out.write(text.encode() if isinstance(text, str) else text)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write {file}: {error.strerror}; finished runs are kept, the same command goes on"
-        ) from error
-    except BaseException:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @cache

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
 from benchmarks.record import Record
 from benchmarks.run import resolve
 from paper_tables.table import Table
@@ -73,4 +74,4 @@ def put_into(readme: Path, name: str, text: str) -> None:
     if mark:
         body = text.partition("\n")[2].strip()
         after = rest[rest.index(END) :]
-        record.write_atomically(readme, f"{before}{mark}\n{body}\n\n{after}")
+        write_atomically(readme, f"{before}{mark}\n{body}\n\n{after}")

@@ -56,7 +56,7 @@ class AGEM(Method):
     def after_task(self, theta, task):
         new = self.ring.examples()
         self.kept = (self.kept + new).merge() if self.kept else new
-        self.ring = None
+        self.ring = self.draws = None
 
 
 def project(grad: Tensor, reference: Tensor) -> Tensor:

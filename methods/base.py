@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
@@ -52,6 +52,14 @@ class Method:
         """Before anything else. rng(role, task, replica) is a generator that no other component draws from."""
         self.net, self.rng = net, rng
         self.quadratic: Quadratic | None = None
+
+    def state(self) -> dict:
+        """What the hooks have kept: all but the options, the network and the source of generators.
+
+        Between two tasks these are tensors, numbers, examples, and what benchmarks/checkpoint.py names.
+        """
+        given = {field.name for field in fields(self)} | {"net", "rng"}
+        return {name: value for name, value in vars(self).items() if name not in given}
 
     def generators(self, role: str, theta: Tensor, task) -> list[torch.Generator]:
         """Generators of this task for `role`, one for each replica of theta [..., P]."""

@@ -45,6 +45,7 @@ class Replay(Method):
         return cross_entropy(self.net(theta, torch.cat([x, old_x]), train=True) + masks, torch.cat([y, old_y]))
 
     def after_task(self, theta, task):
+        self.draws = None
         (generator,) = self.generators("reservoir", theta, task)
         slots = list(range(len(self.kept))) if self.kept else []
         offset = len(slots)  # the new examples follow the kept ones in the pool below

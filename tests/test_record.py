@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import record, run
 from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
 from benchmarks.record import Record
 
 RUN = {
@@ -107,11 +108,12 @@ def test_a_file_that_is_no_record_is_named(tmp_path, content, message):
 FULL = """
 import resource, sys
 from pathlib import Path
-from benchmarks import record
+from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    record.write_atomically(Path(sys.argv[1]), "x" * 10_000)
-except record.UserError as error:
+    write_atomically(Path(sys.argv[1]), "x" * 10_000)
+except UserError as error:
     print(error)
 """
 
@@ -135,7 +137,7 @@ def test_a_write_that_fails_at_any_step_leaves_the_old_file(tmp_path, monkeypatc
     monkeypatch.setattr(os, call, fail)
     expected = UserError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected, match="No space left" if expected is UserError else None):
-        record.write_atomically(file, "new")
+        write_atomically(file, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"] and file.read_text() == "old"
 
 
@@ -145,14 +147,14 @@ def test_what_is_written_is_complete_before_it_is_there(tmp_path, monkeypatch):
     fsync, rename = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda number: (order.append(("fsync", file.exists())), fsync(number)))
     monkeypatch.setattr(os, "replace", lambda *names: (order.append(("replace", file.exists())), rename(*names)))
-    record.write_atomically(file, "new")
+    write_atomically(file, "new")
     assert order == [("fsync", False), ("replace", False)] and file.read_text() == "new"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file/run\.json"):
-        record.write_atomically(tmp_path / "file" / "run.json", "new")
+        write_atomically(tmp_path / "file" / "run.json", "new")
     with pytest.raises(UserError, match=r"file/run\.json"):
         record.load(tmp_path / "file" / "run.json")
 

@@ -26,14 +26,19 @@ def resolve(spec: dict) -> dict:
     name = options.pop("name", None)
     if name not in names():
         raise unknown("stream", name, names())
-    parameters = inspect.signature(import_module(f"{__name__}.{name}").stream).parameters.values()
-    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    known = defaults(name)
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of the stream {name}", option, known)
         if isinstance(known[option], int | float | tuple) and not _numbers(value):
             raise UserError(f"option {option} of the stream {name} takes numbers, got {value!r}")
     return {"name": name, **known, **options}
+
+
+def defaults(name: str) -> dict:
+    """The options of the stream `name`, with their defaults."""
+    parameters = inspect.signature(import_module(f"{__name__}.{name}").stream).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _numbers(value: object) -> bool:

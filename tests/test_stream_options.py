@@ -62,6 +62,7 @@ def test_defaults_are_filled_in():
         "mean": 0.0,
         "std": 1.0,
         "active_units": "seen",
+        "evaluate": "test",
     }
     assert streams.resolve(found) == found
 

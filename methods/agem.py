@@ -32,6 +32,7 @@ class AGEM(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.kept = None  # examples of earlier tasks
 
     def before_task(self, theta, task):

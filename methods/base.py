@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.errors import check_number
+from benchmarks.errors import UserError, check_number
 from methods.quadratic import Quadratic
 
 
@@ -52,6 +52,14 @@ class Method:
         """Before anything else. rng(role, task, replica) is a generator that no other component draws from."""
         self.net, self.rng = net, rng
         self.quadratic: Quadratic | None = None
+
+    def refuse_replicas(self, theta: Tensor) -> None:
+        """Called in `begin` by a method whose memory holds the examples of one run: theta must be [P], not [R, P]."""
+        if theta.dim() > 1:
+            raise UserError(
+                f"{type(self).__name__} keeps the memory of one run and cannot train R = {len(theta)} stacked replicas"
+                ": run one process per seed"
+            )
 
     def generators(self, role: str, theta: Tensor, task) -> list[torch.Generator]:
         """Generators of this task for `role`, one for each replica of theta [..., P]."""

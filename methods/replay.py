@@ -29,6 +29,7 @@ class Replay(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.kept, self.seen = None, 0
 
     def before_task(self, theta, task):

@@ -41,7 +41,6 @@ CASES = {
     "lwf warm": {"lam": 2.5, "T": 4.0},
     "rehearsal": {"budget": 5},
     "rehearsal large": {"budget": 40},
-    "replay": {"memory": 10, "batch_memory": 6},
 }
 SGD = replace(toy.TRAIN, batch=5)
 ADAM = replace(SGD, optimizer="adam", lr=0.02)
@@ -64,6 +63,6 @@ def test_whole_run(case, scenario):
     check(case, scenario, SGD)
 
 
-@pytest.mark.parametrize("case", ["naive", "ewc", "si", "ewcpp", "rwalk", "scp", "gem", "agem", "lwf", "replay"])
+@pytest.mark.parametrize("case", ["naive", "ewc", "si", "ewcpp", "rwalk", "scp", "gem", "agem", "lwf"])
 def test_whole_run_with_adam(case):
     check(case, "class", ADAM)

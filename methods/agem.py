@@ -45,6 +45,7 @@ class AGEM(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.kept = None  # examples of earlier tasks
         self.batch = 0  # examples in a training batch
 

@@ -77,6 +77,7 @@ class GEM(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.memories = []  # of each earlier task
         self.ring = None
 

@@ -75,6 +75,7 @@ class ICaRL(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.exemplars: dict[int, Examples] = {}  # of each unit, in the order of herding, as raw inputs
         self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit
         self.zero_norm = 0  # exemplars with features of norm 0, after the last task

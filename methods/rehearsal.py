@@ -24,6 +24,7 @@ class Rehearsal(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.memory = []
 
     def before_task(self, theta, task):

@@ -187,7 +187,7 @@ def rwalk(module, stream, train, seed, lam, alpha=0.9, interval=10, eps=1e-3, sa
 
     def data(task):
         new = listed(task.train)
-        return [_under(example, new, stream) for example in memory] + new
+        return [under(example, new, stream) for example in memory] + new
 
     def after_task(task):
         close()
@@ -251,7 +251,7 @@ def gem(module, stream, train, seed, per_task=None, budget=None, margin=0.5, mar
         if not memories:
             return grads
         home = listed(stream.tasks[len(memories)].train)
-        kept = [[_under(example, home, stream) for example in memory] for memory in memories]
+        kept = [[under(example, home, stream) for example in memory] for memory in memories]
         G = torch.stack([flat(gradients(mean_loss(module, memory), params)) for memory in kept])
         g = flat(grads)
         if bool((G @ g >= 0).all()):
@@ -287,7 +287,7 @@ def _shared(memories, task, m, seed):
 
 def _repeated(memories, size, new, stream):
     """All memories under the units of the new task, as often as they go into its data, at least once."""
-    old = [_under(example, new, stream) for kept in memories for example in kept]
+    old = [under(example, new, stream) for kept in memories for example in kept]
     return old * max(1, len(new) // size) if old else old
 
 
@@ -324,7 +324,7 @@ def agem(module, stream, train, seed, per_class=1, batch_memory=256, eps=0.0, vd
         draw = draws.setdefault(task, generator(seed, "agem", task))
         places = torch.randperm(len(memory), generator=draw).tolist()[:batch_memory]
         home = listed(stream.tasks[task].train)
-        r = flat(gradients(mean_loss(module, [_under(memory[n], home, stream) for n in places]), params))
+        r = flat(gradients(mean_loss(module, [under(memory[n], home, stream) for n in places]), params))
         g = flat(grads)
         return _named(g - (g @ r) / (r @ r + eps) * r, params) if g @ r < 0 else grads
 
@@ -390,31 +390,7 @@ def rehearsal(module, stream, train, seed, budget) -> Tensor:
     return loop(module, stream, train, seed, data=data, after_task=after_task)
 
 
-def replay(module, stream, train, seed, memory, batch_memory) -> Tensor:
-    """Chaudhry et al. with Vitter's algorithm R, the memory filled at the end of each task."""
-    kept, draws, seen = [], {}, 0
-
-    def drawn(task):
-        if not kept:
-            return []
-        draw = draws.setdefault(task.index, generator(seed, "replay", task.index))
-        places = torch.randperm(len(kept), generator=draw).tolist()[:batch_memory]
-        return [_under(kept[place], listed(task.train), stream) for place in places]
-
-    def after_task(task):
-        nonlocal seen
-        draw = generator(seed, "reservoir", task.index)
-        for example in listed(task.train):
-            seen += 1
-            if len(kept) < memory:
-                kept.append(example)
-            elif (place := int(torch.randint(seen, (), generator=draw))) < memory:
-                kept[place] = example
-
-    return loop(module, stream, train, seed, replay=drawn, after_task=after_task)
-
-
-def _under(example, new, stream):
+def under(example, new, stream):
     """An old example with the units that it is trained with beside the `new` ones."""
     x, y, units = example
     return x, y, new[0][2] if stream.scenario == "class" else units

@@ -51,7 +51,6 @@ CASES = {
     "lwf vdv warm": {"lam": 2.5, "T": 4.0, "preset": "vdv"},
     "rehearsal": {"budget": 5},
     "rehearsal large": {"budget": 40},
-    "replay": {"memory": 10, "batch_memory": 6},
 }
 SGD = replace(toy.TRAIN, batch=5)
 ADAM = replace(SGD, optimizer="adam", lr=0.02)
@@ -74,6 +73,6 @@ def test_whole_run(case, scenario):
     check(case, scenario, SGD)
 
 
-@pytest.mark.parametrize("case", ["naive", "ewc", "si", "ewcpp", "rwalk", "scp", "gem", "agem", "lwf", "replay"])
+@pytest.mark.parametrize("case", ["naive", "ewc", "si", "ewcpp", "rwalk", "scp", "gem", "agem", "lwf"])
 def test_whole_run_with_adam(case):
     check(case, "class", ADAM)

@@ -149,16 +149,6 @@ def test_agem_projects_in_training():
     assert 3 < sum(changed) < len(changed)
 
 
-def test_agem_memory_is_a_copy():
-    stream = marked("domain")
-    method = toy.make("agem")
-    trained(method, stream, 2)
-    kept = numbers(method.kept)
-    for task in stream.tasks:
-        task.train.parts[0].source.zero_()
-    assert numbers(method.kept) == kept
-
-
 @pytest.mark.parametrize("option", ["per_class", "batch_memory"])
 @pytest.mark.parametrize("bad", [0, -1, 1.5, "8", True, None])
 def test_agem_refuses(option, bad):

@@ -101,19 +101,6 @@ def test_old_examples_are_trained_under_the_right_units(name, scenario, active_u
         method.after_task(theta, task)
 
 
-@SCENARIOS
-def test_memory_is_a_copy(scenario):
-    """What was kept does not change when the pixels of a task do."""
-    for name in ("rehearsal", "replay"):
-        stream = marked(scenario)
-        method = toy.make(name)
-        list(tasks_done(method, stream))
-        kept = [numbers(each) for each in (method.memory if name == "rehearsal" else [method.kept])]
-        for task in stream.tasks:
-            task.train.parts[0].source.zero_()
-        assert [numbers(each) for each in (method.memory if name == "rehearsal" else [method.kept])] == kept
-
-
 @pytest.mark.parametrize("memory", [180, 1000])
 def test_replay_with_room_for_all_keeps_each_once(memory):
     stream = marked("class")

@@ -84,6 +84,12 @@ def backward_transfer(accuracy, total):
 
 
 @_measure(after_each_task=True, several_tasks=True)
+def backward_transfer_over_all_tasks(accuracy, total):
+    """1/T sum_{j<T} (R[T, j] - R[j, j]): as the code of Lopez-Paz and Ranzato (2017) averages, not their equation."""
+    return (accuracy[-1] - accuracy[1:].diagonal()).mean()
+
+
+@_measure(after_each_task=True, several_tasks=True)
 def forward_transfer(accuracy, total):
     """1/(T-1) sum_{j>1} (R[j-1, j] - R[0, j]), against the untrained network (Lopez-Paz and Ranzato, 2017)."""
     gain = accuracy.diagonal()[1:] - accuracy[0, 1:]

@@ -46,6 +46,7 @@ PAPER_METRICS = {
     "micro_accuracy": "avg_acc_final",
     "average_incremental_accuracy": "avg_incremental_acc",
     "backward_transfer": "bwt_points",
+    "backward_transfer_over_all_tasks": "bwt_points",
     "forgetting": "forgetting_points",
     "worst_forgetting": "forgetting_worst_points",
     "learning_accuracy": "learning_acc",

@@ -1,7 +1,8 @@
 """Streams, one file each: a stream is known because its file is here.
 
 A stream file has `stream(scenario, root, seed, *, options) -> Stream`. Its result depends on the run's seed only where
-an option has the value "seeded".
+an option has the value "seeded". An option whose default is None is no part of a run's description while it is not
+given, so that a stream may get one without moving the records that there are.
 """
 
 import inspect
@@ -31,9 +32,10 @@ def resolve(spec: dict) -> dict:
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of the stream {name}", option, known)
-        if isinstance(known[option], int | float | tuple) and not _numbers(value):
+        if isinstance(known[option], int | float) and not _numbers(value):
             raise UserError(f"option {option} of the stream {name} takes numbers, got {value!r}")
-    return {"name": name, **known, **options}
+    defaults = {option: value for option, value in known.items() if value is not None}
+    return {"name": name, **defaults, **options}
 
 
 def _numbers(value: object) -> bool:

@@ -1,0 +1,53 @@
+"""The tables of the literature: every row can be run, nothing that a paper prints is left out, strengths are theirs."""
+
+import re
+
+import pytest
+
+from benchmarks import tables
+from paper_tables import published, table
+
+TABLES = [name for name in table.names() if name not in ("splitdigits", "splitmnist")]
+# Table -> beginnings of the cells that it cites, and those that it leaves out.
+CITED = {
+    "gem-mnist-rotations": ("lopezpaz2017/table-3/mnist-rotations/",),
+    "gem-mnist-permutations": ("lopezpaz2017/figure-1/mnist-permutations/",),
+}
+LEFT_OUT = {}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_can_be_run(name):
+    declared = table.load(name)
+    runs = tables.runs_of(declared, (1,))
+    assert {(label, scenario) for label, scenario, _ in runs} == {
+        (row.label, scenario) for row in declared.rows if row.method for scenario in row.scenarios
+    }
+    assert declared.remarks and declared.paper_seeds and not any("," in row.label for row in declared.rows)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_of_the_paper_is_cited_once(name):
+    cited = [cell.cell for row in table.load(name).rows for cell in row.paper.values()]
+    known = {cell for cell in published.load() if cell.startswith(CITED[name])} - set(LEFT_OUT.get(name, ()))
+    assert sorted(cited) == sorted(known)
+
+
+def options(name):
+    """(label, scenario) -> the options of the method and of the training, resolved."""
+    runs = tables.runs_of(table.load(name), (1,))
+    return {(label, scenario): {**run["train"], **run["method"]} for (label, scenario, _), run in runs.items()}
+
+
+def test_lopez_paz_and_ranzato():
+    for name, rates, strength, memory in (
+        ("gem-mnist-rotations", {"naive": 0.003, "ewc": 0.01, "gem": 0.1}, 1000, 1000),
+        ("gem-mnist-permutations", {"naive": 0.03, "ewc": 0.1, "gem": 0.1}, 3, 10),
+    ):
+        for (label, _), run in options(name).items():
+            assert run["lr"] == rates[run["name"]]
+            assert run["epochs"] == int((re.search(r"\d", label) or "1")[0])
+            if run["name"] == "ewc":
+                assert run["lam"] == 2 * strength and run["n_samples"] == run["fisher_batch"] == memory
+            if run["name"] == "gem":
+                assert (run["per_task"], run["margin"], run["margin_mode"]) == (256, 0.5, "bound")

@@ -9,14 +9,17 @@ import ast
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+import methods
+from benchmarks import streams
 from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
+from benchmarks.learner import Train
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,10 +66,34 @@ class Record:
 
 
 def path(folder: Path, run: dict) -> Path:
-    """Where the record of a resolved run lies under `folder`."""
+    """Where the record of a resolved run lies under `folder`.
+
+    The name is made of what differs from the defaults: an option that comes later, with what was done before it as its
+    default, moves no record.
+    """
     identity = {key: value for key, value in run.items() if key != "seed"}
+    for part, known in _defaults(run).items():
+        identity[part] = {k: value for k, value in run[part].items() if k not in known or value != known[k]}
+    identity["method"].pop("preset", None)  # a name for options, which are here
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
     return folder / run["stream"]["name"] / run["scenario"] / f"{run['method']['name']}-{short}-seed{run['seed']}.json"
+
+
+def is_of(record: Record, run: dict) -> bool:
+    """Whether a record that lies where the run's does is of it: made when no default was another than it is today."""
+    for part in ("stream", "method", "train"):
+        ours, theirs = json.loads(json.dumps(run[part])), record.run[part]
+        if any(theirs.get(key, value) != value for key, value in ours.items() if key != "preset"):
+            return False
+    return True
+
+
+def _defaults(run: dict) -> dict[str, dict]:
+    return {
+        "stream": streams.defaults(run["stream"]["name"]),
+        "method": methods.defaults(run["method"]["name"]),
+        "train": {field.name: field.default for field in fields(Train)},
+    }
 
 
 def save(record: Record, file: Path) -> None:

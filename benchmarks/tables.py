@@ -49,7 +49,8 @@ def referenced_seeds(table: Table) -> tuple[int, ...]:
 
 def references(runs: Runs) -> list[Record | None]:
     """The committed reference record of each run, whatever its digest: it tells what an earlier version computed."""
-    return [record.load(record.path(record.REFERENCE, run)) for run in runs.values()]
+    found = [record.load(record.path(record.REFERENCE, run)) for run in runs.values()]
+    return [f if f and record.is_of(f, run) else None for f, run in zip(found, runs.values(), strict=True)]
 
 
 def render_references(folder: Path) -> list[str]:

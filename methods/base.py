@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.errors import check_number
+from benchmarks.errors import UserError, check_number
 from methods.quadratic import Quadratic
 
 
@@ -60,6 +60,14 @@ class Method:
         """
         given = {field.name for field in fields(self)} | {"net", "rng"}
         return {name: value for name, value in vars(self).items() if name not in given}
+
+    def refuse_replicas(self, theta: Tensor) -> None:
+        """Called in `begin` by a method whose memory holds the examples of one run: theta must be [P], not [R, P]."""
+        if theta.dim() > 1:
+            raise UserError(
+                f"{type(self).__name__} keeps the memory of one run and cannot train R = {len(theta)} stacked replicas"
+                ": run one process per seed"
+            )
 
     def generators(self, role: str, theta: Tensor, task) -> list[torch.Generator]:
         """Generators of this task for `role`, one for each replica of theta [..., P]."""

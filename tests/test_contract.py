@@ -7,6 +7,7 @@ import torch
 import toy
 
 import methods
+from benchmarks.errors import UserError
 from benchmarks.learner import fit
 
 CLASSES = {name: methods.find(name) for name in methods.names()}
@@ -65,15 +66,35 @@ def test_first_task_is_naive_to_the_bit(name, scenario):
     assert counts == naive_counts
 
 
-@pytest.mark.parametrize(("name", "scenario"), [("naive", "task"), ("naive", "class"), *STRENGTHS])
-def test_one_network_is_its_slice_of_several(name, scenario):
+@pytest.mark.parametrize(("name", "scenario"), CASES)
+def test_one_network_is_its_slice_of_several_or_several_are_refused(name, scenario):
+    """Only what is more than a penalty may refuse, and does so before anything else."""
     stream = toy.stream(scenario)
-    counts, thetas = toy.run(toy.make(name), stream, (1, 2, 7))
+    try:
+        counts, thetas = toy.run(toy.make(name), stream, (1, 2, 7))
+    except UserError:
+        assert CLASSES[name].strength is None and name not in ("naive", "joint")
+        check_refusal(toy.make(name), stream)
+        return
     for r, seed in enumerate((1, 2, 7)):
         alone_counts, alone = toy.run(toy.make(name), stream, (seed,))
         torch.testing.assert_close(thetas[r], alone, rtol=1e-10, atol=1e-10)
         for row, alone_row in zip(counts, alone_counts, strict=True):
             assert [cell and cell[r] for cell in row] == alone_row
+
+
+def check_refusal(method, stream):
+    """`begin` refuses three stacked replicas and takes one network."""
+    theta, net = toy.begin(method, stream), method.net
+    name = type(method).__name__
+    match = rf"^{name} keeps the memory of one run and cannot train R = 3 stacked replicas: run one process per seed$"
+    with pytest.raises(UserError, match=match):
+        method.begin(net, theta.expand(3, -1), None)
+
+
+def test_replicas_are_refused_where_an_option_adds_a_memory():
+    """RWalk is a penalty, which stacks, unless a sampler keeps exemplars."""
+    check_refusal(toy.make("rwalk", sampler="uniform"), toy.stream())
 
 
 def trained(name, scenario):

@@ -38,7 +38,7 @@ def execute(description):
 def test_every_option_is_filled_in():
     found = run.resolve(RUN)
     assert found == {
-        "stream": {"name": "splitdigits", "tasks": 5, "order": "fixed", "active_units": "seen"},
+        "stream": {"name": "splitdigits", "tasks": 5, "order": "fixed", "active_units": "seen", "evaluate": "test"},
         "scenario": "class",
         "method": {
             "name": "ewc",

@@ -62,18 +62,9 @@ def test_defaults_are_filled_in():
         "mean": 0.0,
         "std": 1.0,
         "active_units": "seen",
+        "evaluate": "test",
     }
     assert streams.resolve(found) == found
-
-
-@pytest.mark.parametrize("name", streams.names())
-def test_an_option_without_a_default_is_described_only_where_it_is_given(name):
-    assert None not in streams.resolve({"name": name}).values()
-
-
-def test_options_without_a_default():
-    for name in ("permutedmnist", "rotatedmnist"):
-        assert streams.resolve({"name": name, "examples": 5}) == {**streams.resolve({"name": name}), "examples": 5}
 
 
 GREY = {"name": "arrays", "data": "grey", "tasks": 2}

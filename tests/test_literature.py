@@ -12,8 +12,9 @@ TABLES = [name for name in table.names() if name not in ("splitdigits", "splitmn
 CITED = {
     "gem-mnist-rotations": ("lopezpaz2017/table-3/mnist-rotations/",),
     "gem-mnist-permutations": ("lopezpaz2017/figure-1/mnist-permutations/",),
+    "agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/",),
 }
-LEFT_OUT = {}
+LEFT_OUT = {"agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/gem/domain/curve",)}  # of another run file
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -51,3 +52,15 @@ def test_lopez_paz_and_ranzato():
                 assert run["lam"] == 2 * strength and run["n_samples"] == run["fisher_batch"] == memory
             if run["name"] == "gem":
                 assert (run["per_task"], run["margin"], run["margin_mode"]) == (256, 0.5, "bound")
+
+
+def test_chaudhry_et_al_2019():
+    rates = {"naive": 0.03, "ewcpp": 0.03, "si": 0.1, "mas": 0.1, "rwalk": 0.1, "agem": 0.1, "gem": 0.1, "joint": 0.03}
+    strengths = {"ewcpp": 2 * 10, "si": 0.1, "mas": 0.1, "rwalk": 1}
+    for run in options("agem-permutedmnist").values():
+        assert (run["lr"], run["batch"], run["epochs"]) == (rates[run["name"]], 10, 1)
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"])
+        if run["name"] in ("agem", "gem"):
+            assert run.get("per_task", 10 * run.get("per_class", 0)) == 250
+        if run["name"] == "ewcpp":
+            assert (run["alpha"], run["interval"], run["per_sample"], run["normalise"]) == (0.9, 10, False, True)

@@ -13,6 +13,7 @@ CITED = {
     "gem-mnist-rotations": ("lopezpaz2017/table-3/mnist-rotations/",),
     "gem-mnist-permutations": ("lopezpaz2017/figure-1/mnist-permutations/",),
     "agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/",),
+    "vandeven2019-splitmnist": ("vandeven2019/table-4/split-mnist/",),
 }
 LEFT_OUT = {"agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/gem/domain/curve",)}  # of another run file
 
@@ -64,3 +65,23 @@ def test_chaudhry_et_al_2019():
             assert run.get("per_task", 10 * run.get("per_class", 0)) == 250
         if run["name"] == "ewcpp":
             assert (run["alpha"], run["interval"], run["per_sample"], run["normalise"]) == (0.9, 10, False, True)
+
+
+def test_van_de_ven_and_tolias_2019():
+    strengths = {
+        "ewc": {"task": 1e7, "domain": 1e6, "class": 1e8},
+        "online_ewc": {"task": 1e8, "domain": 1e8, "class": 1e9},
+        "si": {"task": 50, "domain": 500, "class": 0.5},
+    }
+    gamma = {"task": 0.8, "domain": 0.7, "class": 0.8}
+    for (_, scenario), run in options("vandeven2019-splitmnist").items():
+        assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (2000, None, 128, 1e-3)
+        if run["name"] in strengths:
+            assert run.get("lam", run.get("c")) == strengths[run["name"]][scenario]
+        if run["name"] in ("ewc", "online_ewc"):
+            assert (run["fisher"], run["n_samples"]) == ("argmax", None)
+            assert run.get("gamma", gamma[scenario]) == gamma[scenario]
+        if run["name"] == "lwf":
+            assert (run["weighting"], run["T"], run["lam"]) == ("vdv", 2, 1)
+        if run["name"] == "icarl":
+            assert (run["K"], run["loss_units"], run["share"], run["classifier"]) == (2000, "seen", "floor", "nme")

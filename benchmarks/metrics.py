@@ -71,6 +71,21 @@ def average_accuracy(accuracy, total):
     return accuracy[-1].mean()
 
 
+def _average_accuracy_after(k):
+    def average(accuracy, total):
+        if len(total) < k:
+            return Measure(np.nan, f"needs at least {k} tasks")
+        return accuracy[k, :k].mean()
+
+    average.__name__ = f"average_accuracy_after_{k}"
+    average.__doc__ = f"1/{k} sum_(j<={k}) R[{k}, j]: the mean over the first {k} tasks when they are learnt."
+    return _measure(after_each_task=True)(average)
+
+
+for _k in range(1, 11):
+    _average_accuracy_after(_k)
+
+
 @_measure()
 def micro_accuracy(accuracy, total):
     """The accuracy on the union of all test sets after the last task."""

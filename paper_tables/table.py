@@ -46,6 +46,7 @@ ROW_OPTIONS = {
 PAPER_METRICS = {
     "average_accuracy": "avg_acc_final",
     "micro_accuracy": "avg_acc_final",
+    **{f"average_accuracy_after_{k}": f"avg_acc_after_{k}_tasks" for k in range(1, 11)},
     "average_incremental_accuracy": "avg_incremental_acc",
     "backward_transfer": "bwt_points",
     "backward_transfer_over_all_tasks": "bwt_points",

@@ -13,6 +13,8 @@ CITED = {
     "gem-mnist-rotations": ("lopezpaz2017/table-3/mnist-rotations/",),
     "gem-mnist-permutations": ("lopezpaz2017/figure-1/mnist-permutations/",),
     "agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/",),
+    "si-splitmnist": ("zenke2017/figure-3-notebook/split-mnist/",),
+    "si-permutedmnist": ("zenke2017/figure-4-data/permuted-mnist/",),
     "vandeven2019-splitmnist": ("vandeven2019/table-4/split-mnist/",),
 }
 LEFT_OUT = {"agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/gem/domain/curve",)}  # of another run file
@@ -85,3 +87,13 @@ def test_van_de_ven_and_tolias_2019():
             assert (run["weighting"], run["T"], run["lam"]) == ("vdv", 2, 1)
         if run["name"] == "icarl":
             assert (run["K"], run["loss_units"], run["share"], run["classifier"]) == (2000, "seen", "floor", "nme")
+
+
+def test_zenke_et_al():
+    for name, expected in (("si-splitmnist", ("reset", 10, 64, 0.001)), ("si-permutedmnist", ("keep", 20, 256, 0.1))):
+        for (label, _), run in options(name).items():
+            assert (run["optimizer_state"], run["epochs"], run["batch"], run.get("xi", expected[3])) == expected
+            assert run.get("clamp", "cumulative") == "cumulative" and run["net"].partition(",")[2].startswith("xavier")
+            strength = re.search(r"c = (\S+)", label)
+            assert run.get("c") == (None if run["name"] == "naive" else float(strength[1]) if strength else 1.0)
+    assert table.load("si-splitmnist").rows[0].stream["evaluate"] == "train"

@@ -28,7 +28,7 @@ UNDEFINED_FOR_ONE_TASK += ["forgetting", "worst_forgetting"]
 JOINT = [[0.5, 0.5, 0.5], [NAN] * 3, [NAN] * 3, [0.9, 0.8, 0.7]]
 
 
-def random_accuracy(tasks=6, seed=0):
+def random_accuracy(tasks=10, seed=0):
     return np.random.default_rng(seed).uniform(size=(tasks + 1, tasks))
 
 
@@ -51,7 +51,11 @@ def test_two_tasks_by_hand():
     expected |= {"worst_forgetting": 0.3, "learning_accuracy": 0.85, "micro_accuracy": 0.7}
     expected |= {"average_incremental_accuracy": 0.8}  # (.9 + .7) / 2
     expected |= {"backward_transfer_over_all_tasks": -0.15}
-    assert set(expected) == set(METRICS)
+    expected |= {"average_accuracy_after_1": 0.9, "average_accuracy_after_2": 0.7}
+    more = {f"average_accuracy_after_{k}": f"needs at least {k} tasks" for k in range(3, 11)}
+    assert set(expected) | set(more) == set(METRICS)
+    for name, reason in more.items():
+        assert_undefined(METRICS[name](np.array(TWO), np.full(2, 100)), reason)
     for name, number in expected.items():
         assert_allclose(value(name, TWO), number, rtol=1e-14, err_msg=name)
 
@@ -60,6 +64,8 @@ def test_three_tasks_by_hand():
     assert_allclose(value("average_accuracy", THREE), 2.45 / 3, rtol=1e-14)
     assert_allclose(value("backward_transfer", THREE), -0.075, rtol=1e-12)  # not -.05, which divides by T
     assert_allclose(value("backward_transfer_over_all_tasks", THREE), -0.05, rtol=1e-12)
+    for k, number in enumerate((0.9, 0.875, 2.45 / 3), start=1):
+        assert_allclose(value(f"average_accuracy_after_{k}", THREE), number, rtol=1e-14)
     assert_allclose(value("forgetting", THREE), 0.10, rtol=1e-12)  # not .125 (last row in the maximum), nor .075
     assert_allclose(value("worst_forgetting", THREE), 0.25, rtol=1e-12)
     assert_allclose(value("learning_accuracy", THREE), 2.6 / 3, rtol=1e-14)
@@ -82,11 +88,12 @@ def test_micro_weighs_by_test_size():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_relations(seed):
-    accuracy, tasks = random_accuracy(seed=seed), 6
+    accuracy, tasks = random_accuracy(seed=seed), 10
     plasticity = value("average_accuracy", accuracy) - value("learning_accuracy", accuracy)
     assert_allclose(plasticity, value("backward_transfer", accuracy) * (tasks - 1) / tasks, rtol=1e-12)
     assert value("forgetting", accuracy) >= -value("backward_transfer", accuracy)
     assert value("worst_forgetting", accuracy) >= value("forgetting", accuracy)
+    assert value("average_accuracy_after_10", accuracy) == value("average_accuracy", accuracy)
     assert_allclose(value("average_accuracy", accuracy[:, ::-1]), value("average_accuracy", accuracy), rtol=1e-14)
     shifted = accuracy.copy()
     shifted[0] = accuracy[0] / 2

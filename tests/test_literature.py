@@ -13,6 +13,7 @@ CITED = {
     "gem-mnist-rotations": ("lopezpaz2017/table-3/mnist-rotations/",),
     "gem-mnist-permutations": ("lopezpaz2017/figure-1/mnist-permutations/",),
     "agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/",),
+    "rotatedmnist": ("ntu2022hw14_community/run-log/rotated-mnist/",),
     "si-splitmnist": ("zenke2017/figure-3-notebook/split-mnist/",),
     "si-permutedmnist": ("zenke2017/figure-4-data/permuted-mnist/",),
     "vandeven2019-splitmnist": ("vandeven2019/table-4/split-mnist/",),
@@ -97,3 +98,12 @@ def test_zenke_et_al():
             strength = re.search(r"c = (\S+)", label)
             assert run.get("c") == (None if run["name"] == "naive" else float(strength[1]) if strength else 1.0)
     assert table.load("si-splitmnist").rows[0].stream["evaluate"] == "train"
+
+
+def test_the_course_notebook():
+    strengths = {"online_ewc": 2 * 100, "mas": 0.1, "si": 1, "rwalk": 100, "scp": 100}
+    for run in options("rotatedmnist").values():
+        assert (run["lr"], run["epochs"], run["batch"], run["optimizer_state"]) == (1e-4, 10, 128, "reset")
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"])
+    rows = table.load("rotatedmnist").rows
+    assert all(bool(row.no_verdict) == row.label.startswith(("RWalk", "SCP")) for row in rows)

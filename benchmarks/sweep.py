@@ -70,6 +70,7 @@ def sweep(runs: list[dict], folder: Path, root: Path, jobs: int, device: str = "
 
     Ctrl-C stops the workers and raises KeyboardInterrupt.
     """
+    runs = list({record.path(folder, run): run for run in runs}.values())  # what several rows measure, once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
     if not todo:
         return

@@ -35,7 +35,8 @@ def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
     span = f"1 to {len(seeds)}" if in_order else ", ".join(map(str, seeds))
     text += f" in percent, mean ± sample standard deviation over {'seed' if len(seeds) == 1 else 'seeds'} {span}"
     if (usual := usual_n(cells)) is not None:
-        text += f" and the paper's {usual} runs, where no other number stands in brackets"
+        theirs = "single run" if usual == 1 else f"{usual} runs"
+        text += f" and the paper's {theirs}, where no other number stands in brackets"
         if "n?" in _runs_known(cells):
             text += " (n?: the paper does not say)"
         text += "; published spreads are converted to it"

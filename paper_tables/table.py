@@ -46,8 +46,10 @@ ROW_OPTIONS = {
 PAPER_METRICS = {
     "average_accuracy": "avg_acc_final",
     "micro_accuracy": "avg_acc_final",
+    **{f"average_accuracy_after_{k}": f"avg_acc_after_{k}_tasks" for k in range(1, 11)},
     "average_incremental_accuracy": "avg_incremental_acc",
     "backward_transfer": "bwt_points",
+    "backward_transfer_over_all_tasks": "bwt_points",
     "forgetting": "forgetting_points",
     "worst_forgetting": "forgetting_worst_points",
     "learning_accuracy": "learning_acc",

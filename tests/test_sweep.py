@@ -98,6 +98,14 @@ def test_nothing_is_left_to_do(two_at_once, monkeypatch):
     assert sweeps.versions(folder) == before
 
 
+def test_a_run_that_is_named_twice_is_done_once(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweep, "_spool", lambda todo, *_: todo)
+    monkeypatch.setattr(sweep, "_drive", lambda jobs, *_: asked.extend(jobs))
+    sweep.sweep([RUNS[0], RUNS[1], RUNS[0]], tmp_path, ROOT, 1)
+    assert asked == RUNS[:2]
+
+
 @pytest.fixture
 def one(tmp_path, place):
     """The first run, for a worker's work to be done in this process: (its record's file, the job)."""

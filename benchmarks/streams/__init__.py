@@ -30,7 +30,7 @@ def resolve(spec: dict) -> dict:
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of the stream {name}", option, known)
-        if isinstance(known[option], int | float | tuple) and not _numbers(value):
+        if isinstance(known[option], int | float) and not _numbers(value):
             raise UserError(f"option {option} of the stream {name} takes numbers, got {value!r}")
     if options.get("evaluate", "test") not in EVALUATE:
         raise unknown(f"evaluate of the stream {name}", options["evaluate"], EVALUATE)

@@ -37,12 +37,14 @@ class Squares:
 
     def mean(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """mean_n G_n^2 [..., P] of the batch at theta, which the step has not moved yet; good until the next call."""
-        if self._layers is None or not self._layers.used_once_by(len(x)):
+        layers, self._layers = self._layers, None
+        if layers is None or not layers.used_once_by(len(x)):
             return _second_pass(self.net, theta, x, y, mask)
         self._total = total = torch.zeros_like(theta) if self._total is None else self._total.zero_()
         views = self.net.views(total)
         for name, delta in self._deltas.items():
-            add_products(views, name, self._layers.calls[name][0].square(), delta.square().mul_(len(x)))
+            add_products(views, name, layers.calls[name][0].square(), delta.square().mul_(len(x)))
+        layers.calls.clear()  # its outputs hold the hooks that hold it: memory would wait for the garbage collector
         return total
 
 

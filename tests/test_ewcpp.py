@@ -1,5 +1,6 @@
 """EWC++: the running Fisher by hand, its limits, and the squares that it is made of."""
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -111,3 +112,22 @@ def test_released_importance_lies_between_zero_and_one():
 def test_options_that_make_no_sense(option, bad):
     with pytest.raises(UserError, match=f"^{option} must be"):
         toy.make("ewcpp", **{option: bad})
+
+
+def test_steps_leave_nothing_to_the_garbage_collector():
+    """A cycle through a hook would keep every step's activations until a collection that may never come."""
+    stream = toy.stream("class")
+    method = toy.make("ewcpp")
+    theta = toy.begin(method, stream)
+
+    def tensors_after(epochs):
+        train = replace(toy.TRAIN, epochs=epochs)
+        fit(method, theta, stream.tasks[0], train.make_optimizer(theta), train, [torch.Generator().manual_seed(0)])
+        return sum(isinstance(each, torch.Tensor) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert tensors_after(1) == tensors_after(5)
+    finally:
+        gc.enable()

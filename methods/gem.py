@@ -15,6 +15,7 @@ Hsu et al. (2018) draw the memories at random, share a budget among the tasks se
 does (`hsu`; methods/memory.py).
 
 Differs from the released code: a task's memory begins empty, so that a task shorter than it leaves no unset examples.
+From the code that made the table of Hsu et al.: that filled the memories twice after a task, as if it were two tasks.
 """
 
 from dataclasses import dataclass

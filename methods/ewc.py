@@ -26,7 +26,14 @@ class EWC(Method):
     fisher_batch: int = 128
 
     strength: ClassVar[str] = "lam"
-    presets: ClassVar[dict[str, dict]] = {"hsu": {"fisher": "argmax"}}  # their coefficient has no 1/2: lam is twice it
+    presets: ClassVar[dict[str, dict]] = {
+        "vdv": {"fisher": "exact"},  # they divide the sum over N examples by N - 1: lam is N / (N - 1) times theirs
+        # The penalties of the others have no 1/2: lam is twice theirs.
+        "hsu": {"fisher": "argmax"},
+        "avalanche": {"fisher": "batched"},  # fisher_batch is their training batch
+        # One batch of the first n_memories examples of a task; here drawn: n_samples and fisher_batch are that number.
+        "gem": {"fisher": "batched", "n_samples": 1000, "fisher_batch": 1000},
+    }
 
     def __post_init__(self):
         super().__post_init__()

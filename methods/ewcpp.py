@@ -10,7 +10,8 @@ earlier tasks hold on by the anchor alone. The squares are of single examples, f
 
 The paper leaves open: the first estimate is the initial F; an interval that a task's end cuts short is closed there.
 The authors' code (`released`) squares the gradient of the batch's mean loss, starts from 0, scales F to [0, 1] over
-all parameters, and has no 1/2: lam is twice theirs. It drops the interval cut short; here it is closed.
+all parameters, and has no 1/2: lam is twice theirs. It drops the interval cut short, which is closed here, and closes
+each task's first interval one step early, which is not done here.
 """
 
 from dataclasses import dataclass

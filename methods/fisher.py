@@ -9,9 +9,10 @@
     p_weighted        1/N sum_n p(y_n|x_n) s_n,i(y_n)^2               one term of the exact sum
     batched           mean over batches of (mean_n s_n,i(y_n))^2      not the Fisher; what many libraries compute
     batched_rescaled  batch size times `batched`                      unbiased for `empirical` only where the mean is 0
+    batched_argmax    `batched` with the predicted units as labels    what FACIL computes
 
 All are taken in evaluation mode at theta, on the examples given; per-example sums, so the batch size changes nothing
-except in the two that are named for it. The exact sum costs one backward pass for each unit that is allowed: with
+except in those that are named for it. The exact sum costs one backward pass for each unit that is allowed: with
 S_y = sqrt(p_y) (e_y - p), sum_y S_y S_y^T = diag p - p p^T.
 """
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from benchmarks.errors import check_whole, unknown
 from methods.persample import sums
 
-ESTIMATORS = ("exact", "sample", "empirical", "argmax", "p_weighted", "batched", "batched_rescaled")
+ESTIMATORS = ("exact", "sample", "empirical", "argmax", "p_weighted", "batched", "batched_rescaled", "batched_argmax")
 PASS = 256  # examples in one forward pass; changes memory only
 
 
@@ -54,7 +55,7 @@ def diagonal(
         examples = examples.select(chosen.to(theta.device))
     if estimator.startswith("batched"):
         scale = batch if estimator == "batched_rescaled" else 1
-        return scale * _squared_batch_means(net, theta, examples, batch, generator)
+        return scale * _squared_batch_means(net, theta, examples, batch, generator, estimator == "batched_argmax")
     total = torch.zeros_like(theta)
     for x, y, mask in examples.batches(PASS):
         total += sums(net, theta, x, lambda z, y=y, mask=mask: scores(z, y, mask, estimator, generator), torch.square)
@@ -79,9 +80,12 @@ def _one_hot(c: Tensor, like: Tensor) -> Tensor:
     return torch.zeros_like(like[0]).index_fill(0, c, 1.0)
 
 
-def _squared_batch_means(net, theta: Tensor, examples, batch: int, generator: torch.Generator | None) -> Tensor:
+def _squared_batch_means(
+    net, theta: Tensor, examples, batch: int, generator: torch.Generator | None, predicted: bool
+) -> Tensor:
     def mean_loss(theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(net(theta, x) + mask, y)
+        logits = net(theta, x) + mask
+        return torch.nn.functional.cross_entropy(logits, logits.argmax(-1) if predicted else y)
 
     return mean_over_batches(torch.square, mean_loss, theta, examples, batch, generator)
 

@@ -4,7 +4,8 @@
     L        = L_k + lam * sum_i Omega_i (theta_i - star_i)^2                 star: parameters after the previous task
 
 The absolute value is taken example by example, as the paper defines it. Much code takes it of a batch's mean
-gradient, in which signs cancel (`per_sample=False`).
+gradient, in which signs cancel (`per_sample=False`), and some averages Omega over the tasks instead of adding it up:
+Omega <- ema * Omega + (1 - ema) * Omega_k, where the first task sets it, or from Omega = 0 on (`from_zero`).
 """
 
 from dataclasses import dataclass
@@ -12,32 +13,49 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.func import grad
 
-from benchmarks.errors import check_whole
+from benchmarks.errors import check_number, check_whole, unknown
 from methods.base import Method
 from methods.fisher import PASS, mean_over_batches
 from methods.persample import sums
 from methods.quadratic import Quadratic
+
+NORMS = ("squared", "l2")
 
 
 @dataclass
 class MAS(Method):
     """lam: weight of the penalty. per_sample, batch: absolute values of examples, or of means over `batch` of them.
 
-    unit_mean: the squared norm is divided by the number of active units.
+    norm: what is differentiated, the squared norm or the norm. unit_mean: the square is divided by the number of active
+    units. ema: how much of the earlier importance stays; None adds the tasks' importances up. from_zero: see above.
     """
 
     lam: float
     per_sample: bool = True
     unit_mean: bool = False
     batch: int = 128
+    norm: str = "squared"
+    ema: float | None = None
+    from_zero: bool = False
 
     strength: ClassVar[str] = "lam"
-    presets: ClassVar[dict[str, dict]] = {"hsu": {"per_sample": False, "unit_mean": True}}
+    presets: ClassVar[dict[str, dict]] = {
+        "hsu": {"per_sample": False, "unit_mean": True},
+        "official": {"per_sample": False, "batch": 200},
+        # Both estimate in training mode, which is not done here; batch is their training batch.
+        "avalanche": {"per_sample": False, "ema": 0.5},
+        "facil": {"per_sample": False, "norm": "l2", "ema": 0.5, "from_zero": True},  # a 1/2 there: lam is half theirs
+    }
 
     def __post_init__(self):
         super().__post_init__()
         check_whole("batch", self.batch)
+        if self.norm not in NORMS:
+            raise unknown("norm", self.norm, NORMS)
+        if self.ema is not None:
+            check_number("ema", self.ema, "a number in [0, 1], or None for the sum", lambda value: 0 <= value <= 1)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
@@ -47,25 +65,33 @@ class MAS(Method):
     def after_task(self, theta, task):
         generators = self.generators("mas", theta, task)
         if theta.dim() == 1:
-            self.omega = self.omega + self._importance(theta, task.train, generators[0])
+            new = self._importance(theta, task.train, generators[0])
         else:
             rows = [self._importance(row, task.train, g) for row, g in zip(theta, generators, strict=True)]
-            self.omega = self.omega + torch.stack(rows)
+            new = torch.stack(rows)
+        if self.ema is None or (self.quadratic.A is None and not self.from_zero):
+            self.omega = self.omega + new
+        else:
+            self.omega = self.ema * self.omega + (1 - self.ema) * new
         self.quadratic.set(self.omega, theta)
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:
         if not self.per_sample:
 
             def loss(theta, x, y, mask):
-                return self._active(self.net(theta, x).square(), mask).sum(-1).mean()
+                return self._norm(self.net(theta, x), mask).mean()
 
             return mean_over_batches(torch.abs, loss, theta, examples, self.batch, generator)
         total = torch.zeros_like(theta)
+        slope = grad(lambda z, mask: self._norm(z, mask).sum())
         for x, _, mask in examples.batches(PASS):
-            total += sums(self.net, theta, x, lambda z, mask=mask: [self._active(2 * z, mask)], torch.abs)
+            total += sums(self.net, theta, x, lambda z, mask=mask: [slope(z, mask)], torch.abs)
         return total / len(examples)
 
-    def _active(self, values: Tensor, mask: Tensor) -> Tensor:
-        """Values [N, C] of the active units, zero elsewhere; divided by their number for `unit_mean`."""
+    def _norm(self, z: Tensor, mask: Tensor) -> Tensor:
+        """||f||^2 [N] of logits [N, C], over the active units, or what `norm` and `unit_mean` make of it."""
         active = mask == 0
-        return values * active / (active.sum(-1, keepdim=True) if self.unit_mean else 1)
+        squared = (z.square() * active / (active.sum(-1, keepdim=True) if self.unit_mean else 1)).sum(-1)
+        if self.norm == "squared":
+            return squared
+        return squared.where(squared > 0, 1.0).sqrt()  # at f = 0 the root has no slope: there it is taken as 0

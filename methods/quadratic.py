@@ -12,16 +12,19 @@ from torch import Tensor
 
 
 class Quadratic:
-    """strength / 2 * sum A (theta - m)^2, with A and m of shape [..., P]; nothing until an anchor is given."""
+    """strength / 2 * sum A (theta - m)^2, with A and m of shape [..., P]; nothing until an anchor is given.
 
-    def __init__(self, strength: float):
-        self.strength = strength
+    signed: A below zero is taken as it is, though the penalty then has no minimum; otherwise it is refused.
+    """
+
+    def __init__(self, strength: float, signed: bool = False):
+        self.strength, self.signed = strength, signed
         self.A: Tensor | None = None
         self.m: Tensor | None = None
 
     def set(self, importance: Tensor, anchor: Tensor) -> None:
         """One anchor: A = importance, m = anchor."""
-        _check(importance)
+        self._check(importance)
         self.A, self.m = importance.clone(), anchor.clone()
         self._buffer = torch.empty_like(anchor)
 
@@ -30,7 +33,7 @@ class Quadratic:
         if self.A is None:
             self.set(importance, anchor)
             return
-        _check(importance)
+        self._check(importance)
         total = self.A + importance
         # A step from m towards the anchor, so that one anchor stays that anchor; where nothing is important, m stays.
         share = torch.where(total > 0, importance / total.where(total > 0, 1.0), 0.0)
@@ -49,7 +52,8 @@ class Quadratic:
         torch.sub(theta, self.m, out=self._buffer)
         return torch.addcmul(grad, self.A, self._buffer, value=self.strength, out=self._buffer)
 
-
-def _check(importance: Tensor) -> None:
-    if not bool(importance.isfinite().all()):
-        raise FloatingPointError("an importance is not finite: the run has diverged")
+    def _check(self, importance: Tensor) -> None:
+        if not bool(importance.isfinite().all()):
+            raise FloatingPointError("an importance is not finite: the run has diverged")
+        if not self.signed and bool((importance < 0).any()):
+            raise ValueError(f"an importance is {float(importance.min())}: below zero the penalty has no minimum")

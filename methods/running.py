@@ -26,12 +26,20 @@ class RunningFisher:
 
     def update(self) -> None:
         """Close the interval; without a mini-batch there is nothing to close."""
-        if not self.batches:
-            return
+        if self.batches:
+            self.average(self.batches)
+            self.clear()
+
+    def average(self, n: int) -> None:
+        """F <- alpha / n * (sum of the mini-batches) + (1 - alpha) * F."""
         alpha = self.alpha if self.known else 1.0
-        self.value.mul_(1 - alpha).add_(self._sum, alpha=alpha / self.batches)
+        self.value.mul_(1 - alpha).add_(self._sum, alpha=alpha / n)
+        self.known = True
+
+    def clear(self) -> None:
+        """Forget the mini-batches so far."""
         self._sum.zero_()
-        self.batches, self.known = 0, True
+        self.batches = 0
 
 
 def check(alpha: float, interval: int) -> None:

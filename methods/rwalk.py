@@ -13,8 +13,13 @@ denominator is eps. An interval that a task's end cuts short is closed there.
 Single-head, the paper adds exemplars: `sampler` chooses `per_class` of each class of a finished task
 (methods/samplers.py), and a later task trains on its own data and all of them, each once in an epoch.
 
-Differs from the authors' code, which adds S + s/2 to S instead of averaging, lets the sum of squares grow over a task,
-squares the batch's gradient instead of each example's, and drops the interval cut short.
+The authors' code (`variant="released"`) differs. Before each step n of a task, from 1, that `interval` divides:
+
+    s_i <- s_i + relu(w_i) / (F_i (theta_i - window_i)^2 + eps)         then w = 0
+    F   <- alpha * G / interval + (1 - alpha) * F                       G: sum of g^2 over the task's steps before n
+
+from F = 0 on, and S <- s after the first task, then 3/2 S + s / 2. So F grows with the number of steps, a task's first
+interval is one step short, and its last steps do not count. What is squared is the batch's gradient g.
 """
 
 from dataclasses import dataclass, replace
@@ -31,12 +36,15 @@ from methods.base import Method
 from methods.quadratic import Quadratic
 from methods.samplers import SAMPLERS, exemplars
 
+VARIANTS = ("paper", "released")
+
 
 @dataclass
 class RWalk(Method):
     """lam: weight of the penalty. alpha, interval: of the running Fisher. eps: damping of the score.
 
-    sampler: how exemplars are chosen, or None for none; per_class: how many of each class of a task.
+    sampler: how exemplars are chosen, or None for none; per_class: how many of each class of a task. variant: whose
+    recursion it is, "paper" or "released".
     """
 
     lam: float
@@ -45,8 +53,10 @@ class RWalk(Method):
     eps: float = 1e-3
     sampler: str | None = None
     per_class: int = 10
+    variant: str = "paper"
 
     strength: ClassVar[str] = "lam"
+    presets: ClassVar[dict[str, dict]] = {"released": {"variant": "released"}}
 
     def __post_init__(self):
         super().__post_init__()
@@ -55,13 +65,19 @@ class RWalk(Method):
         if self.sampler is not None and self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
         check_whole("per_class", self.per_class)
+        if self.variant not in VARIANTS:
+            raise unknown("variant", self.variant, VARIANTS)
+
+    @property
+    def wants_squares(self):
+        return self.variant == "paper"
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         if self.sampler is not None:
             self.refuse_replicas(theta)
         self.quadratic = Quadratic(2 * self.lam)
-        self.fisher = running.RunningFisher(theta, self.alpha)
+        self.fisher = running.RunningFisher(theta, self.alpha, from_zero=self.variant == "released")
         self.window, self.w, self.s = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta)
         self.S: Tensor | None = None
         self.memory = []
@@ -76,28 +92,39 @@ class RWalk(Method):
     def after_squares(self, squares):
         self.fisher.add(squares)
 
+    def after_backward(self, theta, grad):
+        if self.variant == "released":
+            if (self.fisher.batches + 1) % self.interval == 0:
+                self._close_interval(theta)
+            self.fisher.add(grad.square())
+        return grad
+
     def after_step(self, old, new, grad):
         torch.sub(new, old, out=self._step)
         self.w.addcmul_(grad, self._step, value=-1)
-        if self.fisher.batches == self.interval:
+        if self.variant == "paper" and self.fisher.batches == self.interval:
             self._close_interval(new)
 
     def _close_interval(self, theta):
-        self.s += score(self.w, self.fisher.value, theta - self.window, self.eps)
+        F = self.fisher.value / 2 if self.variant == "paper" else self.fisher.value
+        self.s += self.w.clamp(min=0) / (F * (theta - self.window) ** 2 + self.eps)
+        if self.variant == "paper":
+            self.fisher.update()
+        else:
+            self.fisher.average(self.interval)
         self.w.zero_()
         self.window.copy_(theta)
-        self.fisher.update()
 
     def after_task(self, theta, task):
-        self._close_interval(theta)
-        self.S = self.s if self.S is None else (self.S + self.s) / 2
+        if self.variant == "paper":
+            self._close_interval(theta)
+            self.S = self.s if self.S is None else (self.S + self.s) / 2
+        else:
+            self.w.zero_()
+            self.fisher.clear()
+            self.S = self.s if self.S is None else 1.5 * self.S + self.s / 2
         self.s = torch.zeros_like(theta)
         self.quadratic.set(running.min_max(self.fisher.value) + running.min_max(self.S), theta)
         if self.sampler is not None:
             (generator,) = self.generators("exemplars", theta, task)
             self.memory.append(exemplars(self.net, theta, task.train, self.sampler, self.per_class, generator))
-
-
-def score(w: Tensor, fisher: Tensor, way: Tensor, eps: float) -> Tensor:
-    """Loss that each parameter saved, by the distance that its way [..., P] went in the Fisher's metric."""
-    return w.clamp(min=0) / (fisher / 2 * way**2 + eps)

@@ -7,8 +7,8 @@
 The average over slices xi uniform on the sphere of K active units has E[xi xi^T] = I / K, so the K one-hot slices give
 the limit of L -> infinity exactly. They are the default; `slices` draws L at random instead, as the paper does.
 
-Across tasks Gamma <- ema * Gamma + (1 - ema) * Gamma_k, and the first task sets it. Differs from the authors' code,
-which starts from Gamma = 0 and divides by N once more: both scale lam.
+Across tasks Gamma <- ema * Gamma + (1 - ema) * Gamma_k, where the first task sets it, or from Gamma = 0 on as in the
+authors' code (`from_zero`). That code divides by N once more, and scales its slices to |xi|^2 = K / L on average.
 """
 
 from dataclasses import dataclass
@@ -27,15 +27,17 @@ from methods.quadratic import Quadratic
 class SCP(Method):
     """lam: weight of the penalty. slices: how many are drawn at random, or None for the exact average.
 
-    ema: how much of the earlier importance stays; None adds the tasks' importances up.
+    ema: how much of the earlier importance stays; None adds the tasks' importances up. from_zero: see above.
     """
 
     lam: float
     slices: int | None = None
     ema: float | None = 0.5
+    from_zero: bool = False
 
     strength: ClassVar[str] = "lam"
-    presets: ClassVar[dict[str, dict]] = {"author": {"slices": 50}}  # their lam is larger by N: they divide by it again
+    # Their importance is K / (N L) times this one on average, so lam is that many times theirs.
+    presets: ClassVar[dict[str, dict]] = {"author": {"slices": 50, "from_zero": True}}
 
     def __post_init__(self):
         super().__post_init__()
@@ -47,7 +49,7 @@ class SCP(Method):
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.quadratic = Quadratic(2 * self.lam)
-        self.gamma: Tensor | None = None
+        self.gamma = torch.zeros_like(theta)
 
     def after_task(self, theta, task):
         generators = self.generators("scp", theta, task)
@@ -56,9 +58,7 @@ class SCP(Method):
         else:
             rows = [self._importance(row, task.train, g) for row, g in zip(theta, generators, strict=True)]
             new = torch.stack(rows)
-        if self.gamma is None:
-            self.gamma = new
-        elif self.ema is None:
+        if self.ema is None or (self.quadratic.A is None and not self.from_zero):
             self.gamma = self.gamma + new
         else:
             self.gamma = self.ema * self.gamma + (1 - self.ema) * new

@@ -4,7 +4,9 @@
     Omega_i <- relu(Omega_i + w_i / (Delta_i^2 + xi))                 Delta: change of theta over the task
     L       = L_k + c * sum_i Omega_i (theta_i - star_i)^2            star: parameters after the previous task
 
-Differs from the paper: the relu, which is in the authors' code (`clamp="none"` leaves it out).
+Differs from the paper: the relu, which is in the authors' code (`clamp="none"` leaves it out, and the penalty is then
+without a minimum where Omega is below zero). Other code takes for g the gradient with the penalty's (`grad="total"`),
+or cuts Omega above in the penalty, while the sum goes on uncut (`upper_clip`).
 """
 
 from dataclasses import dataclass
@@ -17,32 +19,54 @@ from methods.base import Method
 from methods.quadratic import Quadratic
 
 CLAMPS = ("cumulative", "increment", "none")
+GRADS = ("task", "total")
 
 
 @dataclass
 class SI(Method):
-    """c: weight of the penalty. xi: damping. clamp: what is cut at zero, the sum, each task's addition, or nothing."""
+    """c: weight of the penalty. xi: damping. clamp: what is cut at zero, the sum, each task's addition, or nothing.
+
+    grad: g is that of the task loss, or of the total loss. upper_clip: the largest Omega in the penalty, or None.
+    from_zero: Delta of the first task is theta's distance from 0, not from where it began.
+    """
 
     c: float
     xi: float = 0.1
     clamp: str = "cumulative"
+    grad: str = "task"
+    upper_clip: float | None = None
+    from_zero: bool = False
 
     strength: ClassVar[str] = "c"
-    presets: ClassVar[dict[str, dict]] = {"hsu": {"xi": 0.1, "clamp": "none"}}
+    presets: ClassVar[dict[str, dict]] = {
+        "hsu": {"xi": 0.1, "clamp": "none"},
+        "vdv": {"xi": 0.1, "clamp": "none", "grad": "total"},
+        "agem": {"xi": 1e-3, "clamp": "increment"},
+        "pathint": {"xi": 0.1, "from_zero": True},  # the authors' Permuted MNIST, which does not set star at first
+        # Maltoni and Lomonaco (2019), as in Avalanche: c is half theirs, which has a 1/2; norm layers are kept in here.
+        "maltoni": {"xi": 1e-7, "clamp": "none", "grad": "total", "upper_clip": 1e-3},
+    }
 
     def __post_init__(self):
         super().__post_init__()
         check_number("xi", self.xi, "a finite number > 0", lambda value: value > 0)
         if self.clamp not in CLAMPS:
             raise unknown("clamp", self.clamp, CLAMPS)
+        if self.grad not in GRADS:
+            raise unknown("grad", self.grad, GRADS)
+        if self.upper_clip is not None:
+            check_number("upper_clip", self.upper_clip, "a finite number > 0, or None", lambda value: value > 0)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.quadratic = Quadratic(2 * self.c)
-        self.star, self.omega, self.w = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta)
+        self.quadratic = Quadratic(2 * self.c, signed=self.clamp == "none")
+        self.star = torch.zeros_like(theta) if self.from_zero else theta.clone()
+        self.omega, self.w = torch.zeros_like(theta), torch.zeros_like(theta)
         self._step = torch.empty_like(theta)
 
     def after_step(self, old, new, grad):
+        if self.grad == "total":
+            grad = self.add_penalty_grad(old, grad)
         torch.sub(new, old, out=self._step)
         self.w.addcmul_(grad, self._step, value=-1)
 
@@ -54,4 +78,4 @@ class SI(Method):
         if self.clamp == "cumulative":
             self.omega = self.omega.clamp(min=0)
         self.star, self.w = theta.clone(), torch.zeros_like(theta)
-        self.quadratic.set(self.omega, theta)
+        self.quadratic.set(self.omega if self.upper_clip is None else self.omega.clamp(max=self.upper_clip), theta)

@@ -87,13 +87,14 @@ def mean_loss(module: nn.Module, examples: list[Example]) -> Tensor:
     return sum(-log_p(module, x, units)[units.index(y)] for x, y, units in examples) / len(examples)
 
 
-def mas_importance(module: nn.Module, groups: list[list[Example]], unit_mean: bool = False) -> Named:
-    """Mean over groups of |d mean ||f(x)||^2 / d theta|; groups of one example are the definition."""
+def mas_importance(module: nn.Module, groups: list[list[Example]], unit_mean=False, norm="squared") -> Named:
+    """Mean over groups of |d mean ||f(x)||^2 / d theta|, or of ||f(x)||; groups of one example are the definition."""
     params = parameters(module)
     total = {name: torch.zeros_like(p) for name, p in params.items()}
     for group in groups:
         squares = [module(x[None])[0][units].square() for x, _, units in group]
         norms = [square.mean() if unit_mean else square.sum() for square in squares]
+        norms = [value.sqrt() for value in norms] if norm == "l2" else norms
         for name, g in gradients(sum(norms) / len(group), params).items():
             total[name] += g.abs() / len(groups)
     return total

@@ -10,13 +10,10 @@ from slow import (
     fisher,
     flat,
     gradients,
-    grouped,
     listed,
     loop,
-    mas_importance,
     mean_loss,
     parameters,
-    squared_means,
 )
 from torch import Tensor
 
@@ -26,94 +23,6 @@ from benchmarks.rng import generator
 def naive(module, stream, train, seed) -> Tensor:
     """Fine-tuning."""
     return loop(module, stream, train, seed)
-
-
-def l2(module, stream, train, seed, lam, per_task=False) -> Tensor:
-    """lam / 2 ||theta - star||^2, summed over all earlier tasks or at the last alone."""
-    params, stars = parameters(module), []
-    ones = {name: torch.ones_like(p) for name, p in params.items()}
-
-    def penalty():
-        return sum(lam / 2 * distance(params, ones, star) for star in (stars if per_task else stars[-1:]))
-
-    return loop(module, stream, train, seed, penalty=penalty, after_task=lambda task: stars.append(copy(params)))
-
-
-def ewc(module, stream, train, seed, lam, **options) -> Tensor:
-    """Kirkpatrick et al., eq. 3: sum over earlier tasks l of lam / 2 sum_i F^l_i (theta_i - theta^l_i)^2."""
-    params, terms = parameters(module), []
-
-    def penalty():
-        return sum(lam / 2 * distance(params, F, star) for F, star in terms)
-
-    def after_task(task):
-        terms.append((_fisher(module, task, seed, **options), copy(params)))
-
-    return loop(module, stream, train, seed, penalty=penalty, after_task=after_task)
-
-
-def online_ewc(module, stream, train, seed, lam, gamma=1.0, **options) -> Tensor:
-    """Schwarz et al., section 4: lam / 2 sum_i gamma F~_{k-1,i} (theta_i - star_i)^2, F~_k = gamma F~_{k-1} + F_k."""
-    params, fishers, stars = parameters(module), [], []
-
-    def penalty():
-        K = len(fishers)
-        weights = [gamma ** (K - 1 - k) for k in range(K)]
-        return sum(lam / 2 * gamma * w * distance(params, F, stars[-1]) for w, F in zip(weights, fishers, strict=True))
-
-    def after_task(task):
-        fishers.append(_fisher(module, task, seed, **options))
-        stars.append(copy(params))
-
-    return loop(module, stream, train, seed, penalty=penalty, after_task=after_task)
-
-
-def _fisher(module, task, seed, fisher_estimator="exact", fisher_batch=128):
-    if fisher_estimator == "batched":
-        return squared_means(module, grouped(listed(task.train), fisher_batch, generator(seed, "fisher", task.index)))
-    return fisher(module, listed(task.train), fisher_estimator)
-
-
-def mas(module, stream, train, seed, lam, per_sample=True, unit_mean=False, batch=128) -> Tensor:
-    """Aljundi et al.: lam sum_i Omega_i (theta_i - star_i)^2, Omega the sum over earlier tasks."""
-    params, omegas, stars = parameters(module), [], []
-
-    def penalty():
-        return sum(lam * distance(params, omega, stars[-1]) for omega in omegas)
-
-    def after_task(task):
-        size = 1 if per_sample else batch
-        groups = grouped(listed(task.train), size, generator(seed, "mas", task.index))
-        omegas.append(mas_importance(module, groups, unit_mean))
-        stars.append(copy(params))
-
-    return loop(module, stream, train, seed, penalty=penalty, after_task=after_task)
-
-
-def si(module, stream, train, seed, c, xi=0.1, clamp="cumulative") -> Tensor:
-    """Zenke et al., eqs. 3 to 5, with the cut at zero that `clamp` names."""
-    params = parameters(module)
-    zero = {name: torch.zeros_like(p) for name, p in params.items()}
-    start, omega, w, begun = copy(params), copy(zero), copy(zero), []
-
-    def penalty():
-        return c * distance(params, omega, start) if begun else 0
-
-    def after_step(old, grads):
-        for name, p in params.items():
-            w[name] = w[name] - grads[name] * (p.detach() - old[name])
-
-    def after_task(task):
-        for name, p in params.items():
-            added = w[name] / ((p.detach() - start[name]) ** 2 + xi)
-            added = added.clamp(min=0) if clamp == "increment" else added
-            omega[name] = omega[name] + added
-            omega[name] = omega[name].clamp(min=0) if clamp == "cumulative" else omega[name]
-        start.update(copy(params))
-        w.update(copy(zero))
-        begun.append(task)
-
-    return loop(module, stream, train, seed, penalty=penalty, after_step=after_step, after_task=after_task)
 
 
 def ewcpp(module, stream, train, seed, lam, alpha=0.9, interval=10, released=False) -> Tensor:
@@ -213,29 +122,6 @@ def herded(features, m) -> list[int]:
         trials = {n: sum(features[k] for k in [*chosen, n]) / (len(chosen) + 1) for n in left}
         chosen.append(min(left, key=lambda n: float((trials[n] - mean).norm())))
     return chosen
-
-
-def scp(module, stream, train, seed, lam, ema=0.5) -> Tensor:
-    """Kolouri et al.: lam sum_i Gamma_i (theta_i - star_i)^2, with all one-hot slices of the units in use."""
-    params, gammas, stars = parameters(module), [], []
-
-    def penalty():
-        return lam * distance(params, gammas[-1], stars[-1]) if gammas else 0
-
-    def after_task(task):
-        examples = listed(task.train)
-        units = examples[0][2]
-        new = {name: torch.zeros_like(p) for name, p in params.items()}
-        for unit in units:
-            mean = sum(module(x[None])[0][unit] for x, _, _ in examples) / len(examples)
-            for name, g in gradients(mean, params).items():
-                new[name] += g**2 / len(units)
-        old = gammas[-1] if gammas else new
-        keep, add = (1, int(bool(gammas))) if ema is None else (ema, 1 - ema)
-        gammas.append({name: keep * old[name] + add * new[name] for name in params})
-        stars.append(copy(params))
-
-    return loop(module, stream, train, seed, penalty=penalty, after_task=after_task)
 
 
 def gem(module, stream, train, seed, per_task=None, budget=None, margin=0.5, margin_mode="bound", **options) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import toy
 from torch import nn
 
+from benchmarks.errors import UserError
 from benchmarks.net import Net
 from benchmarks.rng import generator
 from benchmarks.stream import Examples, Part, mask_of
@@ -89,6 +90,60 @@ def test_mas_needs_no_labels_and_adds_up_over_tasks():
     for _ in range(3):
         method.after_task(theta, replace(toy.stream().tasks[0], train=examples))
     torch.testing.assert_close(method.quadratic.A, 3 * mas_of(net, theta, examples), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_mas_of_the_norm_itself(per_sample):
+    """Omega = 1/N |Y'|^T |X| with Y' the outputs scaled to norm 1, or |Y'^T X| of one batch; scaled by |scale|."""
+    for scale in (1.0, -3.0):
+        net, theta, examples = linear_case(3, 20, scale)
+        x = examples.parts[0].source
+        y = x @ theta.view(3, 5).T
+        y = abs(scale) * y / y.norm(dim=1, keepdim=True) / 20
+        expected = (y.abs().T @ x.abs() if per_sample else (y.T @ x).abs()).flatten()
+        found = mas_of(net, theta, examples, per_sample=per_sample, batch=20, norm="l2")
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("per_sample", [True, False])
+@pytest.mark.parametrize("norm", ["squared", "l2"])
+def test_mas_of_outputs_that_are_all_zero_is_zero(norm, per_sample):
+    found = mas_of(*linear_case(3, 20, 0.0), norm=norm, per_sample=per_sample)
+    assert torch.equal(found, torch.zeros_like(found))
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ({}, (1, 1, 1)),
+        ({"ema": 0.25}, (0.0625, 0.1875, 0.75)),
+        ({"ema": 0.25, "from_zero": True}, (0.75 * 0.0625, 0.1875, 0.75)),
+        ({"ema": 1.0}, (1, 0, 0)),
+        ({"ema": 0.0}, (0, 0, 1)),
+    ],
+)
+def test_mas_joins_tasks(options, weights):
+    net, theta, examples = linear_case(3, 21)
+    parts = [examples.select(torch.arange(7 * k, 7 * k + 7)) for k in range(3)]
+    method = MAS(lam=1.0, **options)
+    method.begin(net, theta, lambda role, task, replica=0: generator(0, role, task))
+    for part in parts:
+        method.after_task(theta, replace(toy.stream().tasks[0], train=part))
+    expected = sum(w * mas_of(net, theta, part) for w, part in zip(weights, parts, strict=True))
+    torch.testing.assert_close(method.quadratic.A, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [
+        *[("norm", bad) for bad in ("L2", None, 2)],
+        *[("ema", bad) for bad in (-0.1, 1.1, float("nan"), "1", True)],
+    ],
+)
+def test_mas_options_that_make_no_sense(option, bad):
+    with pytest.raises(UserError, match=rf"^(unknown )?{option}\b") as error:
+        MAS(lam=1.0, **{option: bad})
+    assert repr(bad) in str(error.value)
 
 
 @pytest.mark.parametrize("per_sample", [True, False])

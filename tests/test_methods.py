@@ -9,6 +9,7 @@ import toy
 from torch import nn
 
 from benchmarks.rng import generator
+from benchmarks.stream import Examples
 from methods.fisher import diagonal
 
 SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
@@ -127,6 +128,90 @@ def test_online_ewc_weights_the_earlier_fisher_by_gamma_twice():
     torch.testing.assert_close(method.quadratic.A, 0.6 * (0.6 * first + (both - first)), rtol=1e-11, atol=1e-15)
 
 
+def test_online_ewc_is_ewc_where_all_anchors_coincide():
+    stream = toy.stream()
+    methods = toy.make("online_ewc", gamma=1.0), toy.make("ewc")
+    for method in methods:
+        theta = toy.begin(method, stream)
+        for task in stream.tasks:
+            method.after_task(theta, task)
+    online, offline = (method.quadratic for method in methods)
+    torch.testing.assert_close(online.A, offline.A, rtol=1e-12, atol=0)
+    assert torch.equal(online.m, offline.m)
+
+
+def test_ewc_of_a_strength_without_bound_freezes_what_is_important():
+    """Where lam F (theta - star) balances the second task's gradient, ten times the strength is a tenth of the way."""
+    stream = toy.stream("domain")
+    ways = []
+    for lam in (1e4, 1e5, 1e6):
+        method = toy.make("ewc", lam=lam)
+        theta = star = toy.begin(method, stream, build=lambda *_: SoftmaxRegression())
+        method.after_task(star, stream.tasks[0])
+        F = method.quadratic.A
+        assert bool((F > 0).all())
+        batch = stream.tasks[1].train.take(torch.arange(60))
+        for _ in range(20):
+            variable = theta.clone().requires_grad_()
+            (grad,) = torch.autograd.grad(method.loss(variable, *batch), variable)
+            theta = theta - method.add_penalty_grad(theta, grad) / (lam * F)
+        torch.testing.assert_close(lam * F * (theta - star), -grad, rtol=1e-7, atol=1e-9)
+        ways.append(float((theta - star).norm()))
+    assert ways[0] / ways[1] == pytest.approx(10, rel=0.1)
+    assert ways[1] / ways[2] == pytest.approx(10, rel=0.01)  # the rest falls with the strength, too
+
+
+class SoftmaxRegression(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(16, 2).double()
+        nn.init.normal_(self.head.weight, std=0.3, generator=torch.Generator().manual_seed(0))
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
+
+
+@pytest.mark.parametrize(("name", "power"), [("ewc", 2), ("online_ewc", 2), ("scp", 2), ("mas", 1)])
+def test_a_change_of_scale_between_layers_changes_importances_the_other_way(name, power):
+    """Hidden units times s and their outgoing weights over s: the same function, gradients over s and times s."""
+    stream, s = toy.stream("class"), 3.0
+    module = toy.module(stream)
+    plain = importances(name, stream, module)
+    with torch.no_grad():
+        for p in module.body.parameters():
+            p *= s
+        module.head.weight /= s
+    scaled = importances(name, stream, module)
+    for key, factor in (("body.1.weight", 1 / s), ("body.1.bias", 1 / s), ("head.weight", s), ("head.bias", 1.0)):
+        torch.testing.assert_close(scaled[key], plain[key] * factor**power, rtol=1e-11, atol=1e-18)
+
+
+@pytest.mark.parametrize("name", ["ewc", "online_ewc", "scp", "mas"])
+def test_a_permutation_of_hidden_units_permutes_importances(name):
+    stream, order = toy.stream("class"), torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])
+    module = toy.module(stream)
+    plain = importances(name, stream, module)
+    with torch.no_grad():
+        module.body[1].weight.copy_(module.body[1].weight[order])
+        module.body[1].bias.copy_(module.body[1].bias[order])
+        module.head.weight.copy_(module.head.weight[:, order])
+    found = importances(name, stream, module)
+    expected = {"body.1.weight": plain["body.1.weight"][order], "body.1.bias": plain["body.1.bias"][order]}
+    expected |= {"head.weight": plain["head.weight"][:, order], "head.bias": plain["head.bias"]}
+    assert float(plain["body.1.bias"].std()) > 0
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-11, atol=1e-18)
+
+
+def importances(name, stream, module):
+    """By parameter, after the first task at the module's own parameters."""
+    method = toy.make(name)
+    theta = toy.begin(method, stream, build=lambda *_: module)
+    method.after_task(theta, stream.tasks[0])
+    return method.net.views(method.quadratic.A)
+
+
 @pytest.mark.parametrize(("name", "factor"), [("mas", 1), ("si", 1), ("ewc", 0.5), ("online_ewc", 0.5), ("l2", 0.5)])
 def test_the_papers_one_half(name, factor):
     """EWC and L2 have the factor 1/2, MAS and SI have not."""
@@ -156,6 +241,20 @@ def test_each_replica_draws_its_own(name, options):
     for r, seed in enumerate((1, 2)):
         _, alone = toy.run(toy.make(name, **options), stream, (seed,))
         torch.testing.assert_close(thetas[r], alone, rtol=1e-10, atol=1e-10)
+
+
+def test_batched_argmax_is_batched_with_predicted_units_as_labels():
+    _, net, theta, data = toy.second_task()
+    (part,) = data.parts
+    x, y, mask = data.take(torch.arange(len(data)))
+    predicted = (net(theta, x) + mask).argmax(-1)
+    assert not torch.equal(predicted, y)
+    relabelled = Examples((replace(part, y=predicted),))
+    found, expected = (
+        diagonal(net, theta, examples, estimator, [torch.Generator().manual_seed(0)], batch=4)
+        for examples, estimator in ((data, "batched_argmax"), (relabelled, "batched"))
+    )
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("name", ["ewc", "online_ewc"])

@@ -105,6 +105,50 @@ def test_nothing_without_an_anchor_or_without_strength(draw):
     assert off.add_gradient(theta, grad) is grad
 
 
+def test_an_importance_below_zero_is_refused_unless_it_is_asked_for(draw):
+    importance, anchor = torch.tensor([1.0, -0.25]), torch.zeros(2)
+    for give in (Quadratic(1.0).set, Quadratic(1.0).add):
+        with pytest.raises(ValueError, match=r"importance is -0\.25"):
+            give(importance, anchor)
+    signed = Quadratic(2.0, signed=True)
+    signed.set(importance, anchor)
+    assert float(signed.value(torch.tensor([1.0, 2.0]))) == 0.0
+    assert signed.add_gradient(torch.tensor([1.0, 2.0]), torch.zeros(2)).tolist() == [2.0, -1.0]
+
+
+def least_squares(draw, n):
+    """Features whose second moments are a diagonal H [P], labels, and the H and optimum of their mean squared error."""
+    features = torch.linalg.qr(draw(n, 4))[0] * torch.tensor([1.0, 2.0, 0.5, 3.0]) * n**0.5
+    labels = draw(n)
+    return features.square().mean(0), features.T @ labels / features.square().sum(0)
+
+
+def test_two_tasks_of_least_squares_are_learnt_as_one(draw):
+    """With lam = N_1 / N_2 and the Fisher's diagonal, which is the Hessian, the penalised optimum is the joint one."""
+    N = 60, 20
+    (H1, one), (H2, two) = (least_squares(draw, n) for n in N)
+    joint = (N[0] * H1 * one + N[1] * H2 * two) / (N[0] * H1 + N[1] * H2)
+    quadratic = Quadratic(N[0] / N[1])
+    quadratic.add(H1, one)
+    gradient = quadratic.add_gradient(joint, H2 * (joint - two))
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-12)
+    assert float((joint - two).norm()) > 0.1
+
+
+def test_of_three_tasks_one_anchor_is_exact_and_an_anchor_each_is_not(draw):
+    """Huszar's objection: the second anchor holds the first task already, which two anchors count twice."""
+    (H1, one), (H2, two), (H3, three) = (least_squares(draw, 30) for _ in range(3))
+    both = (H1 * one + H2 * two) / (H1 + H2)
+    joint = (H1 * one + H2 * two + H3 * three) / (H1 + H2 + H3)
+    online, offline = Quadratic(1.0), Quadratic(1.0)
+    online.set(H1 + H2, both)
+    offline.add(H1, one)
+    offline.add(H2, both)
+    gradients = [each.add_gradient(joint, H3 * (joint - three)) for each in (online, offline)]
+    torch.testing.assert_close(gradients[0], torch.zeros_like(joint), rtol=0, atol=1e-12)
+    assert float(gradients[1].norm()) > 0.1
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_importance_that_is_not_finite_is_refused(draw, bad):
     importance, anchor = draw(9).abs(), draw(9)

@@ -9,7 +9,6 @@ import toy
 from benchmarks.errors import UserError
 from benchmarks.learner import fit
 from methods.running import min_max
-from methods.rwalk import score
 
 
 def trained(name, prepare=lambda method: None, **options):
@@ -26,13 +25,14 @@ def trained(name, prepare=lambda method: None, **options):
 
 def test_one_window_with_fisher_two_is_si():
     """relu(w) / (F / 2 (way)^2 + eps) with F = 2 is SI's importance with xi = eps."""
-    si, start, theta, task = trained("si", xi=0.01)
+    si, _, theta, task = trained("si", xi=0.01)
     rwalk, _, same, _ = trained("rwalk", interval=100, eps=0.01)
     assert torch.equal(theta, same)
     si.after_task(theta, task)
-    found = score(rwalk.w, torch.full_like(theta, 2.0), theta - start, rwalk.eps)
-    assert bool((found > 0).any())
-    torch.testing.assert_close(found, si.omega, rtol=1e-12, atol=0)
+    rwalk.fisher.value.fill_(2.0)
+    rwalk._close_interval(theta)
+    assert bool((rwalk.s > 0).any())
+    torch.testing.assert_close(rwalk.s, si.omega, rtol=1e-12, atol=0)
 
 
 def test_windows_sum_to_the_path_integral_of_si():
@@ -98,6 +98,56 @@ def test_penalty_has_no_one_half():
     torch.testing.assert_close(method.penalty(here), 0.3 * (method.quadratic.A * 0.25).sum())
 
 
+def released(steps, **options):
+    """The released variant after a first task of (step of theta, gradient) pairs, the same for every parameter."""
+    stream = toy.stream()
+    method = toy.make("rwalk", variant="released", **options)
+    theta = toy.begin(method, stream)
+    one = torch.ones_like(theta)
+    method.before_task(theta, stream.tasks[0])
+    for step, g in steps:
+        assert torch.equal(method.after_backward(theta, g * one), g * one)
+        method.after_step(theta, theta + step, g * one)
+        theta = theta + step
+    return method, theta, stream.tasks[0]
+
+
+def test_released_windows_begin_one_step_short_and_end_before_the_task():
+    """Interval 3: scores before steps 3 and 6, the first over two steps with F = 0; steps 6 and 7 do not count."""
+    steps = [(1.0, -2.0), (0.5, -4.0), (2.0, -1.0), (1.0, -1.0), (1.0, 1.0), (1.0, -5.0), (1.0, -6.0)]
+    method, theta, task = released(steps, interval=3, alpha=0.5, eps=0.1)
+    F = 0.5 * (4 + 16) / 3
+    s = (2 + 2) / 0.1 + (2 + 1 - 1) / (F * 4**2 + 0.1)
+    torch.testing.assert_close(method.s, torch.full_like(theta, s), rtol=1e-12, atol=0)
+    F = 0.5 * F + 0.5 * (4 + 16 + 1 + 1 + 1) / 3
+    torch.testing.assert_close(method.fisher.value, torch.full_like(theta, F), rtol=1e-12, atol=0)
+    method.after_task(theta, task)
+    torch.testing.assert_close(method.S, torch.full_like(theta, s), rtol=1e-12, atol=0)
+    torch.testing.assert_close(method.fisher.value, torch.full_like(theta, F), rtol=1e-12, atol=0)
+    assert method.w.count_nonzero() == method.s.count_nonzero() == method.fisher.batches == 0
+
+
+def test_released_fisher_grows_with_the_number_of_steps():
+    """Constant gradients 1 and alpha 1: F = (steps before the last score) / interval; the paper's stays 1."""
+    for n, interval, seen in ((9, 3, 8), (99, 3, 98), (24, 5, 19)):
+        method, theta, _ = released([(0.0, 1.0)] * n, interval=interval, alpha=1.0)
+        torch.testing.assert_close(method.fisher.value, torch.full_like(theta, seen / interval))
+
+
+def test_released_scores_are_added_where_the_paper_averages():
+    method, theta, task = released([])
+    ramp = torch.linspace(0, 1, len(theta), dtype=theta.dtype)
+    for s, expected in ((8.0, 8.0), (2.0, 13.0), (4.0, 21.5)):
+        method.s += s * ramp
+        method.after_task(theta, task)
+        torch.testing.assert_close(method.S, expected * ramp, rtol=1e-15, atol=0)
+
+
+def test_released_does_not_pay_for_squares_of_examples():
+    assert toy.make("rwalk").wants_squares
+    assert not toy.make("rwalk", preset="released").wants_squares
+
+
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 @pytest.mark.parametrize("sampler", ["uniform", "plane_distance", "entropy", "mof"])
 def test_exemplars_of_every_class_are_trained_on_with_the_next_tasks(scenario, sampler):
@@ -126,6 +176,7 @@ def test_exemplars_of_every_class_are_trained_on_with_the_next_tasks(scenario, s
         *[("eps", bad) for bad in (0, -1.0, float("inf"), None)],
         *[(name, bad) for name in ("interval", "per_class") for bad in (0, 1.5, None)],
         *[("sampler", bad) for bad in ("herding", 0, "")],
+        *[("variant", bad) for bad in ("release", None, 0)],
     ],
 )
 def test_options_that_make_no_sense(option, bad):

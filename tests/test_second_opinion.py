@@ -78,6 +78,95 @@ class Side:
         assert steps == 1 or float((plain.ours(steps) - ours).norm()) > 1e-3
 
 
+class Strategy:
+    """What Avalanche's plugins ask of a strategy when a task has ended."""
+
+    def __init__(self, side, batch):
+        x, y, _ = side.stream.tasks[0].train.take(torch.arange(52))
+        self.model, self.experience, self.train_mb_size, self.device = side.module, experience(x, y), batch, "cpu"
+        self.optimizer = torch.optim.SGD(side.module.parameters(), lr=0.1)
+        self._criterion = nn.CrossEntropyLoss()
+        self.clock = type("Clock", (), {"train_exp_counter": 0})
+
+
+FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}  # their importances are rounded to it, ours are not
+
+
+def importance(named):
+    """Avalanche's importance by name, as our vector."""
+    return torch.cat([value.data.flatten() for value in named.values()]).double()
+
+
+@STEPS
+def test_ewc(steps):
+    """The preset, with one batch of all. Their penalty has no 1/2: lam is twice theirs."""
+    from avalanche.training.plugins import EWCPlugin
+
+    side = Side(toy.make("ewc", preset="avalanche", lam=600.0, fisher_batch=52))
+    plugin = EWCPlugin(ewc_lambda=300.0)
+    plugin.after_training_exp(Strategy(side, 52))
+    torch.testing.assert_close(side.method.quadratic.A, importance(plugin.importances[0]), rtol=1e-5, atol=1e-12)
+    side.check(plugin, steps, **FLOAT32)
+
+
+@STEPS
+def test_mas(steps):
+    """The preset, with one batch of all. Their estimate in training mode is the same in a net without dropout."""
+    from avalanche.training.plugins import MASPlugin
+
+    side = Side(toy.make("mas", preset="avalanche", lam=0.5, batch=52))
+    plugin = MASPlugin(lambda_reg=0.5)
+    plugin.after_training_exp(Strategy(side, 52))
+    side.check(plugin, steps, **FLOAT32)
+
+
+def test_mas_averages_tasks_as_theirs():
+    from avalanche.training.plugins import MASPlugin
+
+    side = Side(toy.make("mas", preset="avalanche", batch=52))
+    plugin, strategy = MASPlugin(), Strategy(side, 52)
+    plugin.after_training_exp(strategy)
+    side.theta += 0.3
+    nn.utils.vector_to_parameters(side.theta.clone(), side.module.parameters())
+    strategy.clock.train_exp_counter = 1
+    plugin.after_training_exp(strategy)
+    side.method.after_task(side.theta, side.stream.tasks[0])
+    torch.testing.assert_close(side.method.quadratic.A, importance(plugin.importance), rtol=1e-5, atol=1e-6)
+
+
+def test_si_importance_and_penalty():
+    """Two tasks with path integrals drawn at random: theirs are 0 on a CPU. Their penalty has a 1/2, so c is half."""
+    from avalanche.training.plugins import SynapticIntelligencePlugin as Theirs
+
+    stream = toy.stream("domain")
+    method, module = toy.make("si", preset="maltoni", c=300.0), toy.module(stream)
+    theta, plugin, draws = toy.begin(method, stream), Theirs(si_lambda=600.0), torch.Generator().manual_seed(0)
+    anchor, synapses = plugin.ewc_data[0], plugin.syn_data
+    way = torch.full_like(theta, 0.3).index_fill(0, torch.arange(9), 0.0)  # what stays has xi alone below it
+    for task in stream.tasks[:2]:
+        Theirs.create_syn_data(module, plugin.ewc_data, synapses, set())
+        Theirs.init_batch(module, plugin.ewc_data, synapses, set())
+        for value in anchor.values():
+            value.data = value.data.clone()  # it is a view of the parameters, which move
+        w = torch.where(way > 0, 1e-4, 1e-11) * torch.randn(theta.shape, dtype=theta.dtype, generator=draws)
+        sizes = [len(value.data) for value in anchor.values()]
+        for value, part in zip(synapses["trajectory"].values(), w.split(sizes), strict=True):
+            value.data = -part.clone()
+        theta = theta + way
+        nn.utils.vector_to_parameters(theta.clone(), module.parameters())
+        Theirs.update_ewc_data(module, plugin.ewc_data, synapses, 0.001, set(), 1, eps=plugin.eps)
+        method.w += w
+        method.after_task(theta, task)
+        found = importance(plugin.ewc_data[1])
+        torch.testing.assert_close(method.quadratic.A, found, rtol=1e-5, atol=1e-9)
+        assert float(found.max()) == pytest.approx(1e-3) and float(found.min()) < 0
+    nn.utils.vector_to_parameters((theta + 0.5).float(), module.float().parameters())
+    for value in anchor.values():
+        value.data = value.data.float()
+    penalty = Theirs.compute_ewc_loss(module, plugin.ewc_data, set(), "cpu", lambd=600.0)
+    torch.testing.assert_close(method.penalty(theta + 0.5), penalty.detach().double(), rtol=1e-4, atol=0)
+
+
 def experience(x, y):
     from avalanche.benchmarks import benchmark_from_datasets
 

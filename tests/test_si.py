@@ -6,6 +6,7 @@ import pytest
 import torch
 import toy
 
+from benchmarks.errors import UserError
 from benchmarks.learner import fit
 
 
@@ -69,23 +70,60 @@ def test_si_clamps(clamp, expected):
     assert method.omega[:3].tolist() == expected
 
 
-def test_si_integrates_the_task_gradient_without_the_penalty():
-    """In the second task -g . step differs from -(g + penalty's gradient) . step; the former is what is kept."""
-    method, _, theta, stream = path_integral(0.1, 20, c=5.0)
+def test_si_cuts_above_in_the_penalty_alone():
+    """The sum goes on from what was cut: 3 - 2 is 1, not 2 - 2."""
+    stream = toy.stream()
+    method = toy.make("si", xi=0.5, clamp="none", upper_clip=2.0)
+    theta = toy.begin(method, stream)
+    for w, omega, cut in ((1.5, 3.0, 2.0), (-1.0, 1.0, 1.0), (-1.0, -1.0, -1.0)):
+        method.w.fill_(w)
+        method.after_task(theta, stream.tasks[0])
+        assert torch.equal(method.omega, torch.full_like(theta, omega))
+        assert torch.equal(method.quadratic.A, torch.full_like(theta, cut))
+
+
+def test_si_from_zero_measures_the_first_way_from_zero_and_the_next_as_usual():
+    method, _, theta, stream = path_integral(0.1, 20, from_zero=True)
+    omega = method.w / (theta**2 + 0.1)
+    method.after_task(theta, stream.tasks[0])
+    torch.testing.assert_close(method.omega, omega, rtol=1e-12, atol=0)
+    method.w += 0.7
+    method.after_task(theta + 0.5, stream.tasks[1])
+    torch.testing.assert_close(method.omega, omega + 0.7 / 0.35, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [
+        *[("grad", bad) for bad in ("totals", None, 0)],
+        *[("upper_clip", bad) for bad in (0, -1.0, float("nan"), float("inf"), "1", True)],
+    ],
+)
+def test_si_options_that_make_no_sense(option, bad):
+    with pytest.raises(UserError, match=rf"^(unknown )?{option}\b") as error:
+        toy.make("si", **{option: bad})
+    assert repr(bad) in str(error.value)
+
+
+@pytest.mark.parametrize("grad", ["task", "total"])
+def test_si_integrates_the_gradient_that_it_is_told_to(grad):
+    """In the second task -g . step differs from -(g + penalty's gradient) . step."""
+    method, _, theta, stream = path_integral(0.1, 20, c=5.0, grad=grad)
     method.after_task(theta, stream.tasks[0])
     kept = []
     real = method.after_step
 
-    def after_step(old, new, grad):
+    def after_step(old, new, handed):
         variable = old.clone().requires_grad_()
         x, y, mask = stream.tasks[1].train.take(torch.arange(18))
         (task_gradient,) = torch.autograd.grad(method.loss(variable, x, y, mask), variable)
-        torch.testing.assert_close(grad, task_gradient, rtol=1e-9, atol=1e-12)
-        kept.append(-(grad * (new - old)))
-        real(old, new, grad)
+        torch.testing.assert_close(handed, task_gradient, rtol=1e-9, atol=1e-12)
+        (pull,) = torch.autograd.grad(method.penalty(variable), variable)
+        kept.append(-((task_gradient + pull if grad == "total" else task_gradient) * (new - old)))
+        real(old, new, handed)
 
     method.after_step = after_step
     train = replace(toy.TRAIN, steps=10, epochs=None, batch=18)
     fit(method, theta, stream.tasks[1], train.make_optimizer(theta), train, [torch.Generator().manual_seed(0)])
-    torch.testing.assert_close(method.w, sum(kept), rtol=1e-12, atol=1e-18)
+    torch.testing.assert_close(method.w, sum(kept), rtol=1e-9, atol=1e-15)
     assert method.add_penalty_grad(theta, torch.zeros_like(theta)).count_nonzero() > 0

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import slow_methods
+import slow_penalties
 import torch
 import toy
 
@@ -52,6 +53,7 @@ CASES = {
     "rehearsal": {"budget": 5},
     "rehearsal large": {"budget": 40},
 }
+SLOW = vars(slow_methods) | vars(slow_penalties)
 SGD = replace(toy.TRAIN, batch=5)
 ADAM = replace(SGD, optimizer="adam", lr=0.02)
 
@@ -62,7 +64,7 @@ def check(case, scenario, train):
     theirs = {"fisher_estimator" if option == "fisher" else option: value for option, value in CASES[case].items()}
     if "preset" in theirs:
         theirs[theirs.pop("preset")] = True
-    expected = getattr(slow_methods, name)(toy.module(stream), stream, train, 1, **theirs)
+    expected = SLOW[name](toy.module(stream), stream, train, 1, **theirs)
     _, theta = toy.run(toy.make(name, **CASES[case]), stream, train=train)
     torch.testing.assert_close(theta, expected, rtol=1e-9, atol=1e-12)
 

@@ -16,6 +16,15 @@ STRENGTHS = [(name, scenario) for name, scenario in CASES if CLASSES[name].stren
 ADAM = replace(toy.TRAIN, optimizer="adam", lr=0.01)
 EVEN = {"l2"}  # every parameter is as important as any other, those of an unused head too
 OWN_LOSS = {"icarl"}  # binary cross entropy, in the first task too
+DRAWN = [  # options under which the end of a task draws at random, or looks at the network in another way
+    ("ewc", {"fisher": "sample"}),
+    ("ewc", {"fisher": "batched"}),
+    ("ewc", {"n_samples": 11}),
+    ("mas", {"per_sample": False}),
+    ("scp", {"slices": 3}),
+    ("icarl", {"classifier": "hybrid1"}),
+    *[("rwalk", {"sampler": sampler}) for sampler in ("uniform", "plane_distance", "entropy", "mof")],
+]
 
 
 def off(name):
@@ -97,10 +106,10 @@ def test_replicas_are_refused_where_an_option_adds_a_memory():
     check_refusal(toy.make("rwalk", sampler="uniform"), toy.stream())
 
 
-def trained(name, scenario):
+def trained(name, scenario, **options):
     """A method, theta and the task it has just been trained on, with a net that has dropout and batch norm."""
     stream = toy.stream(scenario)
-    method = toy.make(name)
+    method = toy.make(name, **options)
     theta = toy.begin(method, stream, build=toy.noisy)
     torch.manual_seed(0)
     task = stream.tasks[0]
@@ -113,9 +122,12 @@ def train(method, theta, task):
     fit(method, theta, task, toy.TRAIN.make_optimizer(theta), toy.TRAIN, draws)
 
 
-@pytest.mark.parametrize(("name", "scenario"), CASES)
-def test_after_task_leaves_parameters_buffers_and_randomness_alone(name, scenario):
-    method, theta, task = trained(name, scenario)
+@pytest.mark.parametrize(
+    ("name", "scenario", "options"),
+    [*[(*case, {}) for case in CASES], *[(n, "class", options) for n, options in DRAWN]],
+)
+def test_after_task_leaves_parameters_buffers_and_randomness_alone(name, scenario, options):
+    method, theta, task = trained(name, scenario, **options)
     module = method.net.module
     before, state = theta.clone(), {key: value.clone() for key, value in module.state_dict().items()}
     x, y, mask = task.train.take(torch.arange(len(task.train)))
@@ -224,15 +236,18 @@ def test_penalty_is_zero_where_the_second_task_begins(name, scenario):
 
 
 @pytest.mark.parametrize(("name", "scenario"), STRENGTHS)
-def test_importance_is_finite_and_not_negative(name, scenario):
+def test_importance_is_finite_and_not_negative_after_each_task(name, scenario):
     method, theta, task = trained(name, scenario)
-    with torch.no_grad():
-        method.after_task(theta, task)
     if method.quadratic is None:
         pytest.skip(f"{name} has no quadratic penalty")
-    A = method.quadratic.A
-    assert A.shape == theta.shape
-    assert bool(A.isfinite().all()) and bool((A >= 0).all()) and bool((A > 0).any())
+    for following in [*toy.stream(scenario).tasks[1:], None]:
+        with torch.no_grad():
+            method.after_task(theta, task)
+        A = method.quadratic.A
+        assert A.shape == theta.shape
+        assert bool(A.isfinite().all()) and bool((A >= 0).all()) and bool((A > 0).any())
+        if task := following:
+            train(method, theta, task)
 
 
 @pytest.mark.parametrize(("name", "scenario"), [(n, s) for n, s in STRENGTHS if n not in EVEN and s != "domain"])

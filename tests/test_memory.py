@@ -97,16 +97,3 @@ def test_old_examples_are_trained_under_the_right_units(name, scenario, active_u
             y = examples.take(torch.arange(len(examples)))[1]
             assert bool((masks(examples).gather(1, y[:, None]) == 0).all())
         method.after_task(theta, task)
-
-
-@SCENARIOS
-def test_memory_is_a_copy(scenario):
-    """What was kept does not change when the pixels of a task do."""
-    for name in ("rehearsal", "replay"):
-        stream = marked(scenario)
-        method = toy.make(name)
-        list(tasks_done(method, stream))
-        kept = [numbers(each) for each in (method.memory if name == "rehearsal" else [method.kept])]
-        for task in stream.tasks:
-            task.train.parts[0].source.zero_()
-        assert [numbers(each) for each in (method.memory if name == "rehearsal" else [method.kept])] == kept

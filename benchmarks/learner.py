@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +22,12 @@ from benchmarks.rng import derive, generator
 from benchmarks.stream import Examples, Stream
 from methods.squares import Squares
 
-OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}
+OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "adam": torch.optim.Adam,
+    "adagrad": torch.optim.Adagrad,
+}
 EVALUATION_BATCH = 2500
 CHECK_EVERY = 100  # steps between looks at the loss: a look waits for the device
 

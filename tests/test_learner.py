@@ -91,13 +91,18 @@ def test_random_numbers_are_one_generator_for_each_role():
     assert torch.equal(torch.rand(3, generator=generator(1, "a")), torch.rand(3, generator=generator(1, "a")))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adagrad"])
 def test_fine_tuning_is_a_plain_loop(optimizer):
     """Against a module and torch.optim, in float64."""
     stream = toy.stream("class")
     train = replace(toy.TRAIN, optimizer=optimizer, lr=0.02)
     module = toy.module(stream)
-    cls = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[optimizer]
+    cls = {
+        "sgd": torch.optim.SGD,
+        "momentum": lambda theta, lr: torch.optim.SGD(theta, lr, momentum=0.9),
+        "adam": torch.optim.Adam,
+        "adagrad": torch.optim.Adagrad,
+    }[optimizer]
     plain = cls(module.parameters(), lr=0.02)
     for task in stream.tasks:
         order = generator(1, "batches", task.index)

@@ -1,5 +1,7 @@
 """Table files: the committed ones, and every mistake in one."""
 
+import re
+
 import pytest
 from toy_table import TABLE, toy_loader
 
@@ -66,7 +68,7 @@ def test_the_digits_have_the_strengths_of_the_table_on_mnist():
 
 def test_published_numbers_are_data_files_alone():
     for path in table.FOLDER.glob("*.toml"):
-        assert "mean =" not in path.read_text().replace("mean = 0.1000, std", "")
+        assert "mean =" not in re.sub(r"mean = 0\.\d+, std", "", path.read_text())  # but for those of pixels
 
 
 def test_a_run_is_resolved_for_its_scenario(toy):

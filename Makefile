@@ -7,10 +7,10 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test lint format tables regress bench-train clean FORCE
+.PHONY: help setup test lint format tables scoreboard regress bench-train clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5) or SEEDS=3,7   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
@@ -36,7 +36,7 @@ tune-%: $(READY) FORCE ## search the options that a table declares as searched, 
 	@$(PYTHON) -m benchmarks tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
 	  $${DEVICE:+--device "$$DEVICE"}
 
-tables: $(READY) ## render the committed reference records into results/tables, without training
+tables scoreboard: $(READY) ## render the committed reference records into results/tables, without training; print the state of all
 	@$(PYTHON) -m benchmarks tables
 
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)

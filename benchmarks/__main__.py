@@ -110,8 +110,10 @@ def _tables(options: argparse.Namespace) -> int:
     from benchmarks.tables import render_references
 
     folder = ROOT / "results" / "tables"
-    for name in render_references(folder):
-        print(f"{_shown(folder / name)}.md, .tex, .csv and .png")
+    *done, board = render_references(folder)
+    for name in done:
+        print(f"{_shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
+    print((folder / f"{board}.md").read_text(), end="")
     return 0
 
 

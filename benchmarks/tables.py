@@ -54,19 +54,24 @@ def references(runs: Runs) -> list[Record | None]:
 
 
 def render_references(folder: Path) -> list[str]:
-    """Render every table of which there are reference records into `folder`; the names of those tables."""
-    from paper_tables import render, table
+    """Render every table of which there are reference records, and the scoreboard, into `folder`; their names."""
+    from paper_tables import render, scoreboard, table
 
-    done = []
-    for name in table.names():
-        declared = table.load(name)
+    done, board = [], []
+    for declared in map(table.load, table.names()):
         seeds = referenced_seeds(declared)
+        cells = None
         if seeds:
             runs = runs_of(declared, seeds)
-            text = render.write(declared, results_of(runs, references(runs)), seeds, folder)
-            put_into(README, name, text)
-            done.append(name)
-    return done
+            results = results_of(runs, references(runs))
+            put_into(README, declared.name, render.write(declared, results, seeds, folder))
+            cells = render.frame(declared, results)
+            done.append(declared.name)
+        board.append((declared, cells))
+    text = scoreboard.markdown(board)
+    write_atomically(folder / "scoreboard.md", text)
+    put_into(README, "scoreboard", text)
+    return [*done, "scoreboard"]
 
 
 def put_into(readme: Path, name: str, text: str) -> None:

@@ -105,7 +105,8 @@ def _reasons(cells) -> list[str]:
 
 def _origins(table, cells) -> list[str]:
     lines = [f"{row.label}: {row.note}." for row in table.rows if row.note]
-    strengths = "; ".join(f"{strength} ({rows})" for strength, rows in _groups(cells, "strength"))
+    words = {"none": "neither published nor searched"}
+    strengths = "; ".join(f"{words.get(strength, strength)} ({rows})" for strength, rows in _groups(cells, "strength"))
     if strengths:
         lines.append(f"Where the methods' strengths come from: {strengths}.")
     lines += [_searched(row, table.name) for row in table.rows if row.search]

@@ -92,7 +92,7 @@ def test_the_committed_references_render_to_the_committed_tables(tmp_path, monke
     names = tables.render_references(tmp_path / "tables")
     assert "splitdigits" in names and "splitmnist" in names
     for name in names:
-        for kind in ("md", "tex", "csv"):
+        for kind in ("md",) if name == "scoreboard" else ("md", "tex", "csv"):
             new = tmp_path / "tables" / f"{name}.{kind}"
             assert new.read_bytes() == (record.ROOT / "results" / "tables" / new.name).read_bytes()
     assert readme.read_text() == committed.read_text()

@@ -1,0 +1,34 @@
+"""The state of all tables on one page: how many published cells were run, and what came of them."""
+
+import pandas as pd
+
+from paper_tables.caption import MARKS
+from paper_tables.table import Table
+
+COLUMNS = ["published", "run", *MARKS, "no verdict"]
+
+
+def line(cells: pd.DataFrame | None, published: int) -> dict:
+    """The counts of one table; `cells` as render.frame gives them, None where nothing was run."""
+    if cells is None:
+        return dict.fromkeys(COLUMNS, 0) | {"published": published}
+    run = cells[(cells.cell != "") & (cells.ours_n > 0)]
+    counts = {word: int((run.verdict == word).sum()) for word in MARKS}
+    return {"published": published, "run": len(run), **counts, "no verdict": int((run.verdict == "").sum())}
+
+
+def markdown(tables: list[tuple[Table, pd.DataFrame | None]]) -> str:
+    """All tables, and their sum."""
+    lines = {table.name: line(cells, sum(len(row.paper) for row in table.rows)) for table, cells in tables}
+    grid = pd.DataFrame.from_dict(lines, orient="index", columns=COLUMNS)
+    grid.loc["all"] = grid.sum()
+    header = ["table", "published cells", "run", *(f"{mark} {word}" for word, mark in MARKS.items()), "no verdict"]
+    body = [[name, *map(str, row)] for name, row in zip(grid.index, grid.to_numpy().tolist(), strict=True)]
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    padded = [
+        [text.ljust(widths[0]), *(t.rjust(w) for t, w in zip(rest, widths[1:], strict=True))]
+        for text, *rest in (header, *body)
+    ]
+    padded.insert(1, rules)
+    return "# Scoreboard\n\n" + "\n".join(f"| {' | '.join(texts)} |" for texts in padded) + "\n"

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors import check_whole, unknown
-from methods.persample import sums
+from methods.persample import mean
 
 ESTIMATORS = ("exact", "sample", "empirical", "argmax", "p_weighted", "batched", "batched_rescaled")
-PASS = 256  # examples in one forward pass; changes memory only
 
 
 def diagonal(
@@ -55,10 +54,7 @@ def diagonal(
     if estimator.startswith("batched"):
         scale = batch if estimator == "batched_rescaled" else 1
         return scale * _squared_batch_means(net, theta, examples, batch, generator)
-    total = torch.zeros_like(theta)
-    for x, y, mask in examples.batches(PASS):
-        total += sums(net, theta, x, lambda z, y=y, mask=mask: scores(z, y, mask, estimator, generator), torch.square)
-    return total / len(examples)
+    return mean(net, theta, examples, lambda z, y, mask: scores(z, y, mask, estimator, generator), torch.square)
 
 
 def scores(logits: Tensor, y: Tensor, mask: Tensor, estimator: str, generator: torch.Generator | None) -> list[Tensor]:

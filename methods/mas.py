@@ -15,8 +15,8 @@ from torch import Tensor
 
 from benchmarks.errors import check_whole
 from methods.base import Method
-from methods.fisher import PASS, mean_over_batches
-from methods.persample import sums
+from methods.fisher import mean_over_batches
+from methods.persample import mean
 from methods.quadratic import Quadratic
 
 
@@ -60,10 +60,7 @@ class MAS(Method):
                 return self._active(self.net(theta, x).square(), mask).sum(-1).mean()
 
             return mean_over_batches(torch.abs, loss, theta, examples, self.batch, generator)
-        total = torch.zeros_like(theta)
-        for x, _, mask in examples.batches(PASS):
-            total += sums(self.net, theta, x, lambda z, mask=mask: [self._active(2 * z, mask)], torch.abs)
-        return total / len(examples)
+        return mean(self.net, theta, examples, lambda z, _, mask: [self._active(2 * z, mask)], torch.abs)
 
     def _active(self, values: Tensor, mask: Tensor) -> Tensor:
         """Values [N, C] of the active units, zero elsewhere; divided by their number for `unit_mean`."""

@@ -5,7 +5,8 @@ and their gradient is the sum over their uses. `[P]` is one network, `[R, P]` is
 that looks at the difference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,11 @@ class Net:
         """Logits [..., N, C] for theta [..., P], inputs [..., N, *shape]; `train` turns dropout and batch norm on."""
         return self._run(self._one, theta, x, train)
 
+    def call(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Logits [N, C] in evaluation mode, the parameters given by name as `views` names them."""
+        with self._mode(train=False):
+            return functional_call(self.module, parameters, (x,))
+
     def features(self, theta: Tensor, x: Tensor) -> Tensor:
         """Penultimate features [..., N, D'] in evaluation mode: what the module's `head` is given."""
         if not isinstance(getattr(self.module, "head", None), nn.Module):
@@ -51,13 +57,18 @@ class Net:
         return self._run(self._head_input, theta, x, train=False)
 
     def _run(self, function: Callable, theta: Tensor, x: Tensor, train: bool) -> Tensor:
+        with self._mode(train):
+            if theta.dim() == 1:
+                return function(theta, x)
+            return torch.vmap(function, randomness="different")(theta, x)
+
+    @contextmanager
+    def _mode(self, train: bool) -> Iterator[None]:
         others = [module for module in self._modules if module.training != train]
         for module in others:
             module.training = train
         try:
-            if theta.dim() == 1:
-                return function(theta, x)
-            return torch.vmap(function, randomness="different")(theta, x)
+            yield
         finally:
             for module in others:
                 module.training = not train

@@ -17,8 +17,8 @@ from torch.func import grad
 
 from benchmarks.errors import check_number, check_whole, unknown
 from methods.base import Method
-from methods.fisher import PASS, mean_over_batches
-from methods.persample import sums
+from methods.fisher import mean_over_batches
+from methods.persample import mean
 from methods.quadratic import Quadratic
 
 NORMS = ("squared", "l2")
@@ -82,11 +82,8 @@ class MAS(Method):
                 return self._norm(self.net(theta, x), mask).mean()
 
             return mean_over_batches(torch.abs, loss, theta, examples, self.batch, generator)
-        total = torch.zeros_like(theta)
         slope = grad(lambda z, mask: self._norm(z, mask).sum())
-        for x, _, mask in examples.batches(PASS):
-            total += sums(self.net, theta, x, lambda z, mask=mask: [slope(z, mask)], torch.abs)
-        return total / len(examples)
+        return mean(self.net, theta, examples, lambda z, _, mask: [slope(z, mask)], torch.abs)
 
     def _norm(self, z: Tensor, mask: Tensor) -> Tensor:
         """||f||^2 [N] of logits [N, C], over the active units, or what `norm` and `unit_mean` make of it."""

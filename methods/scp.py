@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.errors import check_number, check_whole
 from methods.base import Method
-from methods.fisher import PASS
+from methods.persample import mean_gradients
 from methods.quadratic import Quadratic
 
 
@@ -67,14 +67,8 @@ class SCP(Method):
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:
         """Gamma [P] of one task at theta [P]."""
         slices = self._slices(theta, examples.parts[0].mask, generator)
-        means = theta.new_zeros(len(slices), len(theta))  # d (xi_l . phi) / d theta
-        for x, _, _ in examples.batches(PASS):
-            variable = theta.detach().requires_grad_()
-            with torch.enable_grad():
-                summed = self.net(variable, x).sum(0)
-            for mean, xi in zip(means, slices, strict=True):
-                mean += torch.autograd.grad(summed, variable, xi, retain_graph=True)[0] / len(examples)
-        return means.square().mean(0)
+        projected = mean_gradients(self.net, theta, examples, lambda z, *_: [xi.expand_as(z) for xi in slices])
+        return projected.square().mean(0)
 
     def _slices(self, theta: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Unit vectors xi [L, C] of the units that the mask, [C] or [N, C], allows."""

@@ -11,13 +11,15 @@ Other networks, and several replicas at once, pay for a second pass in evaluatio
 units that the mask allows.
 """
 
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from methods.fisher import scores
-from methods.persample import Layers, add_products, layers_suffice, sums
+from methods.persample import add, plan_of, sums
+from methods.rules import Uses, wide
 
 
 class Squares:
@@ -29,36 +31,43 @@ class Squares:
 
     def watch(self, theta: Tensor, x: Tensor) -> AbstractContextManager:
         """What the forward pass of a batch [..., B, *shape] is to be made within."""
-        self._deltas: dict[str, Tensor] = {}
-        self._layers = None
-        if theta.dim() == 1 and layers_suffice(self.net, theta, x):
-            self._layers = _Watched(self.net, self._deltas)
-        return self._layers or nullcontext()
+        self._pass = None
+        if theta.dim() == 1:
+            self._plan = plan_of(self.net, theta, x)
+            if len(self._plan.uses) == len(self.net.shapes):
+                self._pass = _Watched(self.net, theta, len(x))
+        return self._pass or nullcontext()
 
     def mean(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """mean_n G_n^2 [..., P] of the batch at theta, which the step has not moved yet; good until the next call."""
-        layers, self._layers = self._layers, None
-        if layers is None or not layers.used_once_by(len(x)):
+        watched, self._pass = self._pass, None
+        if watched is None or not watched.is_like(self._plan.uses):
             return _second_pass(self.net, theta, x, y, mask)
-        self._total = total = torch.zeros_like(theta) if self._total is None else self._total.zero_()
-        views = self.net.views(total)
-        for name, delta in self._deltas.items():
-            add_products(views, name, layers.calls[name][0].square(), delta.square().mul_(len(x)))
-        layers.calls.clear()  # its outputs hold the hooks that hold it: memory would wait for the garbage collector
+        self._total = total = torch.zeros_like(wide(theta)) if self._total is None else self._total.zero_()
+        pairs = [(watched.uses[n], wide(delta)) for n, delta in watched.deltas.items()]
+        add(self.net.views(total), [pairs], torch.square, scale=len(x))
         return total
 
 
-class _Watched(Layers):
-    """Layers whose output gradients are kept, too, by whatever backward pass comes."""
+class _Watched(Uses):
+    """The uses in a pass that trains, and their deltas by whatever backward pass comes."""
 
-    def __init__(self, net, deltas: dict[str, Tensor]):
-        super().__init__(net)
-        self._deltas = deltas
+    def __init__(self, net, theta: Tensor, n_examples: int):
+        places = {(view.data_ptr(), view.shape): name for name, view in net.views(theta).items()}
+        super().__init__(lambda p: places.get((p.data_ptr(), p.shape)), n_examples, cut=False)
+        self.deltas: dict[int, Tensor] = {}  # by the place of the use
 
     def __exit__(self, *error) -> None:
         super().__exit__(*error)
-        for name, (_, output) in self.calls.items():
-            output.register_hook(lambda delta, name=name: self._deltas.__setitem__(name, delta))
+        found = self.deltas
+        for n, use in enumerate(self.uses):
+            # A hook that held the use, which holds the graph, would keep every step's activations.
+            use.edge.node.register_prehook(lambda deltas, n=n, k=use.edge.output_nr: found.__setitem__(n, deltas[k]))
+
+    def is_like(self, uses: dict[str, int]) -> bool:
+        """Whether each parameter was used as often as in the pass of which the rules are known to hold."""
+        found = Counter(name for use in self.uses for name in use.names.values())
+        return found == Counter(uses)
 
 
 def _second_pass(net, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:

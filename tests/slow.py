@@ -66,6 +66,7 @@ def fisher(module: nn.Module, examples: list[Example], estimator: str, drawn: li
                 "empirical": float(unit == y),
                 "argmax": float(place == int(p.argmax())),
                 "p_weighted": p[place] * float(unit == y),
+                "unweighted_classes": 1.0,
             }[estimator]
             for name, g in gradients(scores[place], params).items():
                 total[name] += weight * g**2 / len(examples)

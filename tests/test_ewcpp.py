@@ -9,6 +9,7 @@ import toy
 
 from benchmarks.errors import UserError
 from benchmarks.learner import fit
+from methods import squares
 from methods.fisher import diagonal
 
 
@@ -67,11 +68,17 @@ def still(stream, seed=1):
     return net
 
 
-@pytest.mark.parametrize("build", [toy.module, still])
+def convolutions(stream, seed=1):
+    return toy.module(stream, seed, "cnn-2-5")
+
+
+@pytest.mark.parametrize("build", [toy.module, convolutions, still])
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-def test_frozen_parameters_and_one_batch_give_the_empirical_fisher(scenario, build):
-    """Both ways to the squares: a net of linear layers, and one with batch normalisation (in evaluation mode)."""
+def test_frozen_parameters_and_one_batch_give_the_empirical_fisher(scenario, build, monkeypatch):
+    """Both ways to the squares: from the training pass, and a second pass where batch normalisation trains."""
     stream = toy.stream(scenario, sizes=toy.SMALL)
+    passes, second_pass = [], squares._second_pass
+    monkeypatch.setattr(squares, "_second_pass", lambda *batch: passes.append(1) or second_pass(*batch))
     method = toy.make("ewcpp", interval=3)
     theta = toy.begin(method, stream, build=build)
     start, task = theta.clone(), stream.tasks[1]
@@ -81,6 +88,7 @@ def test_frozen_parameters_and_one_batch_give_the_empirical_fisher(scenario, bui
     method.after_task(start, task)
     expected = diagonal(method.net, start, task.train, "empirical")
     torch.testing.assert_close(method.quadratic.A, expected, rtol=1e-10, atol=1e-15)
+    assert len(passes) == (8 if build is still else 0)
 
 
 def test_squares_of_single_examples_are_not_the_square_of_their_mean():

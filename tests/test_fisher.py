@@ -6,16 +6,13 @@ import pytest
 import slow
 import torch
 import toy
-from torch import nn
-from torch.func import functional_call, jacrev, vmap
 
-from benchmarks.net import Net
 from benchmarks.stream import Examples, Part, mask_of
-from methods import fisher
+from methods import persample
 from methods.fisher import ESTIMATORS, diagonal
 
 UNITS = {"task": [2, 3], "domain": [0, 1], "class": [0, 1, 2, 3]}  # active in the second task
-PER_EXAMPLE = ("exact", "empirical", "argmax", "p_weighted")
+PER_EXAMPLE = ("exact", "empirical", "argmax", "p_weighted", "unweighted_classes")
 
 
 @pytest.fixture(params=UNITS)
@@ -60,45 +57,6 @@ def test_empirical_is_exact_in_expectation_under_the_models_labels(one):
     close(total, diagonal(net, theta, data))
 
 
-def test_exact_is_the_diagonal_of_the_full_fisher(case):
-    _, net, theta, data = case
-    close(diagonal(net, theta, data), full(net, theta, data).diagonal())
-
-
-def full(net, theta, data):
-    """1/N sum_n J_n^T (diag p - p p^T) J_n [P, P]."""
-    x, _, mask = data.take(torch.arange(len(data)))
-
-    def logits(theta, x):
-        return functional_call(net.module, net.views(theta), (x[None],))[0]
-
-    J = vmap(jacrev(logits), (None, 0))(theta, x)
-    p = (net(theta, x) + mask).softmax(-1)
-    return torch.einsum("nci,ncd,ndj->ij", J, torch.diag_embed(p) - p[:, :, None] * p[:, None], J) / len(x)
-
-
-def kl(net, theta, other, data):
-    """Mean over examples of KL(p_theta || p_other)."""
-    x, _, mask = data.take(torch.arange(len(data)))
-    here, there = ((net(each, x) + mask).log_softmax(-1) for each in (theta, other))
-    return (here.exp() * (here - there)).sum(-1).mean()
-
-
-def test_kl_is_half_the_quadratic_form_of_the_fisher(case):
-    """KL(p_theta || p_theta+v) = v^T F v / 2 + O(|v|^3); the cubic term cancels between v and -v."""
-    _, net, theta, data = case
-    F = full(net, theta, data)
-    v = 3e-4 * torch.randn(theta.shape, dtype=theta.dtype, generator=seeded()[0])
-    both = kl(net, theta, theta + v, data) + kl(net, theta, theta - v, data)
-    torch.testing.assert_close(both, v @ F @ v, rtol=1e-4, atol=0)
-    exact = diagonal(net, theta, data)
-    step = 1e-3
-    for i in exact.argsort(descending=True)[::10][:12].tolist():
-        e = torch.zeros_like(theta).index_fill(0, torch.tensor(i), step)
-        curvature = (kl(net, theta, theta + e, data) + kl(net, theta, theta - e, data)) / step**2
-        torch.testing.assert_close(curvature, exact[i], rtol=1e-4, atol=1e-9)
-
-
 def test_closed_form_of_the_last_layer(case):
     module, net, theta, data = case
     x, _, mask = data.take(torch.arange(len(data)))
@@ -106,21 +64,6 @@ def test_closed_form_of_the_last_layer(case):
     views = net.views(diagonal(net, theta, data))
     close(views["head.bias"], (p * (1 - p)).mean(0).detach())
     close(views["head.weight"], torch.einsum("nc,nj->cj", p * (1 - p), a**2).detach() / len(x))
-
-
-@pytest.mark.parametrize("labels", [0, 1])
-def test_softmax_regression_exact_is_the_diagonal_of_the_hessian(labels):
-    draws = seeded()[0]
-    x = torch.randn(20, 4, dtype=torch.float64, generator=draws)
-    y = torch.full((20,), labels)
-    net = Net(nn.Linear(4, 3).double())
-    theta = net.vector()
-
-    def loss(theta):
-        return nn.functional.cross_entropy(functional_call(net.module, net.views(theta), (x,)), y)
-
-    hessian = torch.autograd.functional.hessian(loss, theta)
-    close(diagonal(net, theta, examples(x, y, [0, 1, 2], 3)), hessian.diagonal())
 
 
 def test_exact_needs_no_labels(case):
@@ -138,9 +81,9 @@ def test_order_duplication_and_batch_size_change_nothing(one, estimator, monkeyp
     expected = diagonal(net, theta, data, estimator)
     shuffled = data.select(torch.randperm(len(data), generator=seeded()[0]))
     close(diagonal(net, theta, shuffled, estimator), expected)
-    assert len(data) * 20 > fisher.PASS
+    assert len(data) * 20 > persample.PASS
     close(diagonal(net, theta, data.repeat(20), estimator), expected)
-    monkeypatch.setattr(fisher, "PASS", 7)
+    monkeypatch.setattr(persample, "PASS", 7)
     close(diagonal(net, theta, data, estimator), expected)
     close(diagonal(net, theta, data, estimator, batch=3), expected)
 

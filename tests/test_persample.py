@@ -1,246 +1,190 @@
-"""Sums of a function of each example's gradient: both paths against one backward pass for each example."""
+"""Sums of a function of each example's gradient, against one backward pass for each example, on nets of every kind."""
 
+import nets
 import pytest
 import torch
+from nets import Body, D, N, case, linear, one_by_one
 from torch import nn
-from torch.func import functional_call
-from torch.nn import functional as F
 
+from benchmarks.errors import UserError
 from benchmarks.net import Net
 from methods import persample
 
-N, D, C = 40, 6, 3  # more examples than one chunk of the vmap path
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")  # vmap's
+F = pytest.mark.parametrize("f", [torch.square, torch.abs])
 
 
-class Tied(nn.Module):
-    """Two linear layers with one weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second, self.head = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, C)
-        self.second.weight = self.first.weight
-
-    def forward(self, x):
-        return self.head(torch.tanh(self.second(torch.tanh(self.first(x)))))
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
-class Twice(nn.Module):
-    """One linear layer, called twice."""
-
-    def __init__(self):
-        super().__init__()
-        self.shared, self.head = nn.Linear(D, D), nn.Linear(D, C)
-
-    def forward(self, x):
-        return self.head(torch.tanh(self.shared(torch.tanh(self.shared(x)))))
-
-
-class Transposed(nn.Module):
-    """A weight that is used a second time outside its layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.encode, self.head = nn.Linear(D, D), nn.Linear(D, C)
-
-    def forward(self, x):
-        return self.head(F.linear(torch.tanh(self.encode(x)), self.encode.weight.T))
-
-
-class Scale(nn.Module):
-    """A layer that is not linear and may share its parameter with one that is."""
-
-    def __init__(self, weight):
-        super().__init__()
-        self.weight = weight
-
-    def forward(self, x):
-        return x * self.weight.sum(0)
-
-
-class SharedElsewhere(nn.Module):
-    """A weight of a linear layer that is also the parameter of another module."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.head = nn.Linear(D, D), nn.Linear(D, C)
-        self.scale = Scale(self.first.weight)
-
-    def forward(self, x):
-        return self.head(self.scale(torch.tanh(self.first(x))))
-
-
-class Bare(nn.Module):
-    """A parameter that belongs to no layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.head, self.gain = nn.Linear(D, C), nn.Parameter(torch.randn(D))
-
-    def forward(self, x):
-        return self.head(torch.tanh(x * self.gain))
-
-
-class Pieces(nn.Module):
-    """Each example as two rows that are summed: the layer sees [N, 2, D/2], or [2N, D/2] where `flat`."""
-
-    def __init__(self, flat):
-        super().__init__()
-        self.flat, self.row, self.head = flat, nn.Linear(D // 2, D), nn.Linear(D, C)
-
-    def forward(self, x):
-        rows = x.view(-1, 2, D // 2)
-        h = torch.tanh(self.row(rows.flatten(0, 1))).view(-1, 2, D) if self.flat else torch.tanh(self.row(rows))
-        return self.head(h.sum(1))
-
-
-class Unused(nn.Module):
-    """A layer that is never called, and one whose output is dropped."""
-
-    def __init__(self):
-        super().__init__()
-        self.never, self.dropped, self.head = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, C)
-
-    def forward(self, x):
-        self.dropped(x)
-        return self.head(x)
-
-
-class Residual(nn.Module):
-    """An output that is used twice."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second, self.head = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, C)
-
-    def forward(self, x):
-        h = self.first(x)
-        return self.head(h + self.second(torch.relu(h)))
-
-
-def freeze(module, *names):
-    for name in names:
-        module.get_parameter(name).requires_grad_(False)
-    return module
-
-
-def mlp(relu=nn.ReLU, bias=True):
-    return nn.Sequential(nn.Linear(D, 7, bias=bias), relu(), nn.Linear(7, 5), relu(), nn.Linear(5, C))
-
-
-def cnn():
-    return nn.Sequential(
-        nn.Unflatten(1, (1, 2, 3)),
-        nn.Conv2d(1, 2, 2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(4, 4),
-        nn.ReLU(),
-        nn.Linear(4, C),
-    )
-
-
-def normalised(norm):
-    return nn.Sequential(nn.Linear(D, 5), norm, nn.Tanh(), nn.Linear(5, C))
-
-
-LAYERS = {  # every parameter in a linear layer that is used once on [N, I]
-    "mlp": mlp,
-    "no bias": lambda: mlp(bias=False),
-    "relu in place": lambda: mlp(lambda: nn.ReLU(inplace=True)),
-    "residual": Residual,
-    "unused layers": Unused,
-    "first layer frozen": lambda: freeze(mlp(), "0.weight", "0.bias"),
-    "middle layer frozen": lambda: freeze(mlp(), "2.weight", "2.bias"),
-    "one weight frozen": lambda: freeze(mlp(), "2.weight"),
-    "head frozen": lambda: freeze(mlp(), "4.weight", "4.bias"),
-    "convolution frozen": lambda: freeze(cnn(), "1.weight", "1.bias"),
-    "batch norm without parameters": lambda: normalised(nn.BatchNorm1d(5, affine=False)),
-}
-EXAMPLES = {
-    "convolution": cnn,
-    "tied": Tied,
-    "used twice": Twice,
-    "weight used outside its layer": Transposed,
-    "weight shared with another module": SharedElsewhere,
-    "bare parameter": Bare,
-    "three dimensions": lambda: Pieces(flat=False),
-    "several rows for an example": lambda: Pieces(flat=True),
-    "batch norm": lambda: normalised(nn.BatchNorm1d(5)),
-    "layer norm": lambda: normalised(nn.LayerNorm(5)),
-}
-
-
-def case(build):
-    """Net, theta, inputs and two cotangents, in float64."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = build().double()
-        for each in module.modules():
-            if isinstance(each, nn.BatchNorm1d):
-                each.running_mean.normal_()
-                each.running_var.uniform_(0.5, 2)
-        net = Net(module.eval())
-        return net, net.vector(), torch.randn(N, D).double(), [torch.randn(N, C).double() for _ in range(2)]
-
-
-def one_by_one(net, theta, x, seeds, f):
-    """sum_k sum_n f(J_n^T S^k_n), one backward pass for each term."""
-    total = torch.zeros_like(theta)
-    for seed in seeds:
-        for n in range(len(x)):
-            variable = theta.clone().requires_grad_()
-            logits = functional_call(net.module, net.views(variable), (x[n : n + 1],))
-            (gradient,) = torch.autograd.grad((logits[0] * seed[n]).sum(), variable)
-            total += f(gradient)
-    return total
-
-
-@pytest.mark.parametrize("f", [torch.square, torch.abs])
-@pytest.mark.parametrize("name", [*LAYERS, *EXAMPLES])
+@F
+@pytest.mark.parametrize("name", nets.NETS)
 def test_sums_are_those_of_one_example_at_a_time(name, f):
-    net, theta, x, seeds = case((LAYERS | EXAMPLES)[name])
+    net, theta, x, seeds = case(name)
     expected = one_by_one(net, theta, x, seeds, f)
     assert expected.count_nonzero() > theta.numel() / 6
-    torch.testing.assert_close(persample.sums(net, theta, x, lambda z: seeds, f), expected, rtol=1e-10, atol=1e-13)
+    close(persample.sums(net, theta, x, lambda z: seeds, f), expected)
 
 
-def path_of(name, monkeypatch):
-    net, theta, x, seeds = case((LAYERS | EXAMPLES)[name])
-    calls = []
-    monkeypatch.setattr(persample, "_by_examples", lambda net, theta, *_: calls.append(1) or torch.zeros_like(theta))
-    persample.sums(net, theta, x, lambda z: seeds, torch.square)
-    return "examples" if calls else "layers"
+@pytest.mark.parametrize("name", nets.NETS)
+def test_parameters_are_served_by_rules_where_these_hold_and_only_there(name):
+    net, theta, x, _ = case(name)
+    _, others = nets.PARTLY.get(name, (None, []))
+    assert set(net.shapes) - set(persample.plan_of(net, theta, x).uses) == set(others)
 
 
-@pytest.mark.parametrize("name", [*LAYERS, *EXAMPLES])
-def test_the_fast_path_is_taken_where_it_holds_and_only_there(name, monkeypatch):
-    assert path_of(name, monkeypatch) == ("layers" if name in LAYERS else "examples")
+@F
+@pytest.mark.parametrize("name", nets.NETS)
+def test_without_any_rule_the_sums_are_the_same(name, f, monkeypatch):
+    net, theta, x, seeds = case(name)
+    fast = persample.sums(net, theta, x, lambda z: seeds, f)
+    monkeypatch.setattr(persample, "plan_of", lambda *_: persample.Plan({}, 1))
+    monkeypatch.setattr(persample, "BUDGET", 5 * 24 * net.n_parameters)  # chunks of a few examples
+    close(persample.sums(net, theta, x, lambda z: seeds, f), fast)
 
 
-@pytest.mark.parametrize("name", ["mlp", "no bias", "residual", "unused layers"])
-def test_both_paths_agree(name, monkeypatch):
-    net, theta, x, seeds = case(LAYERS[name])
-    fast = persample.sums(net, theta, x, lambda z: seeds, torch.abs)
-    monkeypatch.setattr(persample, "layers_suffice", lambda *_: False)
-    torch.testing.assert_close(persample.sums(net, theta, x, lambda z: seeds, torch.abs), fast, rtol=1e-12, atol=1e-14)
+@pytest.mark.parametrize("n", [1, 3, 4, 5])
+@pytest.mark.parametrize("name", ["mlp", "used twice", *nets.PARTLY])
+def test_any_number_of_examples(name, n):
+    """One is no batch, four are as many as a probe has."""
+    net, theta, x, seeds = case(name)
+    seeds = [seed[:n] for seed in seeds]
+    expected = one_by_one(net, theta, x[:n], seeds, torch.abs)
+    close(persample.sums(net, theta, x[:n], lambda z: seeds, torch.abs), expected)
 
 
-@pytest.mark.parametrize("name", ["mlp", "convolution"])
-def test_cotangents_are_asked_for_once_and_see_the_logits(name):
-    net, theta, x, seeds = case((LAYERS | EXAMPLES)[name])
+@pytest.mark.parametrize("name", ["experts", "examples on the second axis", "the same rows for all examples"])
+def test_what_the_probed_examples_do_not_show(name):
+    """All of them with the first expert; and rows of another axis as many as there are examples."""
+    net, theta, x, seeds = case(name)
+    x[:4, 0] = x[:4, 0].abs() + 1
+    x[4:, 0] = -x[4:, 0].abs() - 1
+    persample.sums(net, theta, x[:4], lambda z: [seed[:4] for seed in seeds], torch.abs)
+    close(persample.sums(net, theta, x, lambda z: seeds, torch.abs), one_by_one(net, theta, x, seeds, torch.abs))
+
+
+def test_a_probe_at_zero_hides_nothing():
+    """A head of zeros passes no gradient back, so that at such parameters every rule holds."""
+    net, theta, x, seeds = case("examples on the second axis")
+    zero = theta.clone()
+    net.views(zero)["head.weight"].zero_()
+    for each in (zero, theta):
+        close(persample.sums(net, each, x, lambda z: seeds, torch.abs), one_by_one(net, each, x, seeds, torch.abs))
+
+
+def test_leaves_no_part_of_a_parameter_out():
+    """A use outside the rules that only some inputs take, none of the probed ones among them."""
+
+    def features(m, x):
+        h = m.first(x)
+        return h + x @ m.first.weight if bool((x[:, 0] > 5).any()) else h
+
+    net = Net(Body(features, first=linear()).double())
+    theta, seeds = net.vector(), [torch.randn(N, nets.C).double()]
+    x = torch.randn(N, D).double().clamp(max=4)
+    persample.sums(net, theta, x, lambda z: seeds, torch.abs)
+    x[:, 0] = 6
+    close(persample.sums(net, theta, x, lambda z: seeds, torch.abs), one_by_one(net, theta, x, seeds, torch.abs))
+
+
+def test_total_is_added_to():
+    net, theta, x, seeds = case("attention")
+    expected = 1 + persample.sums(net, theta, x, lambda z: seeds, torch.abs)
+    total = torch.ones_like(theta)
+    assert persample.sums(net, theta, x, lambda z: seeds, torch.abs, total) is total
+    close(total, expected)
+
+
+@pytest.mark.parametrize("name", ["mlp", "bare parameter"])
+def test_cotangents_are_asked_for_once_and_see_the_outputs(name):
+    net, theta, x, seeds = case(name)
     seen = []
     persample.sums(net, theta, x, lambda z: seen.append(z) or seeds, torch.square)
-    (logits,) = seen
-    torch.testing.assert_close(logits, net(theta, x))
-    assert not logits.requires_grad
+    (z,) = seen
+    close(z, net(theta, x))
+    assert not z.requires_grad
 
 
-@pytest.mark.parametrize("name", ["mlp", "convolution", "used twice"])
+@pytest.mark.parametrize("name", ["mlp", "convolution", "batch norm", "bare parameter", "no rule for vmap"])
 def test_nothing_is_left_on_the_module(name):
-    net, theta, x, seeds = case((LAYERS | EXAMPLES)[name])
-    before = theta.clone()
+    net, theta, x, seeds = case(name)
+    before, state = theta.clone(), {key: value.clone() for key, value in net.module.state_dict().items()}
+    net.module.train()
+    draws = torch.get_rng_state()
     with torch.no_grad():  # as the loop calls it
         persample.sums(net, theta, x, lambda z: seeds, torch.square)
+    assert torch.equal(torch.get_rng_state(), draws)
     assert torch.equal(theta, before) and not theta.requires_grad
+    assert all(module.training for module in net.module.modules())
+    assert all(torch.equal(value, state[key]) for key, value in net.module.state_dict().items())
     assert not any(module._forward_hooks for module in net.module.modules())
     assert all(p.grad is None for p in net.module.parameters())
+
+
+@pytest.mark.parametrize(
+    "features",
+    [lambda m, x: m.first(x - x.mean(0)), lambda m, x: m.norm(m.first(x)), lambda m, x: m.first(x).cumsum(0)],
+)
+def test_a_net_that_mixes_its_examples_is_refused(features):
+    net = Net(Body(features, first=linear(), norm=nn.BatchNorm1d(D, track_running_stats=False)).double())
+    x = torch.randn(N, D).double()
+    with pytest.raises((UserError, ValueError), match=r"depends on the others|more than 1 value"):
+        persample.sums(net, net.vector(), x, lambda z: [z], torch.square)
+
+
+@pytest.mark.parametrize("outputs", [lambda x: x[:, 0], lambda x: x[:, None], lambda x: x[:3]])
+def test_outputs_that_are_not_rows_of_units_are_refused(outputs):
+    class Shaped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(D, 3)
+
+        def forward(self, x):
+            return outputs(self.layer(x))
+
+    net = Net(Shaped())
+    with pytest.raises(UserError, match=r"shape \(.*\) for 4 examples: the network must give \[N, C\]"):
+        persample.sums(net, net.vector(), torch.randn(N, D), lambda z: [z], torch.square)
+
+
+def examples(x):
+    from benchmarks.stream import Examples, Part
+
+    return Examples((Part(x, torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64), torch.zeros(nets.C)),))
+
+
+def test_passes_keep_within_the_budget(monkeypatch):
+    net, theta, x, _ = case("mlp")
+    held = persample.plan_of(net, theta, x).held
+    assert held == 8 * (D + 7 + 5), "the inputs of three layers"
+    assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [N]
+    monkeypatch.setattr(persample, "PASS", 6)
+    assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [6, 5]
+    monkeypatch.setattr(persample, "BUDGET", 4 * held)
+    assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [4, 4, 3]
+    monkeypatch.setattr(persample, "BUDGET", 1)
+    assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [1] * N
+
+
+@pytest.mark.parametrize("name", ["mlp", "convolution", "bare parameter"])
+def test_the_size_of_a_pass_changes_nothing(name, monkeypatch):
+    net, theta, x, _ = case(name)
+    ways = (
+        lambda: persample.mean(net, theta, examples(x), lambda z, *_: [z, z.sin()], torch.abs),
+        lambda: persample.mean_gradients(net, theta, examples(x), lambda z, *_: [z, z.sin()]),
+    )
+    expected = [way() for way in ways]
+    monkeypatch.setattr(persample, "PASS", 3)
+    for way, value in zip(ways, expected, strict=True):
+        close(way(), value)
+
+
+def test_mean_gradients():
+    net, theta, x, _ = case("convolution")
+    variable = theta.clone().requires_grad_()
+    z = net(variable, x)
+    losses = ((z.square() / 2).sum(1).mean(), -z.cos().sum(1).mean())
+    expected = torch.stack([torch.autograd.grad(loss, variable, retain_graph=True)[0] for loss in losses])
+    found = persample.mean_gradients(net, theta, examples(x), lambda z, *_: [z, z.sin()])
+    close(found, expected)

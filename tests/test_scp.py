@@ -12,7 +12,7 @@ from benchmarks.errors import UserError
 from benchmarks.net import Net
 from benchmarks.rng import generator
 from benchmarks.stream import Examples, Part, mask_of
-from methods import scp
+from methods import persample
 from methods.scp import SCP
 
 N_UNITS, UNITS = 7, [1, 4, 5]
@@ -92,7 +92,7 @@ def test_scp_needs_no_labels_and_no_batch_size(monkeypatch, slices):
     expected = gamma_of(net, theta, examples, slices=slices)
     other = Examples((replace(part, y=torch.arange(300) % 3),))
     assert torch.equal(gamma_of(net, theta, other, slices=slices), expected)
-    monkeypatch.setattr(scp, "PASS", 7)
+    monkeypatch.setattr(persample, "PASS", 7)
     torch.testing.assert_close(gamma_of(net, theta, examples, slices=slices), expected, rtol=1e-11, atol=1e-16)
 
 

@@ -1,0 +1,247 @@
+"""Gradients of single examples at a layer's parameters, in closed form.
+
+A layer is given inputs a_n and, from the backward pass, the gradients delta_n at its outputs. For example n alone:
+
+    linear        G_n = sum_l delta_nl a_nl^T          l: positions; one for [N, I], L for [N, L, I]
+    convolution   G_n = sum_l delta_nl a_nl^T          a_nl: the window of the input under output position l, by group
+    norm          G_n = sum_l delta_nl * x_nl          x: the normalised input, with the statistics of evaluation
+    embedding     G_n[v] = sum of delta_nl over the positions l that hold v
+
+and the bias's is sum_l delta_nl. Row n of a layer's inputs must belong to example n; nothing here can tell.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+from torch.overrides import TorchFunctionMode
+
+BLOCK = 2**21  # bytes of single examples' gradients formed at a time: more fall out of the caches
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float32 or better, since squares underflow in half precision; whole numbers as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32)) if values.is_floating_point() else values
+
+
+class Use:
+    """One use of a layer's weight, or bias, or both, on inputs a [N, ...].
+
+    A subclass gives each example's gradients, `weight(delta, a)` and `bias(delta, a)` [N, *shape], for any examples'
+    delta and a.
+    """
+
+    def __init__(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None):
+        self.arguments = {role: p for role, p in (("weight", weight), ("bias", bias)) if p is not None}
+        self.inputs = inputs.detach()
+
+    @property
+    def single(self) -> bool:
+        """Whether inputs and weight meet at one position alone: G_n = delta_n a_n^T, of [N, O] and [N, I]."""
+        return False
+
+    def numbers(self, role: str) -> int:
+        """About how many are in use while the gradient of one example is formed."""
+        return self.inputs[0].numel() + self.arguments[role].numel()
+
+    def gradients(self, role: str, delta: Tensor) -> Iterator[Tensor]:
+        """Each example's gradient [n, *shape] at the argument `role`, some examples at a time."""
+        some = max(1, BLOCK // (self.numbers(role) * delta.element_size()))
+        for some_delta, a in zip(delta.split(some), self.inputs.split(some), strict=True):
+            yield getattr(self, role)(some_delta, wide(a))
+
+    def total(self, role: str, delta: Tensor, f: Callable) -> Tensor:
+        """sum_n f(G_n) [*shape] of the argument `role`."""
+        return sum(f(G).sum(0) for G in self.gradients(role, delta))
+
+
+class Linear(Use):
+    """Inputs [N, ..., I]."""
+
+    @property
+    def single(self):
+        return self.inputs.dim() == 2
+
+    def weight(self, delta: Tensor, a: Tensor) -> Tensor:
+        """[N, O, I]."""
+        return _positions(delta).transpose(1, 2) @ _positions(a)
+
+    def bias(self, delta: Tensor, a: Tensor) -> Tensor:
+        """[N, O]."""
+        return _positions(delta).sum(1)
+
+
+def _positions(values: Tensor) -> Tensor:
+    """[N, ..., D] as [N, L, D]."""
+    return values.reshape(len(values), -1, values.shape[-1])
+
+
+class Convolution(Use):
+    """Inputs [N, I, ...], over any number of axes; what a padding mode adds is part of them already."""
+
+    def __init__(self, inputs, weight, bias, stride, padding, dilation, groups):
+        super().__init__(inputs, weight, bias)
+        self.shape, self.groups = weight.shape, groups
+        self.kernel = weight.shape[2:]
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+
+    def numbers(self, role):
+        return math.prod(self.kernel) * self.inputs[0].numel() + self.arguments[role].numel()
+
+    def _each(self, option) -> list[int]:
+        """An option's value for each axis."""
+        values = (option,) if isinstance(option, int) else tuple(option)
+        return list(values * (len(self.kernel) // len(values)))
+
+    def windows(self, a: Tensor) -> Tensor:
+        """[N, groups, I / groups * kernel, L]."""
+        axes, strides, dilations = len(self.kernel), self._each(self.stride), self._each(self.dilation)
+        spans = [dilation * (k - 1) for dilation, k in zip(dilations, self.kernel, strict=True)]
+        if self.padding == "same":
+            sides = [(span // 2, span - span // 2) for span in spans]
+        else:
+            sides = [(p, p) for p in self._each(0 if self.padding == "valid" else self.padding)]
+        if any(map(any, sides)):
+            a = F.pad(a, [p for side in reversed(sides) for p in side])  # the last axis comes first
+        for axis in range(axes):
+            a = a.unfold(2 + axis, spans[axis] + 1, strides[axis])[..., :: dilations[axis]]
+        a = a.permute(0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))
+        return a.reshape(len(a), self.groups, math.prod(a.shape[1 : 2 + axes]) // self.groups, -1)
+
+    def weight(self, delta: Tensor, a: Tensor) -> Tensor:
+        """[N, O, I / groups, *kernel]."""
+        windows = self.windows(a)
+        delta = delta.reshape(len(delta), self.groups, -1, windows.shape[-1])
+        return (delta @ windows.transpose(2, 3)).view(len(delta), *self.shape)
+
+    def bias(self, delta: Tensor, a: Tensor) -> Tensor:
+        """[N, O]."""
+        return delta.flatten(2).sum(2)
+
+
+class Norm(Use):
+    """weight * x + bias, with x = normalise(inputs); the parameters have the axes `axes` of x."""
+
+    def __init__(self, inputs, weight, bias, normalise: Callable, axes: range):
+        super().__init__(inputs, weight, bias)
+        self.normalise, self.others = normalise, [axis for axis in range(1, inputs.dim()) if axis not in axes]
+
+    def weight(self, delta: Tensor, a: Tensor) -> Tensor:
+        """[N, *shape]."""
+        return self.bias(delta * self.normalise(a), a)
+
+    def bias(self, delta: Tensor, a: Tensor) -> Tensor:
+        """[N, *shape]."""
+        return delta.sum(self.others) if self.others else delta
+
+
+class Embedding(Use):
+    """Rows of the weight [V, D] at whole numbers [N, ...]; the row `padding` takes no gradient."""
+
+    def __init__(self, inputs, weight, padding: int | None):
+        super().__init__(inputs, weight)
+        self.V, self.D = weight.shape
+        self.padding = padding
+
+    def _rows(self, delta: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """For each position, where its row lies in [N V], and its gradient."""
+        delta, v = delta.reshape(len(v), -1, self.D), v.reshape(len(v), -1)
+        if self.padding is not None:
+            delta = delta * (v != self.padding % self.V)[..., None]
+        first = self.V * torch.arange(len(v), device=v.device)
+        return (first[:, None] + v).flatten(), delta.flatten(0, 1)
+
+    def weight(self, delta: Tensor, a: Tensor) -> Tensor:
+        """[N, V, D]."""
+        rows, delta = self._rows(delta, a)
+        return delta.new_zeros(len(a) * self.V, self.D).index_add_(0, rows, delta).view(-1, self.V, self.D)
+
+    def total(self, role, delta, f):
+        """Without the rows that an example does not hold."""
+        rows, delta = self._rows(delta, self.inputs)
+        held, place = rows.unique(return_inverse=True)
+        gradients = delta.new_zeros(len(held), self.D).index_add_(0, place, delta)
+        return delta.new_zeros(self.V, self.D).index_add_(0, held % self.V, f(gradients))
+
+
+# A rule takes the arguments of a function of torch, under torch's names, and returns the Use; or None, where the closed
+# form does not hold for them.
+
+
+def _linear(input, weight, bias=None):
+    return Linear(input, weight, bias) if input.dim() > 1 else None
+
+
+def _convolution(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if input.dim() < weight.dim():  # one example without its axis
+        return None
+    return Convolution(input, weight, bias, stride, padding, dilation, groups)
+
+
+def _batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    if training:  # the examples share their statistics
+        return None
+    mean, var = wide(running_mean), wide(running_var)
+    return Norm(input, weight, bias, lambda a: F.batch_norm(a, mean, var, eps=eps), range(1, 2))
+
+
+def _group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    return Norm(input, weight, bias, lambda a: F.group_norm(a, num_groups, eps=eps), range(1, 2))
+
+
+def _layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    axes = range(input.dim() - len(normalized_shape), input.dim())
+    return Norm(input, weight, bias, lambda a: F.layer_norm(a, normalized_shape, eps=eps), axes)
+
+
+def _embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+    return None if scale_grad_by_freq or max_norm is not None else Embedding(input, weight, padding_idx)
+
+
+RULES = {
+    F.linear: _linear,
+    F.conv1d: _convolution,
+    F.conv2d: _convolution,
+    F.conv3d: _convolution,
+    F.batch_norm: _batch_norm,
+    F.group_norm: _group_norm,
+    F.layer_norm: _layer_norm,
+    F.embedding: _embedding,
+}
+
+
+class Uses(TorchFunctionMode):
+    """Collects the uses of parameters that have a rule in the forward passes, of N examples, made within it.
+
+    find(tensor) names a parameter, or is None. `cut`: a layer with a rule is given copies of its parameters, so that
+    the outputs depend on the parameters themselves only through uses without a rule.
+    """
+
+    def __init__(self, find: Callable[[Tensor], str | None], n_examples: int, cut: bool):
+        super().__init__()
+        self._find, self._n_examples, self._cut = find, n_examples, cut
+
+    def __enter__(self):
+        self.uses: list[Use] = []
+        return super().__enter__()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        use = RULES[function](*args, **kwargs) if function in RULES else None
+        if use is None or len(use.inputs) != self._n_examples:
+            return function(*args, **kwargs)
+        use.names = {role: name for role, p in use.arguments.items() if (name := self._find(p)) is not None}
+        if not use.names:
+            return function(*args, **kwargs)
+        if self._cut:
+            copies = {id(use.arguments[role]): use.arguments[role].detach().requires_grad_() for role in use.names}
+            args = [copies.get(id(value), value) for value in args]
+            kwargs = {key: copies.get(id(value), value) for key, value in kwargs.items()}
+        outputs = function(*args, **kwargs)
+        if outputs.requires_grad:
+            use.edge = get_gradient_edge(outputs)  # that of this moment: what follows may overwrite the outputs
+            self.uses.append(use)
+        return outputs

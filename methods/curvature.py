@@ -22,7 +22,7 @@ from benchmarks.stream import Examples
 from methods import likelihoods
 from methods.fisher import as_examples, scores
 from methods.likelihoods import Likelihood
-from methods.persample import BUDGET, accumulator, by_examples, mean, mean_gradients, passes, plan_of
+from methods.persample import accumulator, by_examples, mean, mean_gradients, passes, plan_of, within_budget
 from methods.rules import wide
 
 FULL = 10_000  # parameters
@@ -80,7 +80,8 @@ def hessian_diagonal(net, theta: Tensor, examples: Data, likelihood: Said = "cat
             return -p.log_p(net(theta, x), y, mask).sum()
 
         _, product = vjp(grad(loss), theta)
-        for some in units.split(max(1, BUDGET // (2 * len(x) * plan_of(net, theta, x).held + 16 * len(theta)))):
+        size = 2 * len(x) * plan_of(net, theta, x).held + 16 * len(theta)
+        for some in units.split(within_budget(size, theta.device)):
             (rows,) = vmap(product)(torch.nn.functional.one_hot(some, len(theta)).to(theta.dtype))
             total[some] += rows.gather(1, some[:, None]).flatten()
     return total / len(examples)

@@ -28,8 +28,8 @@ from torch.func import vjp, vmap
 from benchmarks.errors import UserError
 from methods.rules import Use, Uses, wide
 
-BUDGET = 2**28  # bytes held at a time, by estimate
-PASS = 256  # examples in a pass on a CPU, at most: more fall out of its caches
+BUDGET = {"cpu": 2**26, "cuda": 2**30}  # bytes in use at a time, by estimate; on a CPU more are slower
+PASS = 256  # examples in a pass on a CPU, at most, for the same reason
 PROBE = 4  # examples on which the rules are compared with autograd
 Cotangents = Callable[[Tensor], Sequence[Tensor]]
 
@@ -70,8 +70,14 @@ def mean_gradients(net, theta: Tensor, examples, cotangents: Callable[..., Seque
 def passes(net, theta: Tensor, examples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The examples in batches (x, y, mask) of a size that keeps a pass within the budget."""
     some, _, _ = examples.take(torch.arange(min(PROBE, len(examples)), device=theta.device))
-    size = max(1, BUDGET // plan_of(net, theta, some).held)
+    # What is kept for the backward pass, and as much again in outputs, in their gradients, and in what is made of them.
+    size = within_budget(4 * plan_of(net, theta, some).held, theta.device)
     return examples.batches(min(size, PASS) if theta.device.type == "cpu" else size)
+
+
+def within_budget(size: int, device: torch.device) -> int:
+    """How many things of `size` bytes are in use at a time."""
+    return max(1, BUDGET.get(device.type, BUDGET["cuda"]) // size)
 
 
 def accumulator(theta: Tensor) -> Tensor:
@@ -159,7 +165,7 @@ def by_examples(
 ) -> Iterator[dict[str, Tensor]]:
     """The gradients J_n^T S_n [n, *shape] of the parameters `names`, some examples at a time."""
     size = held + 3 * sum(parameters[name].numel() * parameters[name].element_size() for name in names)
-    chunk = max(1, BUDGET // size)
+    chunk = within_budget(size, x.device)
 
     def gradient(x, seed):
         _, pull = vjp(lambda some: net.call(parameters | some, x[None])[0], {name: parameters[name] for name in names})

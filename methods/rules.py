@@ -223,14 +223,13 @@ class Uses(TorchFunctionMode):
     def __init__(self, find: Callable[[Tensor], str | None], n_examples: int, cut: bool):
         super().__init__()
         self._find, self._n_examples, self._cut = find, n_examples, cut
-
-    def __enter__(self):
         self.uses: list[Use] = []
-        return super().__enter__()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        use = RULES[function](*args, **kwargs) if function in RULES else None
+        if function not in RULES:
+            return function(*args, **kwargs)
+        use = RULES[function](*args, **kwargs)
         if use is None or len(use.inputs) != self._n_examples:
             return function(*args, **kwargs)
         use.names = {role: name for role, p in use.arguments.items() if (name := self._find(p)) is not None}

@@ -49,25 +49,35 @@ class Squares:
         return total
 
 
-class _Watched(Uses):
-    """The uses in a pass that trains, and their deltas by whatever backward pass comes."""
+class _Watched:
+    """The uses in a pass of the module that trains, and their deltas by whatever backward pass comes."""
 
     def __init__(self, net, theta: Tensor, n_examples: int):
         places = {(view.data_ptr(), view.shape): name for name, view in net.views(theta).items()}
-        super().__init__(lambda p: places.get((p.data_ptr(), p.shape)), n_examples, cut=False)
+        self._module = net.module
+        self._found = Uses(lambda p: places.get((p.data_ptr(), p.shape)), n_examples, cut=False)
+        self.uses = self._found.uses
         self.deltas: dict[int, Tensor] = {}  # by the place of the use
 
+    def __enter__(self):
+        """Only the module's own forward pass is watched: the mode costs time in each function called within it."""
+        module, found = self._module, self._found
+        self._handles = (
+            module.register_forward_pre_hook(lambda *_: found.__enter__() and None),
+            module.register_forward_hook(lambda *_: found.__exit__(None, None, None), always_call=True),
+        )
+
     def __exit__(self, *error) -> None:
-        super().__exit__(*error)
-        found = self.deltas
+        for handle in self._handles:
+            handle.remove()
+        deltas = self.deltas
         for n, use in enumerate(self.uses):
             # A hook that held the use, which holds the graph, would keep every step's activations.
-            use.edge.node.register_prehook(lambda deltas, n=n, k=use.edge.output_nr: found.__setitem__(n, deltas[k]))
+            use.edge.node.register_prehook(lambda found, n=n, k=use.edge.output_nr: deltas.__setitem__(n, found[k]))
 
     def is_like(self, uses: dict[str, int]) -> bool:
         """Whether each parameter was used as often as in the pass of which the rules are known to hold."""
-        found = Counter(name for use in self.uses for name in use.names.values())
-        return found == Counter(uses)
+        return Counter(name for use in self.uses for name in use.names.values()) == Counter(uses)
 
 
 def _second_pass(net, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:

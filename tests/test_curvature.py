@@ -11,7 +11,7 @@ from torch.autograd.functional import hessian, jacobian
 from benchmarks.errors import UserError
 from benchmarks.net import Net
 from benchmarks.stream import Examples, Part, mask_of
-from methods import curvature, persample
+from methods import persample
 from methods.curvature import full, gauss_newton_diagonal, hessian_diagonal, mean_score
 from methods.fisher import diagonal
 from methods.likelihoods import Gaussian
@@ -139,7 +139,7 @@ def test_hessian_and_mean_score_are_the_derivatives_of_the_mean_loss(name, units
     slope = jacobian(loss, theta)
     torch.testing.assert_close(mean_score(net, theta, examples, SAID[name]), -slope, rtol=1e-9, atol=1e-13)
     monkeypatch.setattr(persample, "PASS", 4)
-    monkeypatch.setattr(curvature, "BUDGET", 1)
+    monkeypatch.setitem(persample.BUDGET, "cpu", 1)
     torch.testing.assert_close(hessian_diagonal(net, theta, examples, SAID[name]), expected, rtol=1e-8, atol=1e-12)
 
 
@@ -212,7 +212,7 @@ def test_full_of_a_net_without_rules_and_in_chunks(monkeypatch):
 
     net = Net(Recurrent().double())
     theta, x = net.vector(), torch.randn(N, D).double()
-    monkeypatch.setattr(persample, "BUDGET", 1)
+    monkeypatch.setitem(persample.BUDGET, "cpu", 1)
     F = full(net, theta, (x, None), likelihood="gaussian")
     expected = one_by_one(net, theta, x, torch.eye(C).double()[:, None].expand(C, N, C), torch.square) / N
     torch.testing.assert_close(F.diagonal(), expected, rtol=1e-9, atol=1e-13)

@@ -40,7 +40,7 @@ def test_without_any_rule_the_sums_are_the_same(name, f, monkeypatch):
     net, theta, x, seeds = case(name)
     fast = persample.sums(net, theta, x, lambda z: seeds, f)
     monkeypatch.setattr(persample, "plan_of", lambda *_: persample.Plan({}, 1))
-    monkeypatch.setattr(persample, "BUDGET", 5 * 24 * net.n_parameters)  # chunks of a few examples
+    monkeypatch.setitem(persample.BUDGET, "cpu", 5 * 24 * net.n_parameters)  # chunks of a few examples
     close(persample.sums(net, theta, x, lambda z: seeds, f), fast)
 
 
@@ -161,9 +161,9 @@ def test_passes_keep_within_the_budget(monkeypatch):
     assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [N]
     monkeypatch.setattr(persample, "PASS", 6)
     assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [6, 5]
-    monkeypatch.setattr(persample, "BUDGET", 4 * held)
+    monkeypatch.setitem(persample.BUDGET, "cpu", 4 * 4 * held)
     assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [4, 4, 3]
-    monkeypatch.setattr(persample, "BUDGET", 1)
+    monkeypatch.setitem(persample.BUDGET, "cpu", 1)
     assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [1] * N
 
 

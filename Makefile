@@ -32,6 +32,10 @@ table-%: $(READY) FORCE ## run what a table lacks, then print it and write it to
 	@$(PYTHON) -m benchmarks table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
 	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${DEVICE:+--device "$$DEVICE"}
 
+tune-%: $(READY) FORCE ## search the options that a table declares as searched, on held-out training data
+	@$(PYTHON) -m benchmarks tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
+	  $${DEVICE:+--device "$$DEVICE"}
+
 tables: $(READY) ## render the committed reference records into results/tables, without training
 	@$(PYTHON) -m benchmarks tables
 

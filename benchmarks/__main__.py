@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: python -m benchmarks {table,tables,regress,data} ..."""
+"""The command line behind the Makefile: python -m benchmarks {table,tune,tables,regress,data} ..."""
 
 import argparse
 import os
@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--rows", help="labels or methods, separated by commas")
     table.add_argument("--results", type=Path, help="folder of the records (default: results/local)")
     sweeping(table)
+    tune = command("tune", _tune, "search the options that a table declares as searched, on held-out training data")
+    tune.add_argument("name")
+    sweeping(tune)
     command("tables", _tables, "render the committed reference records, without training")
     regress = command("regress", _regress, "compare the digits with the committed reference records")
     regress.add_argument("--accept", action="store_true", help="make the fresh records the reference")
@@ -88,6 +91,18 @@ def _print_table(chosen, runs: dict, seeds: tuple[int, ...], folder: Path, root:
     state = survey(list(runs.values()), folder, root)
     print(render.write(chosen, results_of(runs, state.records), seeds, folder / "tables", len(state.stale)))
     print(f"written to {_shown(folder / 'tables' / chosen.name)}.md, .tex, .csv and .png", file=sys.stderr)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from benchmarks.record import LOCAL
+    from benchmarks.tune import tune
+    from paper_tables import table
+
+    chosen = table.load(options.name)
+    if not any(row.search for row in chosen.rows):
+        raise UserError(f"table {options.name} searches nothing: its rows say where their options come from")
+    print(_shown(tune(chosen, LOCAL, _root(options.data), _jobs(options.jobs), options.device)))
+    return 0
 
 
 def _tables(options: argparse.Namespace) -> int:

@@ -23,6 +23,12 @@ def check_whole(name: str, value: object, least: int = 1) -> None:
         raise UserError(f"{name} must be a whole number >= {least}, got {value!r}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Refuse an option that is neither True nor False."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name} must be true or false, got {value!r}")
+
+
 def check_number(name: str, value: object, wanted: str, fits: Callable[[float], bool]) -> None:
     """Refuse an option that is not a finite number that `fits`; `wanted` says what it must be."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

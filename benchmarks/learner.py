@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import models
+from benchmarks.checkpoint import Checkpoint, holdings
 from benchmarks.errors import UserError, check_number, check_whole, unknown
 from benchmarks.net import Net
 from benchmarks.rng import derive, generator
@@ -65,10 +66,14 @@ class Train:
 
 @dataclass
 class Trace:
-    """What a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers."""
+    """What a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers.
+
+    memory: the most that the method held between two tasks.
+    """
 
     seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "importance": 0.0, "evaluation": 0.0})
     seeds: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=lambda: {"examples": 0, "bytes": 0})
 
     def generator(self, seed: int, role: str, task: int) -> torch.Generator:
         """The generator of `role` in `task`, noted."""
@@ -83,8 +88,15 @@ class Trace:
         finally:
             self.seconds[phase] += time.perf_counter() - start
 
+    def weigh(self, method) -> None:
+        """Note what the method holds."""
+        for name, held in zip(self.memory, holdings(method.state()), strict=True):
+            self.memory[name] = max(self.memory[name], held)
 
-def start(method, stream: Stream, train: Train, seed: int, device: str, trace: Trace) -> tuple[list[list], int]:
+
+def start(
+    method, stream: Stream, train: Train, seed: int, device: str, trace: Trace, checkpoint: Checkpoint | None = None
+) -> tuple[list[list], int]:
     """Train a fresh network, initialised from `seed`, as `train` says; returns (correct, P). See `learn`."""
     if method.joins_tasks:
         steps = train.steps and train.steps * len(stream.tasks)
@@ -92,23 +104,38 @@ def start(method, stream: Stream, train: Train, seed: int, device: str, trace: T
     shape = stream.tests[0].parts[0].source.shape[1:]
     trace.seeds |= {"init": derive(seed, "init"), "stream": derive(seed, "stream")}
     net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device))
-    correct, _ = learn(method, net, net.vector(), stream.to(device), train, (seed,), trace)
+    correct, _ = learn(method, net, net.vector(), stream.to(device), train, (seed,), trace, checkpoint)
     return correct, net.n_parameters
 
 
-def learn(method, net, theta: Tensor, stream: Stream, train: Train, seeds: tuple[int, ...], trace: Trace | None = None):
+def learn(
+    method,
+    net: Net,
+    theta: Tensor,
+    stream: Stream,
+    train: Train,
+    seeds: tuple[int, ...],
+    trace: Trace | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[list[list], Tensor]:
     """Train theta [P] (one seed) or [R, P] (R seeds) on the stream; returns (correct, theta).
 
     correct [T + 1][T]: how many test examples of task j are right after k tasks, an integer or a list of R, None where
-    that is not applicable (metrics.py); row 0 is before training.
+    that is not applicable (metrics.py); row 0 is before training. With a checkpoint, the run goes on after the last
+    task that it holds, and leaves its state after each.
     """
     trace = trace or Trace()
     theta = theta.detach().clone()
     method.begin(net, theta.clone(), lambda role, task, replica=0: trace.generator(seeds[replica], role, task))
-    correct: list[list] = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
-    correct[0] = trace.time("evaluation", evaluate, method, theta, stream, 0)
     optimizer = train.make_optimizer(theta)
-    for task in stream.tasks:
+    correct: list[list] = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
+    done, saved = 0, checkpoint and checkpoint.load(theta.device)
+    if saved:
+        done, correct = saved["tasks"], saved["correct"]
+        _restore(saved, method, net, theta, optimizer, trace)
+    else:
+        correct[0] = trace.time("evaluation", evaluate, method, theta, stream, 0)
+    for k, task in enumerate(stream.tasks[done:], done + 1):
         if train.optimizer_state == "reset":
             optimizer = train.make_optimizer(theta)
         generators = [trace.generator(seed, "batches", task.index) for seed in seeds]
@@ -117,7 +144,32 @@ def learn(method, net, theta: Tensor, stream: Stream, train: Train, seeds: tuple
         with torch.no_grad():
             trace.time("importance", method.after_task, theta.clone(), task)
         correct[task.index + 1] = trace.time("evaluation", evaluate, method, theta, stream, task.index + 1)
+        trace.weigh(method)
+        if checkpoint:
+            checkpoint.save(_state(k, correct, method, net, theta, optimizer, trace))
     return correct, theta
+
+
+def _state(tasks: int, correct: list[list], method, net: Net, theta: Tensor, optimizer, trace: Trace) -> dict:
+    """A run after so many tasks."""
+    return {
+        "tasks": tasks,
+        "correct": correct,
+        "theta": theta,
+        "buffers": dict(net.module.named_buffers()),
+        "optimizer": optimizer.state_dict(),
+        "method": method.state(),
+        "trace": vars(trace),
+    }
+
+
+def _restore(saved: dict, method, net: Net, theta: Tensor, optimizer, trace: Trace) -> None:
+    theta.copy_(saved["theta"])
+    for name, buffer in net.module.named_buffers():
+        buffer.copy_(saved["buffers"][name])
+    optimizer.load_state_dict(saved["optimizer"])
+    vars(method).update(saved["method"])
+    vars(trace).update(saved["trace"])
 
 
 def fit(method, theta: Tensor, task, optimizer, train: Train, generators: list[torch.Generator]) -> None:

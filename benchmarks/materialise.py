@@ -17,7 +17,7 @@ from torchvision import transforms
 
 from benchmarks import data
 from benchmarks.errors import UserError, check_whole
-from benchmarks.rng import derive
+from benchmarks.rng import derive, generator
 from benchmarks.stream import TaskData
 
 FULL_SCALE = {"digits": 16.0}  # the largest pixel value where it is not that of a byte
@@ -132,22 +132,29 @@ def by_class(benchmark, images: Pixels) -> list[TaskData]:
 def by_domain(
     benchmark,
     images: Pixels,
-    change: Callable[[int, Tensor], Tensor] = lambda k, x: x,
+    seed: int,
+    examples: int | None = None,
     permutations: Sequence[Tensor | None] | None = None,
 ) -> list[TaskData]:
-    """The tasks of an Avalanche benchmark in which each one is the whole data set, its pixels changed or permuted.
+    """The tasks of an Avalanche benchmark in which each one is the whole data set, its pixels permuted.
 
-    Avalanche numbers the examples through the concatenated tasks; here all tasks share the rows of one array, unless
-    `change` (the pixels of task k from the pixels of the data set) makes others.
+    Avalanche numbers the examples through the concatenated tasks; here all tasks share the rows of one array.
+    examples: how many training examples each task has, drawn for each anew from `seed`; None for all.
     """
+    n = len(images.train_y)
+    if examples is not None:
+        check_whole("examples", examples)
+        if examples > n:
+            raise UserError(f"examples must be at most the {n} training images of {images.name}, got {examples}")
     tasks = []
     for k in range(len(benchmark.train_stream)):
-        train_rows, train_y = _rows_and_labels(benchmark, "train", k)
+        rows, y = _rows_and_labels(benchmark, "train", k)
+        if examples is not None:
+            drawn = torch.randperm(n, generator=generator(seed, "stream", k + 1))[:examples]
+            rows, y = rows[drawn], y[drawn]
         test_rows, test_y = _rows_and_labels(benchmark, "test", k)
-        train = change(k, images.train_x), train_rows % len(images.train_y), train_y
-        test = change(k, images.test_x), test_rows % len(images.test_y), test_y
-        classes = tuple(range(images.classes))
-        tasks.append(TaskData(classes, train, test, permutations[k] if permutations else None))
+        train, test = (images.train_x, rows % n, y), (images.test_x, test_rows % len(images.test_y), test_y)
+        tasks.append(TaskData(tuple(range(images.classes)), train, test, permutations[k] if permutations else None))
     return tasks
 
 

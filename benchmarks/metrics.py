@@ -71,6 +71,21 @@ def average_accuracy(accuracy, total):
     return accuracy[-1].mean()
 
 
+def _average_accuracy_after(k):
+    def average(accuracy, total):
+        if len(total) < k:
+            return Measure(np.nan, f"needs at least {k} tasks")
+        return accuracy[k, :k].mean()
+
+    average.__name__ = f"average_accuracy_after_{k}"
+    average.__doc__ = f"1/{k} sum_(j<={k}) R[{k}, j]: the mean over the first {k} tasks when they are learnt."
+    return _measure(after_each_task=True)(average)
+
+
+for _k in range(1, 11):
+    _average_accuracy_after(_k)
+
+
 @_measure()
 def micro_accuracy(accuracy, total):
     """The accuracy on the union of all test sets after the last task."""
@@ -81,6 +96,12 @@ def micro_accuracy(accuracy, total):
 def backward_transfer(accuracy, total):
     """1/(T-1) sum_{j<T} (R[T, j] - R[j, j]); negative means forgetting (Lopez-Paz and Ranzato, 2017)."""
     return (accuracy[-1] - accuracy[1:].diagonal())[:-1].mean()
+
+
+@_measure(after_each_task=True, several_tasks=True)
+def backward_transfer_over_all_tasks(accuracy, total):
+    """1/T sum_{j<T} (R[T, j] - R[j, j]): as the code of Lopez-Paz and Ranzato (2017) averages, not their equation."""
+    return (accuracy[-1] - accuracy[1:].diagonal()).mean()
 
 
 @_measure(after_each_task=True, several_tasks=True)

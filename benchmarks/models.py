@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from benchmarks.errors import UserError
+from benchmarks.errors import UserError, unknown
 
 
 class Classifier(nn.Module):
@@ -45,22 +45,56 @@ def cnn(widths: list[int], shape: torch.Size, n_units: int) -> Classifier:
     return Classifier(nn.Sequential(*layers), dense, n_units)
 
 
+def xavier(net: Classifier) -> None:
+    """Weights uniform with variance 2 / (fan in + fan out), biases 0 (Glorot and Bengio, 2010)."""
+    for layer in _layers(net):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
+def truncated(net: Classifier) -> None:
+    """Weights normal with deviation 0.1, those beyond two deviations drawn again; biases 0.1."""
+    for layer in _layers(net):
+        nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
+        nn.init.constant_(layer.bias, 0.1)
+
+
+def zero_head(net: Classifier) -> None:
+    """Weights of the head 0."""
+    nn.init.zeros_(net.head.weight)
+
+
+def _layers(net: Classifier) -> list[nn.Module]:
+    return [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+
+
 KINDS = {"mlp": mlp, "cnn": cnn}
+INITS = {"xavier": xavier, "truncated": truncated, "zero_head": zero_head}
 
 
-def parse(spec: str) -> tuple[str, list[int]]:
-    """`mlp-400-400` as its kind and its widths."""
-    kind, *widths = str(spec).split("-")
+def parse(spec: str) -> tuple[str, list[int], list[str]]:
+    """`mlp-400-400,xavier` as its kind, its widths and its initialisations."""
+    net, *inits = str(spec).split(",")
+    kind, *widths = net.split("-")
     if kind not in KINDS or not widths or not all(width.isdecimal() and int(width) > 0 for width in widths):
         raise UserError(f"unknown net {spec!r}: write a kind ({', '.join(KINDS)}) and its widths, as in mlp-400-400")
-    return kind, [int(width) for width in widths]
+    for init in inits:
+        if init not in INITS:
+            raise unknown(f"initialisation of the net {spec!r}", init, INITS)
+    return kind, [int(width) for width in widths], inits
 
 
 def build(spec: str, shape: torch.Size, n_units: int, seed: int) -> Classifier:
-    """The net `spec` for inputs of `shape` and `n_units` outputs, initialised PyTorch's way from `seed` alone."""
-    kind, widths = parse(spec)
+    """The net `spec` for inputs of `shape` and `n_units` outputs, initialised from `seed` alone.
+
+    PyTorch's way, and then as each name after a comma says: `mlp-256-256,xavier,zero_head`.
+    """
+    kind, widths, inits = parse(spec)
     if kind == "cnn" and len(shape) != 3:
         raise UserError(f"{spec} needs images [channels, height, width], got inputs of shape {tuple(shape)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return KINDS[kind](widths, shape, n_units)
+        net = KINDS[kind](widths, shape, n_units)
+        for init in inits:
+            INITS[init](net)
+        return net

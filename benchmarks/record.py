@@ -9,14 +9,17 @@ import ast
 import hashlib
 import json
 import os
-import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+import methods
+from benchmarks import streams
 from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
+from benchmarks.learner import Train
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +50,7 @@ class Record:
     commit: str
     data: str  # fingerprint of the data set
     digest: str  # of the sources
+    memory: dict | None = None  # the most between two tasks: examples stored, bytes of method state; None: not measured
 
     @property
     def seed(self) -> int:
@@ -62,10 +66,34 @@ class Record:
 
 
 def path(folder: Path, run: dict) -> Path:
-    """Where the record of a resolved run lies under `folder`."""
+    """Where the record of a resolved run lies under `folder`.
+
+    The name is made of what differs from the defaults: an option that comes later, with what was done before it as its
+    default, moves no record.
+    """
     identity = {key: value for key, value in run.items() if key != "seed"}
+    for part, known in _defaults(run).items():
+        identity[part] = {k: value for k, value in run[part].items() if k not in known or value != known[k]}
+    identity["method"].pop("preset", None)  # a name for options, which are here
     short = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
     return folder / run["stream"]["name"] / run["scenario"] / f"{run['method']['name']}-{short}-seed{run['seed']}.json"
+
+
+def is_of(record: Record, run: dict) -> bool:
+    """Whether a record that lies where the run's does is of it: made when no default was another than it is today."""
+    for part in ("stream", "method", "train"):
+        ours, theirs = json.loads(json.dumps(run[part])), record.run[part]
+        if any(theirs.get(key, value) != value for key, value in ours.items() if key != "preset"):
+            return False
+    return True
+
+
+def _defaults(run: dict) -> dict[str, dict]:
+    return {
+        "stream": streams.defaults(run["stream"]["name"]),
+        "method": methods.defaults(run["method"]["name"]),
+        "train": {field.name: field.default for field in fields(Train)},
+    }
 
 
 def save(record: Record, file: Path) -> None:
@@ -98,30 +126,6 @@ def set_aside(file: Path) -> Path:
     aside = file.with_suffix(".damaged")
     os.replace(file, aside)
     return aside
-
-
-def write_atomically(file: Path, text: str | bytes) -> None:
-    """Write `file` through a temporary one beside it: at any moment it is the old one or the new one, whole."""
-    temporary = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
-            temporary = out.name
-            out.write(text.encode() if isinstance(text, str) else text)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write {file}: {error.strerror}; finished runs are kept, the same command goes on"
-        ) from error
-    except BaseException:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @cache

@@ -14,11 +14,13 @@ import torch
 
 import methods
 from benchmarks import record, streams
+from benchmarks.checkpoint import Checkpoint
 from benchmarks.errors import UserError
 from benchmarks.learner import Trace, Train, start
 from benchmarks.record import Record
 from benchmarks.stream import Stream
 
+CHECKPOINT_EVERY = 60.0  # seconds: a short run is sooner done again than its state is written
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "numpy")
 
 
@@ -59,13 +61,20 @@ class Context:
     digest: str  # of the sources, taken when the sweep began: an edit during it does not pass for what ran
 
 
-def execute(run: dict, stream: Stream, context: Context, seconds_of_data: float) -> Record:
-    """Train and evaluate a resolved run; divergence gives a failed record, with its reason."""
+def execute(
+    run: dict, stream: Stream, context: Context, seconds_of_data: float, checkpoint: Path | None = None
+) -> Record:
+    """Train and evaluate a resolved run; divergence gives a failed record, with its reason.
+
+    A run of minutes leaves its state in the file `checkpoint`, and one that finds it there goes on.
+    """
     _reset_peak_memory()
     trace, reason, correct, n_parameters = Trace(), None, None, None
     made, train = methods.make(**run["method"]), Train(**run["train"])
+    identity = run | {"digest": context.digest, "data": context.data, "device": context.device}
+    saved = checkpoint and Checkpoint(checkpoint, identity, every=CHECKPOINT_EVERY)
     try:
-        correct, n_parameters = start(made, stream, train, run["seed"], context.device, trace)
+        correct, n_parameters = start(made, stream, train, run["seed"], context.device, trace, saved)
     except FloatingPointError as error:
         reason = str(error)
     return Record(
@@ -83,6 +92,7 @@ def execute(run: dict, stream: Stream, context: Context, seconds_of_data: float)
         commit=context.commit,
         data=context.data,
         digest=context.digest,
+        memory=None if reason else trace.memory,
     )
 
 

@@ -11,6 +11,7 @@ Scenarios (van de Ven and Tolias, 2019), by the output units that a prediction m
 A mask is added to the logits: 0 where a unit is allowed, -1e9 elsewhere (not -inf: 0 * inf is nan in a Fisher).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,8 @@ from benchmarks.errors import UserError, unknown
 OFF = -1e9
 SCENARIOS = ("task", "domain", "class")
 ACTIVE_UNITS = ("seen", "all", "current")
+EVALUATE = ("test", "train", "held-out")
+HELD_OUT = 0.1  # of each task's training examples
 
 
 def mask_of(units: Sequence[int], n_units: int) -> Tensor:
@@ -48,6 +51,11 @@ class Part:
         if self.permutation is not None:
             x = x.flatten(index.dim())[..., self.permutation].view(x.shape)
         return x, self.y[index], self.mask if self.mask.dim() == 1 else self.mask[index]
+
+    def only(self, index: Tensor) -> "Part":
+        """The examples at `index` [M] alone, without copying pixels."""
+        mask = self.mask if self.mask.dim() == 1 else self.mask[index]
+        return replace(self, rows=self.rows[index], y=self.y[index], mask=mask)
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,30 @@ class Stream:
             train = Examples(tuple(replace(part, mask=everything) for part in train.parts))
         classes = tuple(label for task in self.tasks for label in task.classes)
         return replace(self, tasks=(Task(len(self.tasks) - 1, classes, _one_array(train), self.tasks[0].own_units),))
+
+    def evaluated_on(self, what: str) -> "Stream":
+        """Evaluated on the `test` sets, on the `train`ing sets, or on a tenth of those, `held-out` from training.
+
+        Held-out examples are drawn once and for all: no run that searches on them has trained on any of them.
+        """
+        if what not in EVALUATE:
+            raise unknown("evaluate", what, EVALUATE)
+        if what == "test":
+            return self
+        if what == "train":
+            return replace(self, tests=tuple(task.train for task in self.tasks))
+        draws = torch.Generator().manual_seed(0)
+        tasks, tests = [], []
+        for task in self.tasks:
+            (part,) = task.train.parts
+            order = torch.randperm(len(part.rows), generator=draws)
+            out = math.ceil(HELD_OUT * len(order))
+            tests.append(Examples((part.only(order[:out]),)))
+            tasks.append(replace(task, train=Examples((part.only(order[out:].sort().values),))))
+        stream = replace(self, tasks=tuple(tasks), tests=tuple(tests))
+        for k, task in enumerate(tasks, start=1):
+            check(f"the training set of task {k} without what is held out", task.train)
+        return stream
 
     def to(self, device: torch.device) -> "Stream":
         """The same stream on `device`."""

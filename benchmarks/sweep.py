@@ -70,6 +70,7 @@ def sweep(runs: list[dict], folder: Path, root: Path, jobs: int, device: str = "
 
     Ctrl-C stops the workers and raises KeyboardInterrupt.
     """
+    runs = list({record.path(folder, run): run for run in runs}.values())  # what several rows measure, once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
     if not todo:
         return
@@ -192,14 +193,18 @@ def _begin_worker() -> None:
 def _work(job: Job, folder: Path, patience: float) -> bool:
     """Do the run and write its record; False if another process still has it after `patience` seconds."""
     file = record.path(folder, job.run)
-    lock = folder / ".locks" / f"{file.stem}-{job.run['scenario']}-{job.run['stream']['name']}.lock"
+    name = f"{file.stem}-{job.run['scenario']}-{job.run['stream']['name']}"
+    lock = folder / ".locks" / f"{name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / ".checkpoints" / f"{name}-{job.context.digest}-{job.context.data}.pt"
     try:
         with FileLock(lock, timeout=patience):
             found = record.load(file) if file.is_file() else None
             if found is None or (found.digest, found.data) != (job.context.digest, job.context.data):
                 stream = unpack(_load(job.streams)[job.index])
-                record.save(execute(job.run, stream, job.context, job.seconds_of_data), file)
+                record.save(execute(job.run, stream, job.context, job.seconds_of_data, checkpoint), file)
+                for left in checkpoint.parent.glob(f"{name}-*.pt"):  # those of other code or data too
+                    left.unlink(missing_ok=True)
             return True
     except Timeout:
         return False

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
 from benchmarks.record import Record
 from benchmarks.run import resolve
 from paper_tables.table import Table
@@ -48,7 +49,8 @@ def referenced_seeds(table: Table) -> tuple[int, ...]:
 
 def references(runs: Runs) -> list[Record | None]:
     """The committed reference record of each run, whatever its digest: it tells what an earlier version computed."""
-    return [record.load(record.path(record.REFERENCE, run)) for run in runs.values()]
+    found = [record.load(record.path(record.REFERENCE, run)) for run in runs.values()]
+    return [f if f and record.is_of(f, run) else None for f, run in zip(found, runs.values(), strict=True)]
 
 
 def render_references(folder: Path) -> list[str]:
@@ -73,4 +75,4 @@ def put_into(readme: Path, name: str, text: str) -> None:
     if mark:
         body = text.partition("\n")[2].strip()
         after = rest[rest.index(END) :]
-        record.write_atomically(readme, f"{before}{mark}\n{body}\n\n{after}")
+        write_atomically(readme, f"{before}{mark}\n{body}\n\n{after}")

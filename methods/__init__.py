@@ -4,7 +4,7 @@ A file is a method if it defines a subclass of `Method`. Nothing else is edited 
 """
 
 import inspect
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -46,6 +46,11 @@ def make(name: str, preset: str | None = None, **options) -> Method:
         return cls(**{**cls.presets.get(preset, {}), **options})
     except TypeError as error:
         raise UserError(f"{name}: {str(error).partition('() ')[2] or error}") from error
+
+
+def defaults(name: str) -> dict:
+    """The options of the method `name` that have a default, with it."""
+    return {field.name: field.default for field in fields(find(name)) if field.default is not MISSING}
 
 
 def describe(method: Method) -> dict:

@@ -6,42 +6,59 @@
 
 The memory of a task holds the last examples of each of its classes. The reference batch is drawn without replacement,
 and is the whole memory where that is smaller; its forward pass is in training mode, as released.
+
+Other code adds `eps` to the denominator (`vdv`), or keeps of each task as many examples as a training batch holds,
+drawn at random, whatever the size of the memory (`mammoth`).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from benchmarks.errors import check_whole
+from benchmarks.errors import check_number, check_whole
 from methods.base import Method
+from methods.memory import draw
 from methods.ring import Ring
 
 
 @dataclass
 class AGEM(Method):
-    """per_class: examples kept of each class of a task. batch_memory: examples in the reference batch."""
+    """per_class: examples kept of each class of a task; None: one batch of each task.
 
-    per_class: int
+    batch_memory: examples in the reference batch. eps: added to g_ref . g_ref.
+    """
+
+    per_class: int | None
     batch_memory: int = 256
+    eps: float = 0.0
+
+    presets: ClassVar[dict[str, dict]] = {"vdv": {"eps": 1e-7}, "mammoth": {"per_class": None}}
 
     def __post_init__(self):
         super().__post_init__()
-        check_whole("per_class", self.per_class)
+        if self.per_class is not None:
+            check_whole("per_class", self.per_class)
         check_whole("batch_memory", self.batch_memory)
+        check_number("eps", self.eps, "a finite number >= 0", lambda value: value >= 0)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.kept = None  # examples of earlier tasks
+        self.batch = 0  # examples in a training batch
 
     def before_task(self, theta, task):
         (self.draws,) = self.generators("agem", theta, task)
         self.kept = self.kept and task.remask(self.kept)
-        self.ring = Ring(self.per_class, groups=task.train.parts[0].mask.shape[-1])
+        self.ring = self.per_class and Ring(self.per_class, groups=task.train.parts[0].mask.shape[-1])
         return task
 
     def loss(self, theta, x, y, mask):
-        self.ring.add(x, y, mask, group=y)
+        self.batch = max(self.batch, len(y))
+        if self.ring:
+            self.ring.add(x, y, mask, group=y)
         return super().loss(theta, x, y, mask)
 
     def after_backward(self, theta, grad):
@@ -51,17 +68,21 @@ class AGEM(Method):
         x, y, mask = self.kept.take(chosen.to(theta.device))
         variable = theta.detach().requires_grad_()
         (reference,) = torch.autograd.grad(super().loss(variable, x, y, mask), variable)
-        return project(grad, reference)
+        return project(grad, reference, self.eps)
 
     def after_task(self, theta, task):
-        new = self.ring.examples()
+        if self.ring:
+            new = self.ring.examples()
+        else:
+            (generator,) = self.generators("memory", theta, task)
+            new = draw(task.train, self.batch, generator)
         self.kept = (self.kept + new).merge() if self.kept else new
-        self.ring = None
+        self.ring = self.draws = None
 
 
-def project(grad: Tensor, reference: Tensor) -> Tensor:
+def project(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     """grad [P] without its part against `reference` [P]; grad itself where they agree or the reference is 0."""
     product = grad @ reference
     if product >= 0:
         return grad
-    return grad.sub(reference, alpha=float(product / (reference @ reference)))
+    return grad.sub(reference, alpha=float(product / (reference @ reference + eps)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.errors import check_number
+from benchmarks.errors import UserError, check_number
 from methods.quadratic import Quadratic
 
 
@@ -52,6 +52,22 @@ class Method:
         """Before anything else. rng(role, task, replica) is a generator that no other component draws from."""
         self.net, self.rng = net, rng
         self.quadratic: Quadratic | None = None
+
+    def state(self) -> dict:
+        """What the hooks have kept: all but the options, the network and the source of generators.
+
+        Between two tasks these are tensors, numbers, examples, and what benchmarks/checkpoint.py names.
+        """
+        given = {field.name for field in fields(self)} | {"net", "rng"}
+        return {name: value for name, value in vars(self).items() if name not in given}
+
+    def refuse_replicas(self, theta: Tensor) -> None:
+        """Called in `begin` by a method whose memory holds the examples of one run: theta must be [P], not [R, P]."""
+        if theta.dim() > 1:
+            raise UserError(
+                f"{type(self).__name__} keeps the memory of one run and cannot train R = {len(theta)} stacked replicas"
+                ": run one process per seed"
+            )
 
     def generators(self, role: str, theta: Tensor, task) -> list[torch.Generator]:
         """Generators of this task for `role`, one for each replica of theta [..., P]."""

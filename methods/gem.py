@@ -11,6 +11,9 @@ and one at a time, so that batch statistics are those of one task, as released.
 The dual is solved with `eps` on the diagonal of G G^T. `margin` favours backward transfer; the authors' code makes it
 the bound v >= margin ("bound"), the paper adds it to the solution of v >= 0 ("shift"): other points.
 
+Hsu et al. (2018) draw the memories at random, share a budget among the tasks seen, and train on them as naive rehearsal
+does (`hsu`; methods/memory.py).
+
 Differs from the released code: a task's memory begins empty, so that a task shorter than it leaves no unset examples.
 """
 
@@ -22,43 +25,76 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from benchmarks.errors import check_number, check_whole, unknown
+from benchmarks.errors import UserError, check_flag, check_number, check_whole, unknown
 from methods.base import Method
+from methods.memory import rehearsed, share
 from methods.ring import Ring
 
-MODES = ("bound", "shift")
+CHOICES = {"memory": ("last", "random"), "margin_mode": ("bound", "shift")}
 
 
 @dataclass
 class GEM(Method):
-    """per_task: examples kept of each task. margin, margin_mode, eps: of the dual, above."""
+    """per_task: examples kept of each task; or budget: examples kept in total, floor(budget / k) of each of k tasks.
 
-    per_task: int
+    memory: the `last` examples of a task, or `random` ones, drawn at its end. rehearse: train on the memories too.
+    margin, margin_mode, eps: of the dual, above. eps_relative: eps is in units of the mean of the diagonal of G G^T.
+    """
+
+    per_task: int | None = None
+    budget: int | None = None
+    memory: str = "last"
+    rehearse: bool = False
     margin: float = 0.5
     margin_mode: str = "bound"
     eps: float = 1e-3
+    eps_relative: bool = False
 
-    presets: ClassVar[dict[str, dict]] = {"paper": {"margin_mode": "shift"}, "pure": {"margin": 0.0, "eps": 0.0}}
+    presets: ClassVar[dict[str, dict]] = {
+        "paper": {"margin_mode": "shift"},
+        "pure": {"margin": 0.0, "eps": 0.0},
+        "hsu": {"memory": "random", "rehearse": True},
+    }
 
     def __post_init__(self):
         super().__post_init__()
-        check_whole("per_task", self.per_task)
+        if (self.per_task is None) == (self.budget is None):
+            raise UserError(f"per_task and budget: give exactly one, got {self.per_task!r} and {self.budget!r}")
+        for name in ("per_task", "budget"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
         for name in ("margin", "eps"):
             check_number(name, getattr(self, name), "a finite number >= 0", lambda value: value >= 0)
-        if self.margin_mode not in MODES:
-            raise unknown("margin_mode", self.margin_mode, MODES)
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        for name in ("rehearse", "eps_relative"):
+            check_flag(name, getattr(self, name))
+        if self.memory == "last" and (self.rehearse or self.budget is not None):
+            raise UserError(
+                "memory = 'last' takes per_task and no rehearsal: give memory = 'random' with budget, rehearse"
+            )
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.memories = []  # of each earlier task
+        self.ring = None
 
     def before_task(self, theta, task):
+        seen = len(self.memories)
+        if self.budget is not None and self.budget <= seen:
+            raise UserError(f"gem: budget = {self.budget} examples for {seen + 1} tasks: at least one for each")
         self.memories = [task.remask(memory) for memory in self.memories]
-        self.ring = Ring(self.per_task)
+        if self.memory == "last":
+            self.ring = Ring(self.per_task)
+        if self.rehearse and self.memories:
+            return rehearsed(task, self.memories, self.budget or seen * self.per_task)
         return task
 
     def loss(self, theta, x, y, mask):
-        self.ring.add(x, y, mask, group=torch.zeros_like(y))
+        if self.ring:
+            self.ring.add(x, y, mask, group=torch.zeros_like(y))
         return super().loss(theta, x, y, mask)
 
     def after_backward(self, theta, grad):
@@ -79,14 +115,20 @@ class GEM(Method):
         gram, products = ((value.double().cpu().numpy()) for value in (G @ G.T, products))
         if not (np.isfinite(gram).all() and np.isfinite(products).all()):
             raise FloatingPointError("a gradient of GEM's memory is not finite: the run has diverged")
-        v = dual(gram + self.eps * np.eye(len(gram)), products, self.margin if self.margin_mode == "bound" else 0.0)
+        eps = self.eps * (gram.trace() / len(gram) if self.eps_relative else 1.0)
+        v = dual(gram + eps * np.eye(len(gram)), products, self.margin if self.margin_mode == "bound" else 0.0)
         if self.margin_mode == "shift":
             v = v + self.margin
         return grad + torch.from_numpy(v).to(G) @ G
 
     def after_task(self, theta, task):
-        self.memories.append(self.ring.examples())
-        self.ring = None
+        if self.ring:
+            self.memories.append(self.ring.examples())
+            self.ring = None
+        else:
+            (generator,) = self.generators("memory", theta, task)
+            m = self.per_task or self.budget // (len(self.memories) + 1)
+            self.memories = share(self.memories, task.train, m, generator)
 
 
 def dual(A: np.ndarray, q: np.ndarray, bound: float) -> np.ndarray:

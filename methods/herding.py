@@ -13,11 +13,11 @@ def herd(features: Tensor, mean: Tensor, m: int) -> Tensor:
     """
     total = torch.zeros_like(mean)
     picked = torch.zeros(len(features), dtype=torch.bool, device=features.device)
-    order = []
-    for j in range(1, min(m, len(features)) + 1):
+    order = torch.zeros(min(m, len(features)), dtype=torch.int64, device=features.device)
+    for j in range(1, len(order) + 1):
         distance = (mean - (features + total) / j).norm(dim=-1)
         row = distance.masked_fill(picked, torch.inf).argmin()
         picked[row] = True
         total = total + features[row]
-        order.append(row)
-    return torch.stack(order)
+        order[j - 1] = row
+    return order

@@ -13,7 +13,8 @@ phi are the features of the penultimate layer divided by their norm; the class o
     y* = argmin_y || phi(x) - mu_y ||,    mu_y = mean of phi over the exemplars of y, divided by its norm,
 
 (algorithm 1) under the features after the last task. `classifier="hybrid1"`, the paper's ablation, takes the largest
-sigmoid output instead. Teacher, herding and means are in evaluation mode.
+sigmoid output instead. Teacher, herding and means are in evaluation mode. The paper's baseline LwF.MC (`lwf_mc`) does
+the same and keeps no exemplars.
 
 The paper divides every average of features by its norm; here the mean that herding approaches is (`unit_mean`), its
 running average is not, as algorithm 4 writes it. Differs from the paper: the loss is a mean over examples. Differs from
@@ -31,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.errors import UserError, check_whole, unknown
+from benchmarks.errors import UserError, check_flag, check_whole, unknown
 from benchmarks.stream import Examples
 from methods.base import Method
 from methods.herding import herd
@@ -42,7 +43,7 @@ CHOICES = {"loss_units": ("seen", "all"), "share": ("floor", "ceil"), "classifie
 
 @dataclass
 class ICaRL(Method):
-    """K: exemplars kept, in total. classifier: nearest mean of exemplars, or the largest output.
+    """K: exemplars kept, in total; 0 only with hybrid1. classifier: nearest mean of exemplars, or the largest output.
 
     loss_units: the loss is a sum over the units `seen`, or a mean over `all` units, future ones as negatives.
     share: how K / t is rounded; `ceil` may keep more than K. flips: class means take in mirror images of images.
@@ -60,20 +61,21 @@ class ICaRL(Method):
     presets: ClassVar[dict[str, dict]] = {
         "paper": {"loss_units": "seen", "share": "floor", "flips": False, "unit_mean": True},
         "released": {"loss_units": "all", "share": "ceil", "flips": True, "unit_mean": False},
+        "lwf_mc": {"K": 0, "classifier": "hybrid1"},
     }
 
     def __post_init__(self):
         super().__post_init__()
-        check_whole("K", self.K)
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
+        check_whole("K", self.K, least=0 if self.classifier == "hybrid1" else 1)
         for name in ("flips", "unit_mean"):
-            if not isinstance(getattr(self, name), bool):
-                raise UserError(f"{name} must be true or false, got {getattr(self, name)!r}")
+            check_flag(name, getattr(self, name))
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.exemplars: dict[int, Examples] = {}  # of each unit, in the order of herding, as raw inputs
         self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit
         self.zero_norm = 0  # exemplars with features of norm 0, after the last task
@@ -83,7 +85,7 @@ class ICaRL(Method):
         new, old = _units(task), list(self.exemplars)
         if repeated := sorted(set(new) & set(old)):
             raise UserError(f"icarl: units {repeated} were learnt in an earlier task: every task needs new classes")
-        if len(new) + len(old) > self.K:
+        if 0 < self.K < len(new) + len(old):
             raise UserError(f"icarl: K = {self.K} exemplars for {len(new) + len(old)} classes: at least one for each")
         self.old, self.seen = old, old + new
         if not old:

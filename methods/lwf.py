@@ -8,7 +8,15 @@ the same images, the new task's. In task-IL each earlier task has its head. Wher
 head, of the units trained so far: in domain-IL all units, in class-IL those of the classes seen (whatever future units
 L_k may use); class-IL that trains current units only keeps one head for each task.
 
-Differs from the paper: no epochs that train the new head alone, and v is computed when it is needed, not recorded.
+van de Ven and Tolias (2019) weight by the number k of tasks so far (`vdv`):
+
+    L = 1/k L_k + (1 - 1/k) lam T^2 * mean over old heads h of KD_h
+
+There, where tasks share units, the softmax of z is over all units that L_k may use: v gives the new ones 0.
+
+Differs from the paper: v is computed in every step instead of recorded before the task, which gives the same numbers,
+as training images are not augmented. No epochs train the new head alone first: they would have to hold the other
+parameters still, which Adam, with moments of the task before, moves at a gradient of 0.
 """
 
 from copy import deepcopy
@@ -18,22 +26,29 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.errors import check_number
+from benchmarks.errors import check_number, unknown
+from benchmarks.stream import OFF
 from methods.base import Method, cross_entropy
+
+WEIGHTINGS = ("sum", "vdv")
 
 
 @dataclass
 class LwF(Method):
-    """lam: weight of the distillation. T: its temperature."""
+    """lam: weight of the distillation. T: its temperature. weighting: the `sum` of the losses, or `vdv`, above."""
 
     lam: float = 1.0
     T: float = 2.0
+    weighting: str = "sum"
 
     strength: ClassVar[str] = "lam"
+    presets: ClassVar[dict[str, dict]] = {"vdv": {"weighting": "vdv"}}
 
     def __post_init__(self):
         super().__post_init__()
         check_number("T", self.T, "a finite number > 0", lambda value: value > 0)
+        if self.weighting not in WEIGHTINGS:
+            raise unknown("weighting", self.weighting, WEIGHTINGS)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
@@ -43,6 +58,7 @@ class LwF(Method):
     def before_task(self, theta, task):
         if self.heads and self.lam:
             self.teacher = deepcopy(self.net), theta.clone()  # a copy of the module: its batch statistics stay old too
+        self.k, self.shared = task.index + 1, not task.own_units
         return task
 
     def loss(self, theta, x, y, mask):
@@ -53,8 +69,10 @@ class LwF(Method):
         net, old = self.teacher
         with torch.no_grad():
             targets = net(old, x)
-        pairs = ((logits.index_select(-1, head), targets.index_select(-1, head)) for head in self.heads)
-        return loss + self.lam * sum(distillation(z, v, self.T) for z, v in pairs)
+        KD = [distillation(z, v, self.T) for z, v in self._outputs(logits, targets, mask)]
+        if self.weighting == "sum":
+            return loss + self.lam * sum(KD)
+        return loss / self.k + (1 - 1 / self.k) * self.lam * self.T**2 * sum(KD) / len(KD)
 
     def after_task(self, theta, task):
         self.teacher = None
@@ -64,6 +82,13 @@ class LwF(Method):
         else:
             labels = torch.cat([part.y for part in task.train.parts])
             self.heads = [torch.cat([*self.heads, labels]).unique()]
+
+    def _outputs(self, logits: Tensor, targets: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """z and v [..., B, C'] of each old head."""
+        known = [targets.index_select(-1, head) for head in self.heads]
+        if self.weighting == "vdv" and self.shared:
+            return [(logits + mask, torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0]))]
+        return [(logits.index_select(-1, head), v) for head, v in zip(self.heads, known, strict=True)]
 
 
 def distillation(logits: Tensor, targets: Tensor, T: float) -> Tensor:

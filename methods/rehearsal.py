@@ -2,17 +2,14 @@
 
 After task k the memory holds floor(budget / k) examples of each task seen, drawn at random without replacement; those
 kept earlier are cut to their first ones. A later task trains on its own data and the memory, the memory repeated
-max(1, floor(N_k / budget)) times, so that old and new are about 1:1 in an epoch.
+max(1, floor(N_k / budget)) times, so that old and new are about 1:1 in an epoch (methods/memory.py).
 """
 
-from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
-
-import torch
+from dataclasses import dataclass
 
 from benchmarks.errors import check_whole
 from methods.base import Method
+from methods.memory import rehearsed, share
 
 
 @dataclass
@@ -27,17 +24,12 @@ class Rehearsal(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        self.refuse_replicas(theta)
         self.memory = []
 
     def before_task(self, theta, task):
-        if not self.memory:
-            return task
-        memory = task.remask(reduce(add, self.memory).merge()).repeat(max(len(task.train) // self.budget, 1))
-        return replace(task, train=memory + task.train)
+        return rehearsed(task, self.memory, self.budget) if self.memory else task
 
     def after_task(self, theta, task):
         (generator,) = self.generators("memory", theta, task)
-        share = self.budget // (len(self.memory) + 1)
-        self.memory = [kept.select(torch.arange(min(share, len(kept)))) for kept in self.memory]
-        chosen = torch.randperm(len(task.train), generator=generator)[:share]
-        self.memory.append(task.train.select(chosen))
+        self.memory = share(self.memory, task.train, self.budget // (len(self.memory) + 1), generator)

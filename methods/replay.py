@@ -1,60 +1,109 @@
-"""Experience replay from a reservoir (Vitter, 1985; Chaudhry et al., 2019, "ER").
+"""Experience replay (Chaudhry et al., 2019, "ER").
 
     step:   loss = mean of the cross entropy over B new examples and B_m examples drawn from the memory
-    memory: each example seen so far is kept with the same probability, memory / number seen
+    memory: M of the examples that came; which, says the buffer (methods/buffers.py)
 
-The memory is filled at the end of a task, once with each of its examples: training on several epochs does not offer an
-example twice, and a task never replays itself.
+`weighting` is that of the mean over the new examples and the mean over the replayed, after one forward pass of all:
+
+    joint   (B new + B_m replayed) / (B + B_m), the mean above
+    half    1/2 new + 1/2 replayed
+    vdv     1/k new + (1 - 1/k) replayed        k: tasks so far, this one included (van de Ven et al., 2022)
+
+The memory is filled at the end of a task, once with each of its examples, in their order: training on several epochs
+does not offer an example twice, and a task never replays itself. With `replay_current` it is filled after each step
+with the batch that was trained on, as in the paper: a task replays itself too, and a second epoch offers all again.
+
+A class that has a share of the buffer is a class of one task: in domain-IL each task has its own. Differs from the
+paper: the shares are of the classes so far, not of all that will come. Differs from van de Ven's code: new and replayed
+examples go through the network together, which batch statistics notice.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-from benchmarks.errors import check_whole
+from benchmarks.errors import UserError, check_whole, unknown
+from benchmarks.stream import Examples, Part
 from methods.base import Method, cross_entropy
+from methods.buffers import BUFFERS, fill
+
+WEIGHTINGS = ("joint", "half", "vdv")
 
 
 @dataclass
 class Replay(Method):
-    """memory: examples kept, in total. batch_memory: examples replayed in a step (all, if the memory holds fewer)."""
+    """memory: examples kept, in total. batch_memory: examples replayed in a step (all, if the memory holds fewer).
+
+    buffer: which examples are kept. weighting: of new and replayed. replay_current: whether a task replays itself.
+    """
 
     memory: int
     batch_memory: int
+    buffer: str = "reservoir"
+    weighting: str = "joint"
+    replay_current: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         check_whole("memory", self.memory)
         check_whole("batch_memory", self.batch_memory)
+        for name, known in (("buffer", BUFFERS), ("weighting", WEIGHTINGS)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        if not isinstance(self.replay_current, bool):
+            raise UserError(f"replay_current must be true or false, got {self.replay_current!r}")
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.kept, self.seen = None, 0
+        self.refuse_replicas(theta)
+        self.kept: Examples | None = None
+        self.places: dict[int, list[int]] = {}  # in `kept`, of each group of the buffer
+        self.seen: dict[int, int] = {}  # how many of each group came
 
     def before_task(self, theta, task):
+        n_classes = len(self.places) + len(_units(task.train).unique())
+        if self.buffer != "reservoir" and n_classes > self.memory:
+            raise UserError(
+                f"replay: memory = {self.memory} for {n_classes} classes of {task.index + 1} tasks: buffer "
+                f"{self.buffer!r} needs a place for each (raise memory, or take buffer 'reservoir')"
+            )
+        self.k = task.index + 1
         (self.draws,) = self.generators("replay", theta, task)
-        self.kept = self.kept and task.remask(self.kept)
+        (self.filling,) = self.generators(self.buffer, theta, task)
+        self.kept = self.kept and task.remask(self.kept).merge()
         return task
 
     def loss(self, theta, x, y, mask):
-        if self.kept is None:
+        old = self._drawn()
+        if self.replay_current:  # after the draw: a batch is not replayed beside itself
+            self._fill(Examples((Part(x, torch.arange(len(y), device=y.device), y, mask),)))
+        if old is None:
             return super().loss(theta, x, y, mask)
-        chosen = torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory]
-        old_x, old_y, old_mask = self.kept.take(chosen)
-        masks = torch.cat([mask.expand(len(y), -1), old_mask.expand(len(old_y), -1)])
-        return cross_entropy(self.net(theta, torch.cat([x, old_x]), train=True) + masks, torch.cat([y, old_y]))
+        old_x, old_y, old_mask = old
+        masks = torch.cat([mask.expand(len(y), -1), old_mask])
+        logits = self.net(theta, torch.cat([x, old_x]), train=True) + masks
+        if self.weighting == "joint":
+            return cross_entropy(logits, torch.cat([y, old_y]))
+        new = 1 / 2 if self.weighting == "half" else 1 / self.k
+        return new * cross_entropy(logits[: len(y)], y) + (1 - new) * cross_entropy(logits[len(y) :], old_y)
 
     def after_task(self, theta, task):
-        (generator,) = self.generators("reservoir", theta, task)
-        slots = list(range(len(self.kept))) if self.kept else []
-        offset = len(slots)  # the new examples follow the kept ones in the pool below
-        for n in range(len(task.train)):
-            if len(slots) < self.memory:
-                slots.append(offset + n)
-            else:
-                place = int(torch.randint(self.seen + n + 1, (), generator=generator))
-                if place < self.memory:
-                    slots[place] = offset + n
-        self.seen += len(task.train)
-        pool = self.kept + task.train if self.kept else task.train
-        self.kept = pool.select(torch.tensor(slots))
+        if not self.replay_current:
+            self._fill(task.train)
+        self.draws = self.filling = None
+
+    def _drawn(self):
+        """Pixels, units and masks to replay; None where there are none, or where they weigh nothing."""
+        if self.kept is None or (self.weighting == "vdv" and self.k == 1):
+            return None
+        return self.kept.take(torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory])
+
+    def _fill(self, new: Examples) -> None:
+        y, n_units = _units(new), new.parts[0].mask.shape[-1]
+        groups = torch.zeros_like(y) if self.buffer == "reservoir" else y + self.k * n_units
+        draws = None if self.buffer == "ring" else self.filling
+        self.kept = fill(self.kept, new, groups.tolist(), self.places, self.seen, self.memory, draws)
+
+
+def _units(examples: Examples) -> torch.Tensor:
+    return torch.cat([part.y for part in examples.parts])

@@ -58,6 +58,8 @@ class RWalk(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
+        if self.sampler is not None:
+            self.refuse_replicas(theta)
         self.quadratic = Quadratic(2 * self.lam)
         self.fisher = running.RunningFisher(theta, self.alpha)
         self.window, self.w, self.s = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta)

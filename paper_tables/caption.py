@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from paper_tables import ledger
 from paper_tables.table import Table
 from paper_tables.verdict import MAX_MARGIN, RATE
 
@@ -34,7 +35,8 @@ def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
     span = f"1 to {len(seeds)}" if in_order else ", ".join(map(str, seeds))
     text += f" in percent, mean ± sample standard deviation over {'seed' if len(seeds) == 1 else 'seeds'} {span}"
     if (usual := usual_n(cells)) is not None:
-        text += f" and the paper's {usual} runs, where no other number stands in brackets"
+        theirs = "single run" if usual == 1 else f"{usual} runs"
+        text += f" and the paper's {theirs}, where no other number stands in brackets"
         if "n?" in _runs_known(cells):
             text += " (n?: the paper does not say)"
         text += "; published spreads are converted to it"
@@ -106,6 +108,7 @@ def _origins(table, cells) -> list[str]:
     strengths = "; ".join(f"{strength} ({rows})" for strength, rows in _groups(cells, "strength"))
     if strengths:
         lines.append(f"Where the methods' strengths come from: {strengths}.")
+    lines += [_searched(row, table.name) for row in table.rows if row.search]
     alone = cells[~cells.runs]
     if len(alone):
         lines.append(f"Published numbers alone: {_names(alone, cells)}.")
@@ -113,6 +116,19 @@ def _origins(table, cells) -> list[str]:
     if len(bare):
         lines.append(f"No published value{'' if len(bare) == len(cells) else f': {_names(bare, cells)}'}.")
     return lines
+
+
+def _searched(row, name) -> str:
+    found = []
+    for option, values in row.search.items():
+        best = ", ".join(f"{row.found(option, scenario):g} ({scenario})" for scenario in row.scenarios)
+        found.append(
+            f"{option} of {row.label} = {best}, of {len(values)} values from {min(values):g} to {max(values):g}"
+        )
+    return (
+        f"Searched on a tenth of the training data, held out, seeds {ledger.SEEDS[0]} to {ledger.SEEDS[-1]}: "
+        f"{'; '.join(found)}; every trial: paper_tables/searches/{name}.csv."
+    )
 
 
 def _groups(cells, column, among=None) -> list[tuple[str, str]]:

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from benchmarks.files import write_atomically
 from benchmarks.metrics import METRICS
-from benchmarks.record import write_atomically
 from paper_tables import plot
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.table import Row, Table

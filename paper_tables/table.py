@@ -2,12 +2,13 @@
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.errors import UserError, unknown
 from benchmarks.metrics import METRICS
-from paper_tables import published
+from paper_tables import ledger, published
 from paper_tables.published import Published
 from paper_tables.verdict import MAX_MARGIN
 
@@ -39,13 +40,16 @@ ROW_OPTIONS = {
     "paper": (str, dict),
     "verdict": str,
     "note": str,
+    "search": dict,
 }
 # How the columns of published/*.csv name our measures.
 PAPER_METRICS = {
     "average_accuracy": "avg_acc_final",
     "micro_accuracy": "avg_acc_final",
+    **{f"average_accuracy_after_{k}": f"avg_acc_after_{k}_tasks" for k in range(1, 11)},
     "average_incremental_accuracy": "avg_incremental_acc",
     "backward_transfer": "bwt_points",
+    "backward_transfer_over_all_tasks": "bwt_points",
     "forgetting": "forgetting_points",
     "worst_forgetting": "forgetting_worst_points",
     "learning_accuracy": "learning_acc",
@@ -66,16 +70,26 @@ class Row:
     paper: dict[str, Published]
     no_verdict: str | None  # why the published cells get no verdict
     note: str | None
+    search: dict[str, tuple]  # the values that were tried of options that are "searched"
+    found: Callable[[str, str], float]  # (option, scenario) -> the best of them
 
     def run(self, scenario: str, seed: int) -> dict:
         """The declaration of one run, every option resolved for the scenario."""
+        if seed in ledger.SEEDS and self.search:
+            raise UserError(f"seed {seed} was searched with ({self.label}): report other seeds")
+        best = {option: self.found(option, scenario) for option in self.search}
         return {
             "stream": dict(self.stream),
             "scenario": scenario,
-            "method": _resolve(self.method, scenario),
+            "method": _resolve({**self.method, **best}, scenario),
             "train": _resolve(self.train, scenario),
             "seed": seed,
         }
+
+    def trial(self, scenario: str, seed: int, options: dict) -> dict:
+        """The declaration of one trial of a search, evaluated on held-out training data."""
+        plain = replace(self, search={}, method={**self.method, **options})
+        return plain.run(scenario, seed) | {"stream": {**self.stream, "evaluate": "held-out"}}
 
 
 @dataclass(frozen=True)
@@ -148,13 +162,13 @@ def load(name: str, folder: Path = FOLDER) -> Table:
             raise UserError(f"{where}: {key} must be 1 to {most}, got {declared[key]}")
     scenarios = _scenarios(declared["scenarios"], SCENARIOS, where)
     _check_named(declared["stream"], f"{where}: stream")
-    cells = published.load(folder / "published")
+    cells, trials = published.load(folder / "published"), ledger.read(name, folder / "searches")
     rows = []
     for number, entry in enumerate(declared["row"], start=1):
         if not isinstance(entry, dict):
             raise UserError(f"{where}: row {number} must be a table ([[row]]), got {entry!r}")
         label = entry.get("label")
-        rows.append(_row(entry, declared, scenarios, cells, f"{where}, row {label or number}"))
+        rows.append(_row(entry, declared, scenarios, cells, trials, name, f"{where}, row {label or number}"))
         if [row.label.lower() for row in rows].count(rows[-1].label.lower()) > 1:
             raise UserError(f"{where}: the row label {label!r} is repeated; name each row once")
     if not rows:
@@ -175,7 +189,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
     )
 
 
-def _row(entry, declared, scenarios, cells, where) -> Row:
+def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
     _check_keys(entry, ROW_KEYS, ROW_OPTIONS, where)
     method, strength, metric = entry.get("method"), entry.get("strength"), entry.get("metric", declared["metric"])
     if not entry["label"].strip():
@@ -192,11 +206,14 @@ def _row(entry, declared, scenarios, cells, where) -> Row:
     else:
         _check_named(method, f"{where}: method")
         if strength is None and set(method) - {"name", "preset"}:
-            raise UserError(f"{where}: strength is missing; say where the method's options come from: {_or(STRENGTHS)}")
+            raise UserError(
+                f"{where}: strength is missing; say where the method's options come from: {' or '.join(STRENGTHS)}"
+            )
         for options, kind in ((method, "method"), (train, "train")):
             _check_by_scenario(options, scenarios, f"{where}: {kind}")
     if strength is not None and strength not in STRENGTHS:
         raise unknown(f"strength in {where}", strength, STRENGTHS)
+    search = ledger.declared(entry, where)
     return Row(
         label=entry["label"],
         method=method,
@@ -208,6 +225,8 @@ def _row(entry, declared, scenarios, cells, where) -> Row:
         paper=_paper(entry.get("paper", {}), scenarios, metric, cells, where),
         no_verdict=entry.get("verdict"),
         note=entry.get("note"),
+        search=search,
+        found=lambda option, scenario: ledger.best(trials, name, entry["label"], scenario, option, search[option]),
     )
 
 
@@ -255,7 +274,7 @@ def _check_keys(entry, needed, optional, where):
             raise unknown(f"key in {where}:", key, known)
         kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
         if type(value) not in kinds:  # isinstance would take true for 1
-            raise UserError(f"{where}: {key} must be {_or(kind.__name__ for kind in kinds)}, got {value!r}")
+            raise UserError(f"{where}: {key} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
     for key in needed:
         if key not in entry:
             raise UserError(f"{where}: {key} is missing")
@@ -278,9 +297,5 @@ def _scenarios(found, known, where, empty=False) -> tuple[str, ...]:
         if found.count(scenario) > 1:
             raise UserError(f"{where}: the scenario {scenario!r} is repeated")
     if not (found or empty):
-        raise UserError(f"{where}: scenarios is empty; name one of {_or(known)}")
+        raise UserError(f"{where}: scenarios is empty; name one of {' or '.join(known)}")
     return tuple(found)
-
-
-def _or(names) -> str:
-    return " or ".join(names)

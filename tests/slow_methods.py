@@ -187,7 +187,7 @@ def rwalk(module, stream, train, seed, lam, alpha=0.9, interval=10, eps=1e-3, sa
 
     def data(task):
         new = listed(task.train)
-        return [_under(example, new, stream) for example in memory] + new
+        return [under(example, new, stream) for example in memory] + new
 
     def after_task(task):
         close()
@@ -238,30 +238,57 @@ def scp(module, stream, train, seed, lam, ema=0.5) -> Tensor:
     return loop(module, stream, train, seed, penalty=penalty, after_task=after_task)
 
 
-def gem(module, stream, train, seed, per_task, margin=0.5, margin_mode="bound", eps=1e-3) -> Tensor:
-    """Lopez-Paz and Ranzato: the dual by trying every set of active bounds; v >= margin, or margin added to v >= 0."""
+def gem(module, stream, train, seed, per_task=None, budget=None, margin=0.5, margin_mode="bound", **options) -> Tensor:
+    """Lopez-Paz and Ranzato: the dual by trying every set of active bounds; v >= margin, or margin added to v >= 0.
+
+    Hsu et al.: memories drawn at random, cut to equal shares of a budget, and trained on.
+    """
     params, memories, trail = parameters(module), [], []
+    hsu = options.get("hsu", False)
 
     def project(grads, batch):
         trail.extend(batch)
         if not memories:
             return grads
         home = listed(stream.tasks[len(memories)].train)
-        kept = [[_under(example, home, stream) for example in memory] for memory in memories]
+        kept = [[under(example, home, stream) for example in memory] for memory in memories]
         G = torch.stack([flat(gradients(mean_loss(module, memory), params)) for memory in kept])
         g = flat(grads)
         if bool((G @ g >= 0).all()):
             return grads
+        mean = sum(float(row @ row) for row in G) / len(G)
+        eps = options.get("eps", 1e-3) * (mean if options.get("eps_relative") else 1)
         A = G @ G.T + eps * torch.eye(len(G), dtype=G.dtype)
         v = bounded(A, G @ g, margin if margin_mode == "bound" else 0.0)
         v = v + margin if margin_mode == "shift" else v
         return _named(g + v @ G, params)
 
+    def data(task):
+        new = listed(task.train)
+        size = budget or per_task * len(memories)
+        return _repeated(memories, size, new, stream) + new if hsu or options.get("rehearse") else new
+
     def after_task(task):
-        memories.append(trail[-per_task:])
+        if hsu or options.get("memory") == "random":
+            memories[:] = _shared(memories, task, per_task or budget // (task.index + 1), seed)
+        else:
+            memories.append(trail[-per_task:])
         trail.clear()
 
-    return loop(module, stream, train, seed, project=project, after_task=after_task)
+    return loop(module, stream, train, seed, data=data, project=project, after_task=after_task)
+
+
+def _shared(memories, task, m, seed):
+    """The first m of every memory, and m random ones of a new task."""
+    new = listed(task.train)
+    order = torch.randperm(len(new), generator=generator(seed, "memory", task.index)).tolist()
+    return [kept[:m] for kept in memories] + [[new[n] for n in order[:m]]]
+
+
+def _repeated(memories, size, new, stream):
+    """All memories under the units of the new task, as often as they go into its data, at least once."""
+    old = [under(example, new, stream) for kept in memories for example in kept]
+    return old * max(1, len(new) // size) if old else old
 
 
 def bounded(A: Tensor, q: Tensor, bound: float) -> Tensor:
@@ -278,8 +305,12 @@ def bounded(A: Tensor, q: Tensor, bound: float) -> Tensor:
     raise AssertionError("no set of bounds meets the KKT conditions")
 
 
-def agem(module, stream, train, seed, per_class, batch_memory=256) -> Tensor:
-    """Chaudhry et al.: a ring for each class of a task; one reference gradient, removed where it is opposed."""
+def agem(module, stream, train, seed, per_class=1, batch_memory=256, eps=0.0, vdv=False, mammoth=False) -> Tensor:
+    """Chaudhry et al.: a ring for each class of a task; one reference gradient, removed where it is opposed.
+
+    mammoth: a random batch of each task instead of rings.
+    """
+    eps = 1e-7 if vdv else eps
     params, memory, rings, draws = parameters(module), [], {}, {}
 
     def project(grads, batch):
@@ -293,12 +324,14 @@ def agem(module, stream, train, seed, per_class, batch_memory=256) -> Tensor:
         draw = draws.setdefault(task, generator(seed, "agem", task))
         places = torch.randperm(len(memory), generator=draw).tolist()[:batch_memory]
         home = listed(stream.tasks[task].train)
-        r = flat(gradients(mean_loss(module, [_under(memory[n], home, stream) for n in places]), params))
+        r = flat(gradients(mean_loss(module, [under(memory[n], home, stream) for n in places]), params))
         g = flat(grads)
-        return _named(g - (g @ r) / (r @ r) * r, params) if g @ r < 0 else grads
+        return _named(g - (g @ r) / (r @ r + eps) * r, params) if g @ r < 0 else grads
 
     def after_task(task):
-        for unit in sorted(rings):
+        if mammoth:
+            memory.extend(_shared([], task, train.batch, seed)[0])
+        for unit in sorted(rings) if not mammoth else []:
             memory.extend(rings[unit][0])
         rings.clear()
         draws["task"] = task.index + 1
@@ -311,17 +344,28 @@ def _named(vector, params):
     return {name: piece.view(p.shape) for (name, p), piece in zip(params.items(), pieces, strict=True)}
 
 
-def lwf(module, stream, train, seed, lam=1.0, T=2.0) -> Tensor:
-    """Li and Hoiem: in task-IL a term for each old head; otherwise one for the units that the old network knew."""
+def lwf(module, stream, train, seed, lam=1.0, T=2.0, vdv=False) -> Tensor:
+    """Li and Hoiem: in task-IL a term for each old head; otherwise one for the units that the old network knew.
+
+    van de Ven and Tolias: task k weighs 1 / k, the mean over the heads T^2 (1 - 1 / k), with the new units among z.
+    """
     teachers, heads = [], []
+
+    def loss(module, batch):
+        return mean_loss(module, batch) / (len(teachers) + 1 if vdv else 1)
 
     def distil(batch):
         total = 0
-        for x, _, _ in batch if teachers else []:
+        for x, _, allowed in batch if teachers else []:
             for units in heads:
                 target = (teachers[-1](x[None])[0][units].detach() / T).exp()
                 target = target / target.sum()
-                total = total - (target * (module(x[None])[0][units] / T).log_softmax(0)).sum() / len(batch)
+                span = units if stream.scenario == "task" or not vdv else allowed
+                log_q = (module(x[None])[0][span] / T).log_softmax(0)
+                terms = [target[n] * log_q[span.index(unit)] for n, unit in enumerate(units)]
+                total = total - sum(terms) / len(batch)
+        if vdv and heads:
+            total = T**2 * (1 - 1 / (len(teachers) + 1)) * total / len(heads)
         return lam * total
 
     def after_task(task):
@@ -329,7 +373,7 @@ def lwf(module, stream, train, seed, lam=1.0, T=2.0) -> Tensor:
         units = listed(task.train)[0][2]
         heads[:] = [*heads, units] if stream.scenario == "task" else [units]
 
-    return loop(module, stream, train, seed, distil=distil, after_task=after_task)
+    return loop(module, stream, train, seed, loss=loss, distil=distil, after_task=after_task)
 
 
 def rehearsal(module, stream, train, seed, budget) -> Tensor:
@@ -338,43 +382,15 @@ def rehearsal(module, stream, train, seed, budget) -> Tensor:
 
     def data(task):
         new = listed(task.train)
-        old = [_under(example, new, stream) for kept in memory for example in kept]
-        return old * max(1, len(new) // budget) + new
+        return _repeated(memory, budget, new, stream) + new
 
     def after_task(task):
-        new = listed(task.train)
-        share = budget // (len(memory) + 1)
-        order = torch.randperm(len(new), generator=generator(seed, "memory", task.index)).tolist()
-        memory[:] = [kept[:share] for kept in memory] + [[new[n] for n in order[:share]]]
+        memory[:] = _shared(memory, task, budget // (task.index + 1), seed)
 
     return loop(module, stream, train, seed, data=data, after_task=after_task)
 
 
-def replay(module, stream, train, seed, memory, batch_memory) -> Tensor:
-    """Chaudhry et al. with Vitter's algorithm R, the memory filled at the end of each task."""
-    kept, draws, seen = [], {}, 0
-
-    def drawn(task):
-        if not kept:
-            return []
-        draw = draws.setdefault(task.index, generator(seed, "replay", task.index))
-        places = torch.randperm(len(kept), generator=draw).tolist()[:batch_memory]
-        return [_under(kept[place], listed(task.train), stream) for place in places]
-
-    def after_task(task):
-        nonlocal seen
-        draw = generator(seed, "reservoir", task.index)
-        for example in listed(task.train):
-            seen += 1
-            if len(kept) < memory:
-                kept.append(example)
-            elif (place := int(torch.randint(seen, (), generator=draw))) < memory:
-                kept[place] = example
-
-    return loop(module, stream, train, seed, replay=drawn, after_task=after_task)
-
-
-def _under(example, new, stream):
+def under(example, new, stream):
     """An old example with the units that it is trained with beside the `new` ones."""
     x, y, units = example
     return x, y, new[0][2] if stream.scenario == "class" else units

@@ -1,10 +1,14 @@
 """A-GEM: the projection, what the memory holds, and which of it is the reference."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 import toy
 from test_memory import marked, numbers
 
+import methods
 from benchmarks.errors import UserError
 from benchmarks.learner import fit
 from benchmarks.rng import generator
@@ -149,19 +153,44 @@ def test_agem_projects_in_training():
     assert 3 < sum(changed) < len(changed)
 
 
-def test_agem_memory_is_a_copy():
-    stream = marked("domain")
-    method = toy.make("agem")
-    trained(method, stream, 2)
-    kept = numbers(method.kept)
-    for task in stream.tasks:
-        task.train.parts[0].source.zero_()
-    assert numbers(method.kept) == kept
+def test_agem_eps_shortens_what_is_removed():
+    """g . g_ref = -6 and g_ref . g_ref = 4: with 2 added, 1 of g_ref is removed, not 1.5."""
+    g, r = torch.tensor([-3.0, 1.0]), torch.tensor([2.0, 0.0])
+    assert project(g, r, eps=2.0).tolist() == [-1.0, 1.0]
+    assert project(g, r).tolist() == [0.0, 1.0]
+    assert project(-g, r, eps=2.0).equal(-g)
+    assert methods.make("agem", "vdv", per_class=3).eps == 1e-7
 
 
-@pytest.mark.parametrize("option", ["per_class", "batch_memory"])
-@pytest.mark.parametrize("bad", [0, -1, 1.5, "8", True, None])
+@SCENARIOS
+@pytest.mark.parametrize("batch", [16, 1000])
+def test_agem_mammoth_keeps_one_random_batch_of_each_task(scenario, batch):
+    """The whole task where it is smaller; not the batches trained on; the same again with the same seed alone."""
+    stream = marked(scenario)
+    kept = []
+    for seed in (1, 1, 2):
+        method = toy.make("agem", preset="mammoth")
+        toy.run(method, stream, (seed,), replace(toy.TRAIN, batch=batch, lr=0.0001))
+        kept.append(numbers(method.kept))
+        by_task = [{n for n in kept[-1] if n // 100 == k} for k in range(3)]
+        assert [len(each) for each in by_task] == [min(batch, len(task.train)) for task in stream.tasks]
+        assert len(kept[-1]) == sum(map(len, by_task))
+    assert kept[0] == kept[1] != kept[2]
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [(option, bad) for option in ("per_class", "batch_memory") for bad in (0, -1, 1.5, "8", True)]
+    + [("batch_memory", None)],
+)
 def test_agem_refuses(option, bad):
     with pytest.raises(UserError, match=rf"^{option} must be a whole number >= 1") as error:
         toy.make("agem", **{option: bad})
+    assert repr(bad) in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [-1e-9, math.nan, math.inf, "1", None, True])
+def test_agem_refuses_eps(bad):
+    with pytest.raises(UserError, match=r"^eps must be a finite number >= 0") as error:
+        toy.make("agem", eps=bad)
     assert repr(bad) in str(error.value)

@@ -7,6 +7,7 @@ import torch
 import toy
 
 import methods
+from benchmarks.errors import UserError
 from benchmarks.learner import fit
 
 CLASSES = {name: methods.find(name) for name in methods.names()}
@@ -15,6 +16,15 @@ STRENGTHS = [(name, scenario) for name, scenario in CASES if CLASSES[name].stren
 ADAM = replace(toy.TRAIN, optimizer="adam", lr=0.01)
 EVEN = {"l2"}  # every parameter is as important as any other, those of an unused head too
 OWN_LOSS = {"icarl"}  # binary cross entropy, in the first task too
+DRAWN = [  # options under which the end of a task draws at random, or looks at the network in another way
+    ("ewc", {"fisher": "sample"}),
+    ("ewc", {"fisher": "batched"}),
+    ("ewc", {"n_samples": 11}),
+    ("mas", {"per_sample": False}),
+    ("scp", {"slices": 3}),
+    ("icarl", {"classifier": "hybrid1"}),
+    *[("rwalk", {"sampler": sampler}) for sampler in ("uniform", "plane_distance", "entropy", "mof")],
+]
 
 
 def off(name):
@@ -65,10 +75,16 @@ def test_first_task_is_naive_to_the_bit(name, scenario):
     assert counts == naive_counts
 
 
-@pytest.mark.parametrize(("name", "scenario"), [("naive", "task"), ("naive", "class"), *STRENGTHS])
-def test_one_network_is_its_slice_of_several(name, scenario):
+@pytest.mark.parametrize(("name", "scenario"), CASES)
+def test_one_network_is_its_slice_of_several_or_several_are_refused(name, scenario):
+    """Only what is more than a penalty may refuse, and does so before anything else."""
     stream = toy.stream(scenario)
-    counts, thetas = toy.run(toy.make(name), stream, (1, 2, 7))
+    try:
+        counts, thetas = toy.run(toy.make(name), stream, (1, 2, 7))
+    except UserError:
+        assert CLASSES[name].strength is None and name not in ("naive", "joint")
+        check_refusal(toy.make(name), stream)
+        return
     for r, seed in enumerate((1, 2, 7)):
         alone_counts, alone = toy.run(toy.make(name), stream, (seed,))
         torch.testing.assert_close(thetas[r], alone, rtol=1e-10, atol=1e-10)
@@ -76,10 +92,24 @@ def test_one_network_is_its_slice_of_several(name, scenario):
             assert [cell and cell[r] for cell in row] == alone_row
 
 
-def trained(name, scenario):
+def check_refusal(method, stream):
+    """`begin` refuses three stacked replicas and takes one network."""
+    theta, net = toy.begin(method, stream), method.net
+    name = type(method).__name__
+    match = rf"^{name} keeps the memory of one run and cannot train R = 3 stacked replicas: run one process per seed$"
+    with pytest.raises(UserError, match=match):
+        method.begin(net, theta.expand(3, -1), None)
+
+
+def test_replicas_are_refused_where_an_option_adds_a_memory():
+    """RWalk is a penalty, which stacks, unless a sampler keeps exemplars."""
+    check_refusal(toy.make("rwalk", sampler="uniform"), toy.stream())
+
+
+def trained(name, scenario, **options):
     """A method, theta and the task it has just been trained on, with a net that has dropout and batch norm."""
     stream = toy.stream(scenario)
-    method = toy.make(name)
+    method = toy.make(name, **options)
     theta = toy.begin(method, stream, build=toy.noisy)
     torch.manual_seed(0)
     task = stream.tasks[0]
@@ -92,9 +122,12 @@ def train(method, theta, task):
     fit(method, theta, task, toy.TRAIN.make_optimizer(theta), toy.TRAIN, draws)
 
 
-@pytest.mark.parametrize(("name", "scenario"), CASES)
-def test_after_task_leaves_parameters_buffers_and_randomness_alone(name, scenario):
-    method, theta, task = trained(name, scenario)
+@pytest.mark.parametrize(
+    ("name", "scenario", "options"),
+    [*[(*case, {}) for case in CASES], *[(n, "class", options) for n, options in DRAWN]],
+)
+def test_after_task_leaves_parameters_buffers_and_randomness_alone(name, scenario, options):
+    method, theta, task = trained(name, scenario, **options)
     module = method.net.module
     before, state = theta.clone(), {key: value.clone() for key, value in module.state_dict().items()}
     x, y, mask = task.train.take(torch.arange(len(task.train)))
@@ -203,15 +236,18 @@ def test_penalty_is_zero_where_the_second_task_begins(name, scenario):
 
 
 @pytest.mark.parametrize(("name", "scenario"), STRENGTHS)
-def test_importance_is_finite_and_not_negative(name, scenario):
+def test_importance_is_finite_and_not_negative_after_each_task(name, scenario):
     method, theta, task = trained(name, scenario)
-    with torch.no_grad():
-        method.after_task(theta, task)
     if method.quadratic is None:
         pytest.skip(f"{name} has no quadratic penalty")
-    A = method.quadratic.A
-    assert A.shape == theta.shape
-    assert bool(A.isfinite().all()) and bool((A >= 0).all()) and bool((A > 0).any())
+    for following in [*toy.stream(scenario).tasks[1:], None]:
+        with torch.no_grad():
+            method.after_task(theta, task)
+        A = method.quadratic.A
+        assert A.shape == theta.shape
+        assert bool(A.isfinite().all()) and bool((A >= 0).all()) and bool((A > 0).any())
+        if task := following:
+            train(method, theta, task)
 
 
 @pytest.mark.parametrize(("name", "scenario"), [(n, s) for n, s in STRENGTHS if n not in EVEN and s != "domain"])

@@ -146,22 +146,6 @@ def test_gem_keeps_the_last_examples_of_each_task(scenario, per_task):
         assert [len(set(numbers(memory))) for memory in method.memories] == [per_task] * 3
 
 
-@SCENARIOS
-def test_gem_budget_holds_at_every_step(scenario):
-    stream = marked(scenario)
-    method = toy.make("gem", per_task=20)
-    sizes = []
-    real = method.after_backward
-
-    def after_backward(theta, grad):
-        sizes.append([len(memory) for memory in [*method.memories, method.ring.examples()]])
-        return real(theta, grad)
-
-    method.after_backward = after_backward
-    trained(method, stream, 3)
-    assert sizes[0] == [16] and sizes[1] == [20] and sizes[-1] == [20, 20, 20]
-
-
 @pytest.mark.parametrize(
     ("scenario", "active_units", "own"),
     [("task", "seen", True), ("domain", "seen", False), ("class", "seen", False), ("class", "current", True)],
@@ -199,16 +183,6 @@ def test_gem_projects_in_training():
     method.project = project
     toy.run(method, stream)
     assert 3 < sum(changed) < len(changed)
-
-
-def test_gem_memory_is_a_copy():
-    stream = marked("domain")
-    method = toy.make("gem")
-    trained(method, stream, 2)
-    kept = [numbers(memory) for memory in method.memories]
-    for task in stream.tasks:
-        task.train.parts[0].source.zero_()
-    assert [numbers(memory) for memory in method.memories] == kept
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,49 @@ def test_lwf_sums_over_heads():
     torch.testing.assert_close(method.loss(here, x, y, mask), expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("scenario", "active_units", "heads", "span"),
+    [
+        ("task", "seen", [[0, 1], [2, 3]], None),
+        ("domain", "seen", [[0, 1]], [0, 1]),
+        ("class", "seen", [[0, 1, 2, 3]], [0, 1, 2, 3, 4, 5]),
+        ("class", "current", [[0, 1], [2, 3]], None),
+    ],
+)
+def test_lwf_vdv_in_the_third_task(scenario, active_units, heads, span):
+    """1/3 of the task, 2/3 T^2 of the mean over heads; shared heads: z over all units, of which v gives the new 0."""
+    stream = toy.stream(scenario, active_units=active_units)
+    method = toy.make("lwf", preset="vdv", lam=0.7, T=3.0)
+    thetas = toy.after_tasks(method, stream, 2)
+    method.before_task(thetas[-1], stream.tasks[2])
+    here = thetas[0]
+    x, y, mask = stream.tasks[2].train.take(torch.arange(20))
+    z, v = method.net(here, x), method.net(thetas[-1], x)
+    KD = []
+    for head in heads:
+        units = span or head
+        target = torch.zeros_like(z)
+        target[:, head] = (v[:, head] / 3.0).softmax(-1)
+        KD.append(-(target[:, units] * (z[:, units] / 3.0).log_softmax(-1)).sum(-1).mean())
+    expected = nn.functional.cross_entropy(z + mask, y) / 3 + 2 / 3 * 0.7 * 9.0 * sum(KD) / len(KD)
+    torch.testing.assert_close(method.loss(here, x, y, mask), expected, rtol=1e-12, atol=0)
+
+
+@SCENARIOS
+def test_lwf_targets_recorded_before_the_task_would_be_the_same(scenario):
+    """Whatever the batch and however far training has come, with dropout and batch statistics."""
+    method, theta, stream, _ = second_task(scenario, toy.noisy)
+    net, old = method.teacher
+    x, _, _ = stream.tasks[1].train.take(torch.arange(60))
+    recorded = net(old, x)
+    method.before_task = lambda theta, task: task
+    fit(method, theta, stream.tasks[1], toy.TRAIN.make_optimizer(theta), toy.TRAIN, [torch.Generator().manual_seed(0)])
+    assert (net(theta, x) - recorded).norm() > 0.1
+    assert torch.equal(net(old, x), recorded)
+    for rows in torch.randperm(60, generator=torch.Generator().manual_seed(0)).split(7):
+        torch.testing.assert_close(net(old, x[rows]), recorded[rows], rtol=1e-12, atol=1e-14)
+
+
 def test_lwf_keeps_no_second_network_between_tasks_nor_where_it_is_off():
     stream = toy.stream("class")
     for lam in (0.0, 1.0):
@@ -157,4 +200,8 @@ def test_lwf_refuses():
     for bad in (0, -1.0, math.nan, math.inf, "1", None, True):
         with pytest.raises(UserError, match=r"^T must be a finite number > 0") as error:
             toy.make("lwf", T=bad)
+        assert repr(bad) in str(error.value)
+    for bad in ("mean", None, 0):
+        with pytest.raises(UserError, match=r"^unknown weighting") as error:
+            toy.make("lwf", weighting=bad)
         assert repr(bad) in str(error.value)

@@ -6,8 +6,6 @@ import pytest
 import torch
 import toy
 
-from benchmarks.rng import generator
-
 SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 
 
@@ -99,95 +97,3 @@ def test_old_examples_are_trained_under_the_right_units(name, scenario, active_u
             y = examples.take(torch.arange(len(examples)))[1]
             assert bool((masks(examples).gather(1, y[:, None]) == 0).all())
         method.after_task(theta, task)
-
-
-@SCENARIOS
-def test_memory_is_a_copy(scenario):
-    """What was kept does not change when the pixels of a task do."""
-    for name in ("rehearsal", "replay"):
-        stream = marked(scenario)
-        method = toy.make(name)
-        list(tasks_done(method, stream))
-        kept = [numbers(each) for each in (method.memory if name == "rehearsal" else [method.kept])]
-        for task in stream.tasks:
-            task.train.parts[0].source.zero_()
-        assert [numbers(each) for each in (method.memory if name == "rehearsal" else [method.kept])] == kept
-
-
-@pytest.mark.parametrize("memory", [180, 1000])
-def test_replay_with_room_for_all_keeps_each_once(memory):
-    stream = marked("class")
-    method = toy.make("replay", memory=memory)
-    list(tasks_done(method, stream))
-    assert sorted(numbers(method.kept)) == sorted(n for task in stream.tasks for n in numbers(task.train))
-
-
-def test_replay_never_exceeds_its_memory():
-    stream = marked("class")
-    for memory in (1, 7, 60):
-        method = toy.make("replay", memory=memory)
-        for k, _ in enumerate(tasks_done(method, stream)):
-            kept = numbers(method.kept) if k else []
-            assert len(kept) == len(set(kept)) == min(memory, sum(len(task.train) for task in stream.tasks[:k]))
-        assert len(method.kept) == memory
-
-
-def test_replay_keeps_every_example_with_the_same_probability():
-    """12 examples, 4 kept: each of them, and the first, middle and last four together, within 5 standard errors.
-
-    A coordinate's count is binomial; the false alarm of all fifteen bounds together is below 1e-5.
-    """
-    stream, trials, p = marked("class", sizes=(2, 2, 2)), 600, 4 / 12
-    order = [n for task in stream.tasks for n in numbers(task.train)]
-    counts = dict.fromkeys(order, 0)
-    for seed in range(trials):
-        method = toy.make("replay", memory=4)
-        theta = torch.zeros(1)
-        method.begin(None, theta, lambda role, task, replica=0, seed=seed: generator(seed, role, task))
-        for task in stream.tasks:
-            method.before_task(theta, task)
-            method.after_task(theta, task)
-        for n in numbers(method.kept):
-            counts[n] += 1
-    error = (p * (1 - p) / trials) ** 0.5
-    found = torch.tensor([counts[n] / trials for n in order])
-    assert float((found - p).abs().max()) < 5 * error
-    assert float((found.view(3, 4).mean(1) - p).abs().max()) < 5 * error / 2
-
-
-@SCENARIOS
-def test_replay_contents_do_not_depend_on_how_many_are_replayed(scenario):
-    stream = marked(scenario)
-    contents, thetas = [], []
-    for batch_memory in (1, 20, 1000):
-        method = toy.make("replay", memory=15, batch_memory=batch_memory)
-        thetas.append(toy.run(method, stream)[1])
-        contents.append(numbers(method.kept))
-    assert contents[0] == contents[1] == contents[2]
-    assert not torch.equal(thetas[0], thetas[1])
-
-
-def test_replay_takes_distinct_examples_of_earlier_tasks_beside_the_batch(monkeypatch):
-    """The loss is one mean over B new and B_m old examples; fewer where the memory holds fewer."""
-    stream = marked("task")
-    for batch_memory in (6, 1000):
-        method = toy.make("replay", memory=15, batch_memory=batch_memory)
-        theta = toy.begin(method, stream)
-        inputs = []
-
-        def one(theta, x, inputs=inputs):
-            inputs.append(x)
-            return torch.zeros(len(x), 6).double()
-
-        monkeypatch.setattr(method.net, "_one", one)
-        x, y, mask = stream.tasks[1].train.take(torch.arange(9))
-        method.before_task(theta, stream.tasks[0])
-        method.after_task(theta, stream.tasks[0])
-        method.before_task(theta, stream.tasks[1])
-        loss = method.loss(theta, x, y, mask)
-        torch.testing.assert_close(loss, torch.log(torch.tensor(2.0).double()))  # two units for old and new alike
-        seen = inputs[-1].flatten(1)[:, 0].long().tolist()
-        assert seen[:9] == x.flatten(1)[:, 0].long().tolist()
-        old = seen[9:]
-        assert len(old) == len(set(old)) == min(batch_memory, 15)
-        assert set(old) <= set(numbers(method.kept)) and max(old) < 100

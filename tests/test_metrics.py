@@ -23,10 +23,12 @@ def assert_undefined(found, reason):
 
 TWO = [[NAN, 0.1], [0.9, 0.5], [0.6, 0.8]]
 THREE = [[NAN] * 3, [0.9, NAN, NAN], [0.95, 0.8, NAN], [0.7, 0.85, 0.9]]
+UNDEFINED_FOR_ONE_TASK = ["backward_transfer", "backward_transfer_over_all_tasks", "forward_transfer"]
+UNDEFINED_FOR_ONE_TASK += ["forgetting", "worst_forgetting"]
 JOINT = [[0.5, 0.5, 0.5], [NAN] * 3, [NAN] * 3, [0.9, 0.8, 0.7]]
 
 
-def random_accuracy(tasks=6, seed=0):
+def random_accuracy(tasks=10, seed=0):
     return np.random.default_rng(seed).uniform(size=(tasks + 1, tasks))
 
 
@@ -40,7 +42,7 @@ def test_learnt_and_kept():
 def test_constant():
     accuracy = np.full((5, 4), 0.375)
     assert value("average_accuracy", accuracy) == 0.375
-    for name in ("backward_transfer", "forward_transfer", "forgetting", "worst_forgetting"):
+    for name in UNDEFINED_FOR_ONE_TASK:
         assert value(name, accuracy) == 0.0
 
 
@@ -48,7 +50,12 @@ def test_two_tasks_by_hand():
     expected = {"average_accuracy": 0.7, "backward_transfer": -0.3, "forward_transfer": 0.4, "forgetting": 0.3}
     expected |= {"worst_forgetting": 0.3, "learning_accuracy": 0.85, "micro_accuracy": 0.7}
     expected |= {"average_incremental_accuracy": 0.8}  # (.9 + .7) / 2
-    assert set(expected) == set(METRICS)
+    expected |= {"backward_transfer_over_all_tasks": -0.15}
+    expected |= {"average_accuracy_after_1": 0.9, "average_accuracy_after_2": 0.7}
+    more = {f"average_accuracy_after_{k}": f"needs at least {k} tasks" for k in range(3, 11)}
+    assert set(expected) | set(more) == set(METRICS)
+    for name, reason in more.items():
+        assert_undefined(METRICS[name](np.array(TWO), np.full(2, 100)), reason)
     for name, number in expected.items():
         assert_allclose(value(name, TWO), number, rtol=1e-14, err_msg=name)
 
@@ -56,6 +63,9 @@ def test_two_tasks_by_hand():
 def test_three_tasks_by_hand():
     assert_allclose(value("average_accuracy", THREE), 2.45 / 3, rtol=1e-14)
     assert_allclose(value("backward_transfer", THREE), -0.075, rtol=1e-12)  # not -.05, which divides by T
+    assert_allclose(value("backward_transfer_over_all_tasks", THREE), -0.05, rtol=1e-12)
+    for k, number in enumerate((0.9, 0.875, 2.45 / 3), start=1):
+        assert_allclose(value(f"average_accuracy_after_{k}", THREE), number, rtol=1e-14)
     assert_allclose(value("forgetting", THREE), 0.10, rtol=1e-12)  # not .125 (last row in the maximum), nor .075
     assert_allclose(value("worst_forgetting", THREE), 0.25, rtol=1e-12)
     assert_allclose(value("learning_accuracy", THREE), 2.6 / 3, rtol=1e-14)
@@ -78,11 +88,12 @@ def test_micro_weighs_by_test_size():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_relations(seed):
-    accuracy, tasks = random_accuracy(seed=seed), 6
+    accuracy, tasks = random_accuracy(seed=seed), 10
     plasticity = value("average_accuracy", accuracy) - value("learning_accuracy", accuracy)
     assert_allclose(plasticity, value("backward_transfer", accuracy) * (tasks - 1) / tasks, rtol=1e-12)
     assert value("forgetting", accuracy) >= -value("backward_transfer", accuracy)
     assert value("worst_forgetting", accuracy) >= value("forgetting", accuracy)
+    assert value("average_accuracy_after_10", accuracy) == value("average_accuracy", accuracy)
     assert_allclose(value("average_accuracy", accuracy[:, ::-1]), value("average_accuracy", accuracy), rtol=1e-14)
     shifted = accuracy.copy()
     shifted[0] = accuracy[0] / 2
@@ -94,7 +105,7 @@ def test_single_task():
     accuracy, total = np.array([[0.5], [0.9]]), np.array([10])
     for name in ("average_accuracy", "micro_accuracy", "learning_accuracy", "average_incremental_accuracy"):
         assert value(name, accuracy, total) == 0.9
-    for name in ("backward_transfer", "forward_transfer", "forgetting", "worst_forgetting"):
+    for name in UNDEFINED_FOR_ONE_TASK:
         assert_undefined(METRICS[name](accuracy, total), "two tasks")
 
 

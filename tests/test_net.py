@@ -1,5 +1,7 @@
 """The network as a function of one vector."""
 
+import math
+
 import pytest
 import torch
 import toy
@@ -140,6 +142,60 @@ def test_initialisation_is_pytorchs_and_depends_on_the_seed_alone():
         torch.manual_seed(1)
         layers = nn.Linear(3, 7), nn.Linear(7, 2)
     assert torch.equal(first, torch.cat([p.detach().flatten() for layer in layers for p in layer.parameters()]))
+
+
+def weights_and_biases(spec, shape=(1, 28, 28), seed=1):
+    net = models.build(spec, torch.Size(shape), 10, seed)
+    layers = [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    return [layer.weight.detach() for layer in layers], [layer.bias.detach() for layer in layers]
+
+
+@pytest.mark.parametrize("spec", ["mlp-300-200,xavier", "cnn-20-30-200,xavier"])
+def test_xavier(spec):
+    weights, biases = weights_and_biases(spec)
+    assert len(weights) == spec.count("-") + 1
+    for weight, bias in zip(weights, biases, strict=True):
+        window = weight[0, 0].numel()
+        bound = math.sqrt(6 / ((weight.shape[0] + weight.shape[1]) * window))
+        assert 0.97 * bound < float(weight.abs().max()) <= bound
+        assert float(weight.square().mean()) == pytest.approx(bound**2 / 3, rel=0.15)  # uniform
+        assert not bias.any()
+
+
+@pytest.mark.parametrize("spec", ["mlp-300-200,truncated", "cnn-20-30-200,truncated"])
+def test_truncated(spec):
+    within = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
+    variance = 0.01 * float(within[within.abs() < 2].var())  # of a normal distribution cut at two deviations
+    weights, biases = weights_and_biases(spec)
+    for weight, bias in zip(weights, biases, strict=True):
+        assert float(weight.abs().max()) <= 0.2
+        assert bool((bias == 0.1).all())
+    drawn = torch.cat([weight.flatten() for weight in weights])
+    assert float(drawn.abs().max()) > 0.195
+    assert float(drawn.mean()) == pytest.approx(0, abs=2e-3) and float(drawn.var()) == pytest.approx(variance, rel=0.02)
+
+
+def test_zero_head():
+    (*body, head), biases = weights_and_biases("mlp-30-20,xavier,zero_head")
+    (*plain, _), _ = weights_and_biases("mlp-30-20,xavier")
+    assert not head.any() and all(map(torch.equal, body, plain)) and not any(bias.any() for bias in biases)
+    (*body, head), biases = weights_and_biases("mlp-30-20,zero_head")
+    assert not head.any() and all(weight.any() for weight in body) and all(bias.any() for bias in biases)
+
+
+@pytest.mark.parametrize("init", ["xavier", "truncated", "zero_head"])
+def test_initialisations_depend_on_the_seed_alone(init):
+    random = torch.get_rng_state()
+    shape = torch.Size((3,))
+    first, again, other = (Net(models.build(f"mlp-7,{init}", shape, 2, seed)).vector() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("spec", ["mlp-4,", "mlp-4,xaver", "mlp-4,xavier,", "mlp-4, xavier", "mlp-4,xavier-4"])
+def test_unknown_initialisation(spec):
+    with pytest.raises(UserError, match=f"unknown initialisation of the net '{spec}' .*nearest .*xavier"):
+        models.parse(spec)
 
 
 @pytest.mark.parametrize("spec", ["mlp", "mlp-", "mlp-0", "mlp-a", "resnet-18", "", "mlp-4--4", "mlp-1.5"])

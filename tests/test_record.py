@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import record, run
 from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
 from benchmarks.record import Record
 
 RUN = {
@@ -56,14 +57,17 @@ def test_accuracy_is_computed_when_read():
     assert DONE.seed == 3
 
 
-def leaves(options):
+NAMES = {"stream": "splitmnist", "method": "online_ewc"}
+
+
+def leaves(options, part=None):
     """Every way to change one option of a run but the seed."""
     for key, value in options.items():
         if isinstance(value, dict):
-            for inner, changed in leaves(value):
+            for inner, changed in leaves(value, key):
                 yield f"{key}.{inner}", {**options, key: changed}
         elif key != "seed":
-            yield key, {**options, key: "other"}
+            yield key, {**options, key: NAMES[part] if key == "name" else "other"}
 
 
 def test_the_path_tells_every_option_apart(tmp_path):
@@ -75,6 +79,44 @@ def test_the_path_tells_every_option_apart(tmp_path):
     assert file.parent == tmp_path / "splitdigits" / "class" and file.name.startswith("ewc-")
     again = record.path(tmp_path, {**RUN, "seed": 4})
     assert file.name.endswith("-seed3.json") and again == file.with_name(file.name.replace("-seed3.", "-seed4."))
+
+
+def with_option(part, **options):
+    return {**RUN, part: {**RUN[part], **options}}
+
+
+@pytest.mark.parametrize(
+    ("part", "options"),
+    [
+        ("stream", {"active_units": "seen"}),  # the stream's default
+        ("method", {"fisher_batch": 128}),
+        ("method", {"preset": "hsu"}),  # what it stands for is among the options
+        ("train", {"epochs": 1, "steps": None}),
+    ],
+)
+def test_an_option_that_comes_later_moves_no_record(tmp_path, part, options):
+    assert record.path(tmp_path, with_option(part, **options)) == record.path(tmp_path, RUN)
+
+
+@pytest.mark.parametrize(
+    ("part", "options"),
+    [("stream", {"active_units": "all"}), ("method", {"fisher_batch": 64}), ("method", {"fisher": "argmax"})],
+)
+def test_an_option_that_is_not_the_default_has_a_record_of_its_own(tmp_path, part, options):
+    assert record.path(tmp_path, with_option(part, **options)) != record.path(tmp_path, RUN)
+
+
+def test_a_record_of_an_older_default_is_of_another_run():
+    assert record.is_of(DONE, RUN)
+    assert record.is_of(DONE, with_option("method", fisher_batch=128, preset="hsu"))  # the record knows neither yet
+    assert record.is_of(replace(DONE, run=with_option("stream", angles=[0, 20])), with_option("stream", angles=(0, 20)))
+    for part, options in (("method", {"fisher": "argmax"}), ("stream", {"tasks": 5}), ("train", {"epochs": 2})):
+        assert not record.is_of(replace(DONE, run=with_option(part, **options)), RUN)
+
+
+def test_every_reference_lies_where_its_run_says():
+    files = sorted(record.REFERENCE.rglob("*.json"))
+    assert files == [record.path(record.REFERENCE, record.load(file).run) for file in files]
 
 
 TEXT = json.dumps(asdict(DONE))
@@ -107,11 +149,12 @@ def test_a_file_that_is_no_record_is_named(tmp_path, content, message):
 FULL = """
 import resource, sys
 from pathlib import Path
-from benchmarks import record
+from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    record.write_atomically(Path(sys.argv[1]), "x" * 10_000)
-except record.UserError as error:
+    write_atomically(Path(sys.argv[1]), "x" * 10_000)
+except UserError as error:
     print(error)
 """
 
@@ -135,7 +178,7 @@ def test_a_write_that_fails_at_any_step_leaves_the_old_file(tmp_path, monkeypatc
     monkeypatch.setattr(os, call, fail)
     expected = UserError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected, match="No space left" if expected is UserError else None):
-        record.write_atomically(file, "new")
+        write_atomically(file, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"] and file.read_text() == "old"
 
 
@@ -145,14 +188,14 @@ def test_what_is_written_is_complete_before_it_is_there(tmp_path, monkeypatch):
     fsync, rename = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda number: (order.append(("fsync", file.exists())), fsync(number)))
     monkeypatch.setattr(os, "replace", lambda *names: (order.append(("replace", file.exists())), rename(*names)))
-    record.write_atomically(file, "new")
+    write_atomically(file, "new")
     assert order == [("fsync", False), ("replace", False)] and file.read_text() == "new"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file/run\.json"):
-        record.write_atomically(tmp_path / "file" / "run.json", "new")
+        write_atomically(tmp_path / "file" / "run.json", "new")
     with pytest.raises(UserError, match=r"file/run\.json"):
         record.load(tmp_path / "file" / "run.json")
 

@@ -64,6 +64,8 @@ WHOLE = [0, -1, 1.5, "8", True, math.nan]
         *[("mas", "batch", bad) for bad in [*WHOLE, None]],
         *[("rehearsal", "budget", bad) for bad in [*WHOLE, None]],
         *[("replay", option, bad) for option in ("memory", "batch_memory") for bad in [*WHOLE, None]],
+        *[("replay", option, bad) for option in ("buffer", "weighting") for bad in ("resevoir", None, 1)],
+        *[("replay", "replay_current", bad) for bad in (None, 1, "true")],
         *[("online_ewc", "gamma", bad) for bad in (-0.1, 1.1, math.nan, math.inf, "1", None, True)],
         *[("si", "xi", bad) for bad in (0, -1.0, math.nan, math.inf, "1", None, True)],
         *[("si", "clamp", bad) for bad in ("sum", None, 0)],

@@ -110,6 +110,15 @@ def test_one_seed(toy):
     assert "over seed 3 " in text
 
 
+def test_a_paper_with_a_single_run(toy):
+    single = toy().select("adam")
+    cells = render.frame(single, {("Adam", "task"): [run(1, 88, 90)]})
+    cells["paper_n"] = 1
+    assert " and the paper's single run, where no other number" in " ".join(
+        render.markdown(single, cells, (1,)).split()
+    )
+
+
 def test_an_undefined_measure_says_why(toy):
     joint = run(1, 20, 40)
     joint.accuracy[1] = np.nan

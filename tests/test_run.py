@@ -38,7 +38,7 @@ def execute(description):
 def test_every_option_is_filled_in():
     found = run.resolve(RUN)
     assert found == {
-        "stream": {"name": "splitdigits", "tasks": 5, "order": "fixed", "active_units": "seen"},
+        "stream": {"name": "splitdigits", "tasks": 5, "order": "fixed", "active_units": "seen", "evaluate": "test"},
         "scenario": "class",
         "method": {
             "name": "ewc",
@@ -107,6 +107,7 @@ def test_a_record_explains_itself():
     assert found.machine["cpu"] and found.machine["capability"] == torch.backends.cpu.get_cpu_capability()
     assert (found.commit, found.data) == ("abc", CONTEXT.data)
     assert found.digest == CONTEXT.digest
+    assert set(found.memory) == {"examples", "bytes"} and found.memory["examples"] == 0 < found.memory["bytes"]
 
 
 @pytest.mark.parametrize(("name", "options"), [("naive", {}), ("ewc", {"lam": 1.0}), ("rehearsal", {"budget": 20})])

@@ -5,6 +5,8 @@ parameters when that task begins, its plugin our memory, and its loop takes the 
 definitions differ, a test pins the difference.
 """
 
+from collections import Counter
+
 import pytest
 import torch
 import toy
@@ -184,3 +186,20 @@ def test_replay(steps):
     memory.buffer = dataset(x, y)
     plugin = ReplayPlugin(mem_size=10, batch_size=16, batch_size_mem=10, storage_policy=memory)
     side.check(plugin, steps, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("memory", [6, 20, 47, 1000])
+def test_replay_keeps_as_many_of_each_class(memory):
+    """Class-balanced, after each task; the places left over go to their lowest labels, which are our first classes."""
+    from avalanche.training.storage_policy import ClassBalancedBuffer
+
+    stream = toy.stream("class")
+    method, theirs = toy.make("replay", memory=memory, buffer="class_balanced"), ClassBalancedBuffer(max_size=memory)
+    theta = toy.begin(method, stream)
+    for task in stream.tasks:
+        method.before_task(theta, task)
+        method.after_task(theta, task)
+        x, y, _ = task.train.take(torch.arange(len(task.train)))
+        theirs.update_from_dataset(dataset(x, y))
+        assert Counter(method.kept.parts[0].y.tolist()) == Counter(theirs.buffer.targets)
+    assert 6 <= len(method.kept) <= memory

@@ -62,6 +62,7 @@ def test_defaults_are_filled_in():
         "mean": 0.0,
         "std": 1.0,
         "active_units": "seen",
+        "evaluate": "test",
     }
     assert streams.resolve(found) == found
 
@@ -131,6 +132,17 @@ def test_unknown_scenario(root):
         ({"name": "rotatedmnist", "angles": [0, 200]}, "angles must be numbers from -180 to 180"),
         ({"name": "rotatedmnist", "angles": []}, "angles must be numbers"),
         ({"name": "rotatedmnist", "angles": 20}, "angles"),
+        ({"name": "rotatedmnist", "angles": [0, float("nan")]}, "angles must be numbers"),
+        ({"name": "rotatedmnist", "angles": [0, "20"]}, "angles must be numbers"),
+        ({"name": "rotatedmnist", "angles": [0, True]}, "angles must be numbers"),
+        ({"name": "rotatedmnist", "angles": "sedded"}, "angles must be numbers .* or 'seeded', got 'sedded'"),
+        ({"name": "rotatedmnist", "angles": "seeded"}, "tasks, the number of seeded angles, must be .* got None"),
+        ({"name": "rotatedmnist", "angles": "seeded", "tasks": 0}, "tasks, .* must be a whole number >= 1, got 0"),
+        ({"name": "rotatedmnist", "tasks": 5}, "tasks goes with angles = 'seeded'.* got tasks = 5"),
+        ({"name": "rotatedmnist", "examples": 31}, "examples must be at most the 30 training images of mnist, got 31"),
+        ({"name": "rotatedmnist", "examples": 0}, "examples must be a whole number >= 1, got 0"),
+        ({"name": "permutedmnist", "examples": 31}, "examples must be at most the 30 training images of mnist"),
+        ({"name": "permutedmnist", "examples": "all"}, "examples must be a whole number >= 1, got 'all'"),
         ({"name": "splitdigits", "tasks": 3}, "tasks must divide the 10 classes, got 3"),
         ({"name": "splitdigits", "pad": 2}, "unknown option of the stream splitdigits 'pad'"),
     ],

@@ -18,10 +18,11 @@ from avalanche_items import (
     theirs,
 )
 from torchvision.transforms import Compose, Normalize, ToTensor
+from torchvision.transforms.functional import rotate
 
 from benchmarks import data
 from benchmarks.rng import derive
-from benchmarks.streams import splitdigits
+from benchmarks.streams import rotatedmnist, splitdigits
 
 SPLITS = {  # stream -> its constructor in Avalanche, classes, tasks, pixels [C, H, W] once padded by 2, images
     "splitmnist": ("SplitMNIST", 10, 5, (1, 32, 32), 30),
@@ -141,6 +142,59 @@ def test_rotated_mnist_is_avalanches(small_root, scenario):
     stream = build(small_root, scenario, name="rotatedmnist", angles=angles, **HSU)
     benchmark = theirs("RotatedMNIST", small_root, HSU_TRANSFORM, 4, rotations_list=angles)
     assert_same_items(stream, benchmark, first_label=lambda k: 0 if scenario == "domain" else 10 * k)
+
+
+def chosen(stream, images):
+    """For each task, which of its `images` the training examples are, found by their pixels, and their labels."""
+    found = []
+    for task, whole in zip(stream.tasks, images, strict=True):
+        x, y, _ = task.train.take(torch.arange(len(task.train)))
+        same = (x[:, None] == whole).flatten(2).all(-1)
+        assert bool((same.sum(1) == 1).all())
+        found.append((same.long().argmax(1), y))
+    return found
+
+
+def test_permuted_mnist_on_some_of_the_examples(small_root):
+    images = data.load("mnist", small_root)
+
+    def some(seed, **options):
+        spec = {"name": "permutedmnist", "tasks": 3, "examples": 12, **options}
+        stream = build(small_root, "domain", seed=seed, **spec)
+        assert [len(test) for test in stream.tests] == [20] * 3
+        assert stream.tasks[0].train.parts[0].source is stream.tasks[2].train.parts[0].source
+        permutations = [test.parts[0].permutation for test in stream.tests]
+        return chosen(stream, [(images.train_x / 255).flatten(1)[:, p].view(30, 1, 28, 28) for p in permutations])
+
+    first, again, other = some(1), some(1), some(2)
+    for rows, y in first:
+        assert len(rows.unique()) == 12 and torch.equal(y, images.train_y[rows])
+    assert len({tuple(rows.tolist()) for rows, _ in first}) == 3  # drawn anew for each task
+    for k in range(3):
+        assert torch.equal(first[k][0], again[k][0]) and not torch.equal(first[k][0], other[k][0])
+    fixed = [some(seed, permutations=7) for seed in (1, 2)]
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(*fixed, strict=True))
+
+
+def test_rotated_mnist_at_seeded_angles_on_some_of_the_examples(small_root):
+    images = data.load("mnist", small_root)
+    angles = {seed: rotatedmnist.draw(4, seed) for seed in (1, 2)}
+    for drawn in angles.values():
+        assert [int(angle // 45) for angle in drawn] == [0, 1, 2, 3]
+    assert angles[1] != angles[2] and angles[1] == rotatedmnist.draw(4, 1)
+    stream = build(small_root, "domain", seed=1, name="rotatedmnist", angles="seeded", tasks=4, examples=12, **HSU)
+    plain = build(small_root, "domain", name="rotatedmnist", angles=angles[1], **HSU)
+    for test, whole in zip(stream.tests, plain.tests, strict=True):
+        everything = torch.arange(len(whole))
+        assert all(map(torch.equal, test.take(everything), whole.take(everything)))
+    for rows, y in chosen(stream, [HSU_TRANSFORM(rotate(images.train_x / 255, angle)) for angle in angles[1]]):
+        assert len(rows.unique()) == 12 and torch.equal(y, images.train_y[rows])
+
+
+def test_seeded_angles_fill_their_bins():
+    places = torch.tensor([rotatedmnist.draw(5, seed) for seed in range(400)]) / 36 - torch.arange(5)
+    assert bool(((places >= 0) & (places < 1)).all())
+    assert bool(((places.mean(0) - 0.5).abs() < 0.06).all()) and bool(((places.var(0) - 1 / 12).abs() < 0.015).all())
 
 
 @pytest.mark.parametrize("spec", [{"name": "splitdigits"}, {"name": "permutedmnist", "tasks": 2, "permutations": 7}])

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 from sweeps import RUNS
 
-from benchmarks import data, record, run, sweep
+from benchmarks import data, learner, record, run, sweep
 from benchmarks.errors import UserError
 from benchmarks.run import Context, execute
 from benchmarks.stream import unpack
@@ -98,6 +98,14 @@ def test_nothing_is_left_to_do(two_at_once, monkeypatch):
     assert sweeps.versions(folder) == before
 
 
+def test_a_run_that_is_named_twice_is_done_once(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweep, "_spool", lambda todo, *_: todo)
+    monkeypatch.setattr(sweep, "_drive", lambda jobs, *_: asked.extend(jobs))
+    sweep.sweep([RUNS[0], RUNS[1], RUNS[0]], tmp_path, ROOT, 1)
+    assert asked == RUNS[:2]
+
+
 @pytest.fixture
 def one(tmp_path, place):
     """The first run, for a worker's work to be done in this process: (its record's file, the job)."""
@@ -126,6 +134,32 @@ def test_a_worker_does_what_is_missing_or_stale_and_nothing_else(tmp_path, one, 
         assert (state.records, state.stale, state.damaged) == ([None], [file], [])
         assert sweep._work(job, tmp_path, 0.0) and len(done) == n
         assert sweep.survey(RUNS[:1], tmp_path, ROOT).records[0].correct == found.correct
+
+
+def test_a_run_that_is_stopped_goes_on_from_its_last_task(tmp_path, one, monkeypatch):
+    file, job = one
+    assert sweep._work(job, tmp_path, 0.0)
+    whole, kept = record.load(file), file.rename(tmp_path / "whole.json")
+    monkeypatch.setattr(run, "CHECKPOINT_EVERY", 0.0)
+    fit, trained = learner.fit, []
+
+    def stopping(method, theta, task, *rest):
+        if trained == [0, 1]:
+            raise KeyboardInterrupt
+        trained.append(task.index)
+        fit(method, theta, task, *rest)
+
+    monkeypatch.setattr(learner, "fit", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        sweep._work(job, tmp_path, 0.0)
+    (checkpoint,) = (tmp_path / ".checkpoints").iterdir()
+    stale = checkpoint.with_name(checkpoint.name.replace(job.context.digest, "0123456789abcdef"))
+    stale.write_bytes(b"of older code")
+    monkeypatch.setattr(learner, "fit", lambda *arguments: (trained.append(arguments[2].index), fit(*arguments)))
+    assert sweep._work(job, tmp_path, 0.0)
+    assert trained == [0, 1, 2, 3, 4]
+    assert record.load(file).correct == whole.correct == record.load(kept).correct
+    assert not checkpoint.exists() and not stale.exists()
 
 
 def test_a_run_that_another_sweep_has_is_left_to_it(tmp_path, one):

@@ -19,7 +19,7 @@ SIZES = (26, 30, 34)  # training examples of each class, by task: no two tasks a
 SMALL = (7, 9, 11)
 N_TEST = 10
 TRAIN = Train(net="mlp-8", optimizer="sgd", lr=0.1, optimizer_state="keep", batch=16, epochs=2)
-REQUIRED = {float: 1.0, int: 8}  # what an option without a default gets, by its type
+REQUIRED = {float: 1.0, int: 8, int | None: 8}  # what an option without a default gets, by its type
 
 
 def stream(scenario: str = "task", dtype=torch.float64, sizes=SIZES, active_units: str = "seen") -> Stream:
@@ -56,7 +56,11 @@ def make(name: str, **options) -> Method:
     """The method `name`; an option without a default that is not given gets a value that suits the toy stream."""
     cls = methods.find(name)
     types = get_type_hints(cls)
-    return methods.make(name, **({option: REQUIRED[types[option]] for option in required(cls)} | options))
+    given = {**cls.presets.get(options.get("preset"), {}), **options}
+    missing = [option for option in required(cls) if option not in given]
+    if name == "gem" and not {"per_task", "budget"} & set(given):
+        missing.append("per_task")  # it needs one of the two
+    return methods.make(name, **({option: REQUIRED[types[option]] for option in missing} | options))
 
 
 def required(cls: type[Method]) -> list[str]:

@@ -1,7 +1,7 @@
 """Streams, one file each: a stream is known because its file is here.
 
 A stream file has `stream(scenario, root, seed, *, options) -> Stream`. Its result depends on the run's seed only where
-an option has the value "seeded".
+an option has the value "seeded". Every stream has the option `evaluate` (Stream.evaluated_on) beside its own.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from benchmarks.errors import UserError, unknown
-from benchmarks.stream import SCENARIOS, Stream
+from benchmarks.stream import EVALUATE, SCENARIOS, Stream
 
 
 def names() -> list[str]:
@@ -26,14 +26,21 @@ def resolve(spec: dict) -> dict:
     name = options.pop("name", None)
     if name not in names():
         raise unknown("stream", name, names())
-    parameters = inspect.signature(import_module(f"{__name__}.{name}").stream).parameters.values()
-    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    known = defaults(name)
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of the stream {name}", option, known)
-        if isinstance(known[option], int | float | tuple) and not _numbers(value):
+        if isinstance(known[option], int | float) and not _numbers(value):
             raise UserError(f"option {option} of the stream {name} takes numbers, got {value!r}")
+    if options.get("evaluate", "test") not in EVALUATE:
+        raise unknown(f"evaluate of the stream {name}", options["evaluate"], EVALUATE)
     return {"name": name, **known, **options}
+
+
+def defaults(name: str) -> dict:
+    """The options of the stream `name`, with their defaults."""
+    parameters = inspect.signature(import_module(f"{__name__}.{name}").stream).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | {"evaluate": "test"}
 
 
 def _numbers(value: object) -> bool:
@@ -59,4 +66,5 @@ def build(spec: dict, scenario: str, seed: int, root: Path) -> Stream:
 @cache
 def _build(options: tuple, scenario: str, seed: int, root: Path) -> Stream:
     arguments = dict(options)
-    return import_module(f"{__name__}.{arguments.pop('name')}").stream(scenario, root, seed, **arguments)
+    name, evaluate = arguments.pop("name"), arguments.pop("evaluate")
+    return import_module(f"{__name__}.{name}").stream(scenario, root, seed, **arguments).evaluated_on(evaluate)

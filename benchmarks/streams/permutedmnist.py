@@ -25,12 +25,16 @@ def stream(
     tasks=10,
     permutations="seeded",
     first="permuted",
+    examples=None,
     pad=0,
     mean=0.0,
     std=1.0,
     active_units="seen",
 ) -> Stream:
-    """`tasks` permutations, drawn from the run's seed ("seeded") or a number; the `first` "permuted" or "plain"."""
+    """`tasks` permutations, drawn from the run's seed ("seeded") or a number; the `first` "permuted" or "plain".
+
+    examples: how many training images each task has, drawn at random (anew for each seed of "seeded" permutations).
+    """
     if not isinstance(tasks, int) or tasks < 1:
         raise UserError(f"tasks must be a positive whole number, got {tasks!r}")
     if permutations != "seeded" and (type(permutations) is not int or not 0 <= permutations < 2**32):
@@ -42,7 +46,7 @@ def stream(
     draws = draw(images.train_x[0].numel(), tasks, start)
     if first == "plain":
         draws[0] = torch.arange(len(draws[0]))
-    return assemble(scenario, by_domain(benchmark(images, draws), images, permutations=draws), active_units)
+    return assemble(scenario, by_domain(benchmark(images, draws), images, seed, examples, draws), active_units)
 
 
 def draw(n_pixels: int, tasks: int, seed: int) -> list[Tensor]:

@@ -1,0 +1,91 @@
+"""Checkpoints: a run between two tasks, from which it goes on to the same numbers, to the bit.
+
+A checkpoint holds theta, the module's buffers, the optimiser's and the method's state, and the counts so far. Random
+generators need no state: each is derived afresh from (seed, role, task). Files load with weights_only=True, so one that
+somebody hands over can run no code.
+"""
+
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+from torch.serialization import safe_globals
+
+from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
+from benchmarks.stream import Examples, Part
+from methods.quadratic import Quadratic
+from methods.running import RunningFisher
+
+STATE = [Examples, Part, Quadratic, RunningFisher]  # what a method may keep beside tensors and plain containers
+
+
+@dataclass
+class Checkpoint:
+    """Where a run leaves its state. identity: every option of the run; a file of another run is refused.
+
+    every: seconds that pass between two writes, at least.
+    """
+
+    file: Path
+    identity: dict
+    every: float = 0.0
+    _written: float = field(default_factory=lambda: time.monotonic(), init=False)
+
+    def save(self, state: dict) -> None:
+        """Write the state, whole or not at all, if it is time."""
+        if time.monotonic() - self._written < self.every:
+            return
+        buffer = io.BytesIO()
+        torch.save({"identity": self.identity, "state": state}, buffer)
+        write_atomically(self.file, buffer.getvalue())
+        self._written = time.monotonic()
+
+    def load(self, device: torch.device) -> dict | None:
+        """The state on `device`, None if there is no file; one that is not this run's raises UserError."""
+        try:
+            with safe_globals(STATE):
+                found = torch.load(self.file, map_location=device, weights_only=True)
+            identity, state = found["identity"], found["state"]
+        except FileNotFoundError:
+            return None
+        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.file} is not a checkpoint, or damaged: remove it to start anew") from error
+        if identity != self.identity:
+            there, here = _first_difference(identity, self.identity)
+            raise UserError(f"{self.file} is of another run: it has {there}, this run {here}; remove it to start anew")
+        return state
+
+
+def holdings(state) -> tuple[int, int]:
+    """How many examples a method's state holds, and how many bytes; what is held twice counts once."""
+    found = {id(value): value for value in _walk(state)}.values()
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in found if isinstance(t, Tensor)}
+    return sum(len(value) for value in found if isinstance(value, Examples)), sum(storages.values())
+
+
+def _walk(value) -> Iterator:
+    yield value
+    if isinstance(value, dict):
+        inside = value.values()
+    elif isinstance(value, list | tuple):
+        inside = value
+    else:
+        inside = vars(value).values() if type(value) in STATE else ()
+    for each in inside:
+        yield from _walk(each)
+
+
+def _first_difference(there: dict, here: dict, name: str = "") -> tuple[str, str]:
+    for key in [*here, *there]:
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict) and old != new:
+            return _first_difference(old, new, f"{name}{key}.")
+        if old != new:
+            return f"{name}{key} = {old!r}", f"{new!r}"
+    raise AssertionError("equal")

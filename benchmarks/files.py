@@ -1,0 +1,31 @@
+"""Files that are whole or not there."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from benchmarks.errors import UserError
+
+
+def write_atomically(file: Path, text: str | bytes) -> None:
+    """Write `file` through a temporary one beside it: at any moment it is the old one or the new one, whole."""
+    temporary = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
+            temporary = out.name
+            out.write(text.encode() if isinstance(text, str) else text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {file}: {error.strerror}; finished runs are kept, the same command goes on"
+        ) from error
+    except BaseException:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,66 @@
+"""The ledger of a search: paper_tables/searches/<table>.csv, one line for every trial, whatever came of it.
+
+A trial trains with one value of an option, on seeds that no table reports, and is scored on a tenth of the training
+data that is held out from training: never on test data. The value with the best mean over the seeds is taken, the
+smallest among equals; a value with which a run failed is not.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.errors import UserError
+from benchmarks.files import write_atomically
+
+FOLDER = Path(__file__).parent / "searches"
+SEEDS = (101, 102, 103)
+COLUMNS = ["row", "scenario", "option", "value", "seed", "score"]  # score in percent, empty for a run that failed
+
+
+def declared(row: dict, where: str) -> dict[str, tuple[float, ...]]:
+    """The values to try of each option that the [[row]] has searched, checked."""
+    search, strength = row.get("search", {}), row.get("strength")
+    if set(search) != {option for option, value in row.get("method", {}).items() if value == "searched"}:
+        raise UserError(
+            f'{where}: write lam = "searched" in method, and the values to try in search = {{ lam = [1, 10] }}'
+        )
+    if bool(search) != (strength == "searched"):
+        raise UserError(f'{where}: strength = "searched" and search need one another')
+    for option, values in search.items():
+        if not isinstance(values, list) or len(values) < 2 or any(type(value) not in (int, float) for value in values):
+            raise UserError(f"{where}: search of {option} must list two numbers or more, got {values!r}")
+    return {option: tuple(map(float, values)) for option, values in search.items()}
+
+
+def read(name: str, folder: Path = FOLDER) -> pd.DataFrame:
+    """The trials of a table, none where it was not searched."""
+    file = folder / f"{name}.csv"
+    if not file.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    trials = pd.read_csv(file)
+    if list(trials.columns) != COLUMNS:
+        raise UserError(f"{file} is not a ledger ({', '.join(COLUMNS)}): remove it, then make tune-{name}")
+    return trials
+
+
+def write(name: str, trials: list[dict], folder: Path = FOLDER) -> Path:
+    """Write every trial of a table; the file."""
+    file = folder / f"{name}.csv"
+    write_atomically(file, pd.DataFrame(trials, columns=COLUMNS).to_csv(index=False))
+    return file
+
+
+def best(trials: pd.DataFrame, name: str, row: str, scenario: str, option: str, values: tuple) -> float | None:
+    """The best of `values` by the ledger of table `name`; UserError if a trial is missing."""
+    mine = trials[(trials.row == row) & (trials.scenario == scenario) & (trials.option == option)]
+    done = {(trial.value, trial.seed): trial.score for trial in mine.itertuples()}
+    if missing := [(value, seed) for value in values for seed in SEEDS if (value, seed) not in done]:
+        raise UserError(
+            f"{option} of {row}, {scenario}-incremental, is not searched yet ({len(missing)} of "
+            f"{len(values) * len(SEEDS)} trials are missing): make tune-{name}"
+        )
+    means = {value: sum(done[value, seed] for seed in SEEDS) / len(SEEDS) for value in sorted(values)}
+    finished = {value: mean for value, mean in means.items() if mean == mean}
+    if not finished:
+        raise UserError(f"{option} of {row}, {scenario}-incremental: every run of the search failed")
+    return max(finished, key=finished.get)

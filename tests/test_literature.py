@@ -1,0 +1,109 @@
+"""The tables of the literature: every row can be run, nothing that a paper prints is left out, strengths are theirs."""
+
+import re
+
+import pytest
+
+from benchmarks import tables
+from paper_tables import published, table
+
+TABLES = [name for name in table.names() if name not in ("splitdigits", "splitmnist")]
+# Table -> beginnings of the cells that it cites, and those that it leaves out.
+CITED = {
+    "gem-mnist-rotations": ("lopezpaz2017/table-3/mnist-rotations/",),
+    "gem-mnist-permutations": ("lopezpaz2017/figure-1/mnist-permutations/",),
+    "agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/",),
+    "rotatedmnist": ("ntu2022hw14_community/run-log/rotated-mnist/",),
+    "si-splitmnist": ("zenke2017/figure-3-notebook/split-mnist/",),
+    "si-permutedmnist": ("zenke2017/figure-4-data/permuted-mnist/",),
+    "vandeven2019-splitmnist": ("vandeven2019/table-4/split-mnist/",),
+}
+LEFT_OUT = {"agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/gem/domain/curve",)}  # of another run file
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_can_be_run(name):
+    declared = table.load(name)
+    runs = tables.runs_of(declared, (1,))
+    assert {(label, scenario) for label, scenario, _ in runs} == {
+        (row.label, scenario) for row in declared.rows if row.method for scenario in row.scenarios
+    }
+    assert declared.remarks and declared.paper_seeds and not any("," in row.label for row in declared.rows)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_of_the_paper_is_cited_once(name):
+    cited = [cell.cell for row in table.load(name).rows for cell in row.paper.values()]
+    known = {cell for cell in published.load() if cell.startswith(CITED[name])} - set(LEFT_OUT.get(name, ()))
+    assert sorted(cited) == sorted(known)
+
+
+def options(name):
+    """(label, scenario) -> the options of the method and of the training, resolved."""
+    runs = tables.runs_of(table.load(name), (1,))
+    return {(label, scenario): {**run["train"], **run["method"]} for (label, scenario, _), run in runs.items()}
+
+
+def test_lopez_paz_and_ranzato():
+    for name, rates, strength, memory in (
+        ("gem-mnist-rotations", {"naive": 0.003, "ewc": 0.01, "gem": 0.1}, 1000, 1000),
+        ("gem-mnist-permutations", {"naive": 0.03, "ewc": 0.1, "gem": 0.1}, 3, 10),
+    ):
+        for (label, _), run in options(name).items():
+            assert run["lr"] == rates[run["name"]]
+            assert run["epochs"] == int((re.search(r"\d", label) or "1")[0])
+            if run["name"] == "ewc":
+                assert run["lam"] == 2 * strength and run["n_samples"] == run["fisher_batch"] == memory
+            if run["name"] == "gem":
+                assert (run["per_task"], run["margin"], run["margin_mode"]) == (256, 0.5, "bound")
+
+
+def test_chaudhry_et_al_2019():
+    rates = {"naive": 0.03, "ewcpp": 0.03, "si": 0.1, "mas": 0.1, "rwalk": 0.1, "agem": 0.1, "gem": 0.1, "joint": 0.03}
+    strengths = {"ewcpp": 2 * 10, "si": 0.1, "mas": 0.1, "rwalk": 1}
+    for run in options("agem-permutedmnist").values():
+        assert (run["lr"], run["batch"], run["epochs"]) == (rates[run["name"]], 10, 1)
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"])
+        if run["name"] in ("agem", "gem"):
+            assert run.get("per_task", 10 * run.get("per_class", 0)) == 250
+        if run["name"] == "ewcpp":
+            assert (run["alpha"], run["interval"], run["per_sample"], run["normalise"]) == (0.9, 10, False, True)
+
+
+def test_van_de_ven_and_tolias_2019():
+    strengths = {
+        "ewc": {"task": 1e7, "domain": 1e6, "class": 1e8},
+        "online_ewc": {"task": 1e8, "domain": 1e8, "class": 1e9},
+        "si": {"task": 50, "domain": 500, "class": 0.5},
+    }
+    gamma = {"task": 0.8, "domain": 0.7, "class": 0.8}
+    for (_, scenario), run in options("vandeven2019-splitmnist").items():
+        assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (2000, None, 128, 1e-3)
+        if run["name"] in strengths:
+            assert run.get("lam", run.get("c")) == strengths[run["name"]][scenario]
+        if run["name"] in ("ewc", "online_ewc"):
+            assert (run["fisher"], run["n_samples"]) == ("argmax", None)
+            assert run.get("gamma", gamma[scenario]) == gamma[scenario]
+        if run["name"] == "lwf":
+            assert (run["weighting"], run["T"], run["lam"]) == ("vdv", 2, 1)
+        if run["name"] == "icarl":
+            assert (run["K"], run["loss_units"], run["share"], run["classifier"]) == (2000, "seen", "floor", "nme")
+
+
+def test_zenke_et_al():
+    for name, expected in (("si-splitmnist", ("reset", 10, 64, 0.001)), ("si-permutedmnist", ("keep", 20, 256, 0.1))):
+        for (label, _), run in options(name).items():
+            assert (run["optimizer_state"], run["epochs"], run["batch"], run.get("xi", expected[3])) == expected
+            assert run.get("clamp", "cumulative") == "cumulative" and run["net"].partition(",")[2].startswith("xavier")
+            strength = re.search(r"c = (\S+)", label)
+            assert run.get("c") == (None if run["name"] == "naive" else float(strength[1]) if strength else 1.0)
+    assert table.load("si-splitmnist").rows[0].stream["evaluate"] == "train"
+
+
+def test_the_course_notebook():
+    strengths = {"online_ewc": 2 * 100, "mas": 0.1, "si": 1, "rwalk": 100, "scp": 100}
+    for run in options("rotatedmnist").values():
+        assert (run["lr"], run["epochs"], run["batch"], run["optimizer_state"]) == (1e-4, 10, 128, "reset")
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"])
+    rows = table.load("rotatedmnist").rows
+    assert all(bool(row.no_verdict) == row.label.startswith(("RWalk", "SCP")) for row in rows)

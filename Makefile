@@ -4,10 +4,13 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 TABLES := $(wildcard paper_tables/*.toml)
 
+# Fresh pages from the system for every tensor would be a large part of the times.
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824
+
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test lint format tables scoreboard regress bench-train clean FORCE
+.PHONY: help setup test lint format tables scoreboard regress bench-train bench-fisher clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
@@ -46,7 +49,12 @@ regress: $(READY) ## compare fresh runs of the digits with the committed referen
 	@$(PYTHON) -m benchmarks regress $${JOBS:+--jobs "$$JOBS"} $${DEVICE:+--device "$$DEVICE"}
 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
-	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(PYTHON) -m benchmarks.bench_train
+	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.bench_train
+
+bench-fisher: $(READY) ## time the Fisher estimators, and compare them with other packages, where installed
+	@$(KEEP_MEMORY) $(PYTHON) -m pytest benchmarks/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \
+	  --benchmark-autosave --benchmark-compare --benchmark-columns=min,median,iqr,rounds
+	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.compare_fisher
 
 clean: ## remove your own runs (results/local) and the caches; data and .venv stay
 	@rm -rf results/local .pytest_cache .ruff_cache .benchmarks

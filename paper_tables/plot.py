@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 
 import pandas as pd
 import seaborn as sns
@@ -24,6 +25,7 @@ LOOKS = {
     "": (BLUE, "d"),
 }
 NAMES = {"": "no verdict"}
+CHARACTERS = 11  # of a title, to the inch
 BARS = "bars: 90 % confidence interval of the mean"
 
 
@@ -31,16 +33,19 @@ def figure(table: Table, cells: pd.DataFrame) -> bytes:
     """A PNG: means with their 90 % confidence intervals, in percent; colour and marker tell the verdict."""
     labels = [row.label for row in table.rows]
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper"):
-        drawing = Figure(figsize=(1.6 + 2.9 * len(table.scenarios), 1.7 + 0.3 * len(labels)), layout="constrained")
+        width = 1.6 + 2.9 * len(table.scenarios)
+        drawing = Figure(figsize=(width, 1.7 + 0.3 * len(labels)), layout="constrained")
         FigureCanvasAgg(drawing)
         panels = drawing.subplots(1, len(table.scenarios), sharey=True, squeeze=False)[0]
+        accuracies = all("accuracy" in metric for metric in cells.metric)
+        measured = table.metric.replace("_", " ") if accuracies else "the row's measure"
         for axes, scenario in zip(panels, table.scenarios, strict=True):
             _panel(axes, cells[cells.scenario == scenario], labels)
             axes.set_title(f"{scenario}-incremental")
-            axes.set_xlabel(f"{table.metric.replace('_', ' ')} (%)")
+            axes.set_xlabel(f"{measured} (%)")
         panels[0].set_yticks(range(len(labels)), labels)
         panels[0].set_ylim(len(labels) - 0.5, -0.5)
-        drawing.suptitle(table.title, fontsize=11)
+        drawing.suptitle(textwrap.fill(table.title, int(CHARACTERS * width)), fontsize=11)
         drawing.legend(handles=_legend(cells), loc="outside lower center", ncols=7, title=BARS, frameon=False)
         data = io.BytesIO()
         drawing.savefig(data, format="png", dpi=200)

@@ -183,25 +183,33 @@ def fit(method, theta: Tensor, task, optimizer, train: Train, generators: list[t
     data = method.before_task(theta.clone(), task).train
     old = theta.clone()
     squares = Squares(method.net) if method.wants_squares else None
-    for step, (x, y, mask) in enumerate(batches(data, train, generators, theta)):
-        variable = theta.detach().requires_grad_()  # shares memory with theta
-        with squares.watch(theta, x) if squares else nullcontext():
-            loss = method.loss(variable, x, y, mask)
-        (grad,) = torch.autograd.grad(loss.sum(), variable)
-        grad = method.after_backward(theta, grad)
-        theta.grad = method.add_penalty_grad(theta, grad)
-        if squares:
-            method.after_squares(squares.mean(theta, x, y, mask))
-        if method.follows_steps:
-            old.copy_(theta)
-        optimizer.step()
-        if method.follows_steps:
-            method.after_step(old, theta, grad)
-        if step % CHECK_EVERY == 0 and not bool(loss.detach().isfinite().all()):
+    for step, batch in enumerate(batches(data, train, generators, theta)):
+        loss = _step(method, theta, old, batch, optimizer, squares)
+        if step % CHECK_EVERY == 0 and not bool(loss.isfinite().all()):
             raise Diverged(f"the loss is not finite at step {step} of task {task.index + 1}")
-    theta.grad = None
     if not bool(theta.isfinite().all()):
         raise Diverged(f"a parameter is not finite after task {task.index + 1}")
+
+
+def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: Squares | None) -> Tensor:
+    """One step of theta in place; its loss [...]. On return the graph and the gradient are freed: the next step finds
+    their memory in the cache."""
+    x, y, mask = batch
+    variable = theta.detach().requires_grad_()  # shares memory with theta
+    with squares.watch(theta, x) if squares else nullcontext():
+        loss = method.loss(variable, x, y, mask)
+    (grad,) = torch.autograd.grad(loss.sum(), variable)
+    grad = method.after_backward(theta, grad)
+    theta.grad = method.add_penalty_grad(theta, grad)
+    if squares:
+        method.after_squares(squares.mean(theta, x, y, mask))
+    if method.follows_steps:
+        old.copy_(theta)
+    optimizer.step()
+    if method.follows_steps:
+        method.after_step(old, theta, grad)
+    theta.grad = None
+    return loss.detach()
 
 
 def batches(data: Examples, train: Train, generators: list[torch.Generator], theta: Tensor) -> Iterator:

@@ -7,6 +7,7 @@ from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
 from benchmarks.record import Record
 from benchmarks.run import resolve
+from paper_tables.ledger import NotSearched
 from paper_tables.table import Table
 
 README = record.ROOT / "README.md"
@@ -23,6 +24,8 @@ def runs_of(table: Table, seeds: tuple[int, ...]) -> Runs:
             for seed in seeds:
                 try:
                     runs[row.label, scenario, seed] = resolve(row.run(scenario, seed))
+                except NotSearched:
+                    raise
                 except UserError as error:
                     raise UserError(f"{table.name}.toml, row {row.label!r}: {error}") from error
     return runs
@@ -38,9 +41,13 @@ def results_of(runs: Runs, records: list[Record | None]) -> dict[tuple[str, str]
 
 
 def referenced_seeds(table: Table) -> tuple[int, ...]:
-    """The seeds of which the committed reference holds a record of this table."""
+    """The seeds of which the committed reference holds a record of this table; none before its search is done."""
     seeds = set()
-    for run in runs_of(table, (1,)).values():
+    try:
+        runs = runs_of(table, (1,))
+    except NotSearched:
+        return ()
+    for run in runs.values():
         first = record.path(record.REFERENCE, run)
         prefix = first.stem.removesuffix("1")
         seeds |= {int(file.stem.removeprefix(prefix)) for file in first.parent.glob(f"{prefix}*.json")}

@@ -62,13 +62,13 @@ class LwF(Method):
         return task
 
     def loss(self, theta, x, y, mask):
-        logits = self.net(theta, x, train=True)
-        loss = cross_entropy(logits + mask, y)
         if self.teacher is None:
-            return loss
+            return super().loss(theta, x, y, mask)
         net, old = self.teacher
         with torch.no_grad():
             targets = net(old, x)
+        logits = self.net(theta, x, train=True)
+        loss = cross_entropy(logits + mask, y)
         KD = [distillation(z, v, self.T) for z, v in self._outputs(logits, targets, mask)]
         if self.weighting == "sum":
             return loss + self.lam * sum(KD)

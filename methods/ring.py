@@ -25,9 +25,10 @@ class Ring:
         member = F.one_hot(group, self.groups)
         rank = (member.cumsum(0) * member).sum(1) - 1  # how many of its own group came before it in the batch
         total = member.sum(0)
-        kept = rank >= total[group] - self.size  # no place is written twice
+        kept = (rank >= total[group] - self.size).nonzero().flatten()  # no place is written twice
         place = (group * self.size + (self.seen[group] + rank) % self.size)[kept]
-        self.x[place], self.y[place], self.mask[place] = x[kept], y[kept], mask.expand(len(y), -1)[kept]
+        for held, given in ((self.x, x), (self.y, y), (self.mask, mask.expand(len(y), -1))):
+            held.index_copy_(0, place, given.index_select(0, kept))
         self.seen += total
 
     def examples(self) -> Examples:

@@ -17,6 +17,10 @@ SEEDS = (101, 102, 103)
 COLUMNS = ["row", "scenario", "option", "value", "seed", "score"]  # score in percent, empty for a run that failed
 
 
+class NotSearched(UserError):
+    """A table whose search is still to be done."""
+
+
 def declared(row: dict, where: str) -> dict[str, tuple[float, ...]]:
     """The values to try of each option that the [[row]] has searched, checked."""
     search, strength = row.get("search", {}), row.get("strength")
@@ -51,11 +55,11 @@ def write(name: str, trials: list[dict], folder: Path = FOLDER) -> Path:
 
 
 def best(trials: pd.DataFrame, name: str, row: str, scenario: str, option: str, values: tuple) -> float | None:
-    """The best of `values` by the ledger of table `name`; UserError if a trial is missing."""
+    """The best of `values` by the ledger of table `name`; NotSearched if a trial is missing."""
     mine = trials[(trials.row == row) & (trials.scenario == scenario) & (trials.option == option)]
     done = {(trial.value, trial.seed): trial.score for trial in mine.itertuples()}
     if missing := [(value, seed) for value in values for seed in SEEDS if (value, seed) not in done]:
-        raise UserError(
+        raise NotSearched(
             f"{option} of {row}, {scenario}-incremental, is not searched yet ({len(missing)} of "
             f"{len(values) * len(SEEDS)} trials are missing): make tune-{name}"
         )

@@ -6,7 +6,7 @@ import pytest
 from benchmarks import tune
 from benchmarks.__main__ import main
 from benchmarks.errors import UserError
-from benchmarks.tables import runs_of
+from benchmarks.tables import referenced_seeds, runs_of
 from paper_tables import caption, ledger, render, table
 from paper_tables.table import load
 
@@ -95,8 +95,9 @@ def test_scenarios_are_searched_apart(declare):
 
 
 def test_a_search_that_is_not_done_or_not_complete_is_refused_with_the_command(declare):
-    with pytest.raises(UserError, match=r"lam of L2, task-incremental.*9 of 9 trials.*make tune-searched"):
+    with pytest.raises(ledger.NotSearched, match=r"lam of L2, task-incremental.*9 of 9 trials.*make tune-searched"):
         runs_of(declare(), (1,))
+    assert referenced_seeds(declare()) == ()  # it is shown as not run
     some = trials({1.0: (1, 1, 1), 10.0: (2, 2, 2), 1e30: (0, 0, 0)})
     ledger.write("searched", [trial for trial in some if trial["seed"] != 102 or trial["value"] != 10], declare.folder)
     with pytest.raises(UserError, match=r"1 of 9 trials are missing"):

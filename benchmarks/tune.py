@@ -24,12 +24,27 @@ def trials_of(table: Table) -> list[tuple[dict, dict]]:
 
 def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path:
     """Do the trials whose records are missing or stale, then write the ledger; the file."""
-    trials = trials_of(table)
-    runs = [run for _, run in trials]
-    sweep(runs, folder, root, jobs, device)
     metrics = {row.label: METRICS[row.metric] for row in table.rows}
-    scored = []
-    for (trial, _), found in zip(trials, survey(runs, folder, root).records, strict=True):
-        score = None if found.reason else round(100 * metrics[trial["row"]](found.accuracy, found.total).value, 4)
-        scored.append({**trial, "score": score})
-    return ledger.write(table.name, scored)
+
+    def scores(trials: list[tuple[dict, dict]]) -> list[dict]:
+        runs = [run for _, run in trials]
+        sweep(runs, folder, root, jobs, device)
+        scored = []
+        for (trial, _), found in zip(trials, survey(runs, folder, root).records, strict=True):
+            score = None if found.reason else round(100 * metrics[trial["row"]](found.accuracy, found.total).value, 4)
+            scored.append({**trial, "score": score})
+        return scored
+
+    def search(trial: dict) -> tuple:
+        return trial["row"], trial["scenario"], trial["option"]
+
+    trials = trials_of(table)
+    first = scores([(trial, run) for trial, run in trials if trial["seed"] == ledger.SEEDS[0]])
+    by_search: dict[tuple, dict[float, float | None]] = {}
+    for trial in first:
+        by_search.setdefault(search(trial), {})[trial["value"]] = trial["score"]
+    kept = {name: ledger.contenders(found) for name, found in by_search.items()}
+    others = [(trial, run) for trial, run in trials if trial["seed"] != ledger.SEEDS[0]]
+    return ledger.write(
+        table.name, first + scores([(trial, run) for trial, run in others if trial["value"] in kept[search(trial)]])
+    )

@@ -127,8 +127,9 @@ def _searched(row, name) -> str:
             f"{option} of {row.label} = {best}, of {len(values)} values from {min(values):g} to {max(values):g}"
         )
     return (
-        f"Searched on a tenth of the training data, held out, seeds {ledger.SEEDS[0]} to {ledger.SEEDS[-1]} (a "
-        f"value {ledger.GAP:g} points behind on the first is not tried on the others): {'; '.join(found)}; every trial: paper_tables/searches/{name}.csv."
+        f"Searched on a tenth of the training data, held out, seeds {ledger.SEEDS[0]} to {ledger.SEEDS[-1]}, where a "
+        f"value {ledger.GAP:g} points behind on the first is not tried on the others: {'; '.join(found)}; every trial: "
+        f"paper_tables/searches/{name}.csv."
     )
 
 

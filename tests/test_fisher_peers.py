@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from benchmarks.net import Net
-from benchmarks.peers import DRAW, MEANS, PEERS, operator
+from benchmarks.peers import DRAW, HUTCHINSON, MEANS, PEERS, operator
 from methods import curvature, fisher
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the packages make torch say
@@ -80,14 +80,15 @@ def test_squared_batch_means_are_our_batched_and_not_the_fisher(label, case):
     assert (found - F).norm() > 0.3 * F.norm()
 
 
-@labels(DRAW)
-def test_those_that_draw_labels_are_right_in_the_mean(label, case):
-    """The mean of 60 is off by about 2 %, the empirical Fisher by far more than the bound."""
+@labels(DRAW, HUTCHINSON)
+def test_those_that_draw_are_right_in_the_mean(label, case):
+    """One is off by 10 to 50 %, the mean of 60 by a few; the other of the two Fishers by 60 % and more."""
     found = peer(label)
-    diagonal, expected = found.build(*case), ours(*case, "exact")
-    mean = sum(diagonal() for _ in range(60)) / 60
-    assert (mean - expected).norm() < 0.08 * expected.norm()
-    assert (ours(*case, "empirical") - expected).norm() > 0.25 * expected.norm()
+    other = {"exact": "empirical", "empirical": "exact"}[found.of]
+    diagonal, F = found.build(*case), ours(*case, found.of)
+    drawn = [diagonal() for _ in range(60)]
+    off = [((values - F).norm() / F.norm()).item() for values in (drawn[0], sum(drawn) / 60, ours(*case, other))]
+    assert off[0] > 0.03 and off[1] < 0.15 and off[2] > 0.3
 
 
 @pytest.mark.parametrize(("kind", "estimator"), [("EFLinearOperator", "empirical"), ("GGNLinearOperator", "exact")])

@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
-	@echo 'Options: SEEDS=5 (1 to 5) or SEEDS=3,7   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
+	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
 
 setup: $(READY) ## create .venv with the pinned packages (about 6 GB, once)
 

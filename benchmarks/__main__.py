@@ -3,11 +3,13 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.errors import UserError
 
 DATA = Path("data")
+AUTO = "auto"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 
     table = command("table", _table, "do the runs that a table lacks, then render it")
     table.add_argument("name")
-    table.add_argument("--seeds", help="5 for seeds 1 to 5, or 3,7 for those two")
+    table.add_argument("--seeds", help="5 for seeds 1 to 5, 3,7 for those two, auto for as many as settle the cells")
     table.add_argument("--rows", help="labels or methods, separated by commas")
     table.add_argument("--results", type=Path, help="folder of the records (default: results/local)")
     sweeping(table)
@@ -59,11 +61,16 @@ def _parser() -> argparse.ArgumentParser:
 def _table(options: argparse.Namespace) -> int:
     from benchmarks.record import LOCAL
     from benchmarks.sweep import survey, sweep
-    from benchmarks.tables import runs_of
+    from benchmarks.tables import next_look, runs_of
     from paper_tables import table
+    from paper_tables.verdict import LOOKS
 
-    chosen = table.load(options.name).select(options.rows)
-    seeds = table.parse_seeds(options.seeds) if options.seeds else tuple(range(1, chosen.seeds + 1))
+    chosen, looks = table.load(options.name).select(options.rows), ()
+    if options.seeds == AUTO:
+        (first, *looks), chosen = LOOKS, replace(chosen, looks=len(LOOKS))
+        seeds = table.parse_seeds(str(first))
+    else:
+        seeds = table.parse_seeds(options.seeds or str(chosen.seeds))
     jobs, root, folder = _jobs(options.jobs), _root(options.data), options.results or LOCAL
     runs = runs_of(chosen, seeds)
     before = survey(list(runs.values()), folder, root)
@@ -75,20 +82,28 @@ def _table(options: argparse.Namespace) -> int:
         print(f"stale, their code or data has changed, run again: {named}{more}", file=sys.stderr)
     try:
         sweep(list(runs.values()), folder, root, jobs, options.device)
+        for n in looks:
+            more = next_look(chosen, runs, survey(list(runs.values()), folder, root).records, n)
+            if not more:
+                break
+            print(f"up to {n} seeds for the cells that more can settle", file=sys.stderr)
+            runs |= more
+            sweep(list(runs.values()), folder, root, jobs, options.device)
     except KeyboardInterrupt:
         print("the table so far:", file=sys.stderr)
-        _print_table(chosen, runs, seeds, folder, root)
+        _print_table(chosen, runs, folder, root)
         raise
-    _print_table(chosen, runs, seeds, folder, root)
+    _print_table(chosen, runs, folder, root)
     return 0
 
 
-def _print_table(chosen, runs: dict, seeds: tuple[int, ...], folder: Path, root: Path) -> None:
+def _print_table(chosen, runs: dict, folder: Path, root: Path) -> None:
     from benchmarks.sweep import survey
     from benchmarks.tables import results_of
     from paper_tables import render
 
     state = survey(list(runs.values()), folder, root)
+    seeds = tuple(dict.fromkeys(seed for _, _, seed in runs))
     print(render.write(chosen, results_of(runs, state.records), seeds, folder / "tables", len(state.stale)))
     print(f"written to {_shown(folder / 'tables' / chosen.name)}.md, .tex, .csv and .png", file=sys.stderr)
 

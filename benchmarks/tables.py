@@ -40,6 +40,16 @@ def results_of(runs: Runs, records: list[Record | None]) -> dict[tuple[str, str]
     return results
 
 
+def next_look(table: Table, runs: Runs, records: list[Record | None], n: int) -> Runs:
+    """The runs of seeds up to `n` that are not in `runs`, of the cells that more seeds can settle."""
+    from paper_tables import render
+
+    cells = render.frame(table, results_of(runs, records))
+    open_ = {(cell.row, cell.scenario) for cell in cells.itertuples() if cell.open}
+    later = runs_of(table, tuple(range(1, n + 1)))
+    return {key: run for key, run in later.items() if key[:2] in open_ and key not in runs}
+
+
 def referenced_seeds(table: Table) -> tuple[int, ...]:
     """The seeds of which the committed reference holds a record of this table; none before its search is done."""
     seeds = set()

@@ -4,7 +4,7 @@ import pandas as pd
 
 from paper_tables import ledger
 from paper_tables.table import Table
-from paper_tables.verdict import MAX_MARGIN, RATE
+from paper_tables.verdict import LOOKS, MAX_MARGIN, RATE
 
 MARKS = {"reproduced": "✓", "differs": "✗", "inconclusive": "?", "compatible": "≈", "unconfirmed": "*"}
 MEANINGS = {
@@ -40,6 +40,9 @@ def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
         if "n?" in _runs_known(cells):
             text += " (n?: the paper does not say)"
         text += "; published spreads are converted to it"
+    if table.looks > 1:
+        looks = " and ".join([", ".join(map(str, LOOKS[: table.looks - 1])), str(LOOKS[table.looks - 1])])
+        text += f". Looked at after {looks} seeds: a cell that was inconclusive got more, their number in brackets"
     if table.paper_seeds and table.paper_seeds > len(seeds):
         text += f". The paper used {table.paper_seeds} seeds: SEEDS={table.paper_seeds}"
     return text + "."

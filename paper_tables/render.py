@@ -13,7 +13,7 @@ from benchmarks.metrics import METRICS
 from paper_tables import plot
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.table import Row, Table
-from paper_tables.verdict import verdict
+from paper_tables.verdict import LOOKS, verdict
 
 WIDTH = 150  # columns of a terminal
 LATEX = str.maketrans(
@@ -80,6 +80,7 @@ def _line(table: Table, row: Row, scenario: str, runs: list[Result]) -> dict:
         "margin": found.margin if found else math.nan,
         "verdict": found.word if found else "",
         "dagger": bool(found and found.dagger),
+        "open": bool(found and found.open),
         "note": (found.note if found else row.no_verdict) or "",
         "undefined": next((measure.reason for measure in measures if measure.reason), ""),
         "failure": "; ".join(dict.fromkeys(run.reason for run in runs if run.reason is not None)),
@@ -136,28 +137,38 @@ def _grid(table, cells, asked, mark) -> pd.DataFrame:
         columns=pd.MultiIndex.from_product([table.scenarios, columns]),
     )
     for cell in cells.itertuples():
-        texts = {"ours": _ours(cell, asked), "paper": _paper(cell, usual), "verdict": _verdict(cell, mark(cell))}
+        wanted = asked if table.looks == 1 else min(asked, _look(cell))
+        texts = {
+            "ours": _ours(cell, wanted, asked),
+            "paper": _paper(cell, usual),
+            "verdict": _verdict(cell, mark(cell)),
+        }
         for column in columns:
             grid.loc[cell.row, (cell.scenario, column)] = texts[column]
     return grid
 
 
-def _ours(cell, asked) -> str:
+def _look(cell) -> int:
+    """The number of seeds of the first look that the cell's runs have not gone beyond."""
+    return next((look for look in LOOKS if look >= cell.ours_n + cell.failed), LOOKS[-1])
+
+
+def _ours(cell, wanted, usual) -> str:
     if not cell.runs:
         return "–"
     if cell.undefined:
         return "undefined"
-    missing = asked - cell.ours_n - cell.failed
+    missing = wanted - cell.ours_n - cell.failed
     notes = []
     if missing > 0:
-        notes.append(f"{cell.ours_n} of {asked} runs")
-    elif cell.failed and cell.ours_n:
+        notes.append(f"{cell.ours_n} of {wanted} runs")
+    elif cell.ours_n and cell.ours_n != usual:
         notes.append(str(cell.ours_n))
     text = _mean(cell.ours_mean, cell.ours_std) if cell.ours_n else ""
     if notes:
         text += f" ({notes[0]})" if text else notes[0]
     if cell.failed:
-        text += f"{', ' if text else ''}failed {cell.failed} of {asked}"
+        text += f"{', ' if text else ''}failed {cell.failed} of {wanted}"
     return text
 
 

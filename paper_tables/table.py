@@ -10,7 +10,7 @@ from benchmarks.errors import UserError, unknown
 from benchmarks.metrics import METRICS
 from paper_tables import ledger, published
 from paper_tables.published import Published
-from paper_tables.verdict import MAX_MARGIN
+from paper_tables.verdict import LOOKS, MAX_MARGIN
 
 FOLDER = Path(__file__).parent
 SCENARIOS = ("task", "domain", "class")
@@ -157,7 +157,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
     _check_metric(declared["metric"], where)
     if not 0 < declared["margin"] <= MAX_MARGIN:
         raise UserError(f"{where}: margin must be above 0 and at most {MAX_MARGIN} points, got {declared['margin']}")
-    for key, most in (("seeds", MAX_SEEDS), ("paper_seeds", MAX_SEEDS), ("looks", 3)):
+    for key, most in (("seeds", MAX_SEEDS), ("paper_seeds", MAX_SEEDS), ("looks", len(LOOKS))):
         if not 1 <= declared.get(key, 1) <= most:
             raise UserError(f"{where}: {key} must be 1 to {most}, got {declared[key]}")
     scenarios = _scenarios(declared["scenarios"], SCENARIOS, where)

@@ -8,8 +8,8 @@
     compatible      the paper gives a single run, or no n: its value lies in our 95 % prediction interval for one run
     unconfirmed     the published number was not checked against the paper: no verdict
 
-Adding seeds until a verdict falls is optional stopping: a table that is to be looked at up to three times (10, 20 and
-40 seeds) says so before the runs, and each look then uses its share of the error rate.
+Adding seeds until a verdict falls is optional stopping: a table that is to be looked at up to three times (LOOKS) says
+so before the runs, and each look then uses its share of the error rate.
 """
 
 import math
@@ -22,8 +22,10 @@ from scipy import stats
 from paper_tables.published import Published
 
 RATE = 0.05  # of false verdicts, of each kind, over all looks
+LOOKS = (10, 20, 40)  # seeds
 MAX_MARGIN = 3.0  # points
 MAX_SEEDS = 1000  # beyond which "more seeds" is no advice
+NEVER = "no number of our seeds settles it: the paper's own error is too large"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Verdict:
     margin: float = math.nan
     dagger: bool = False  # the paper gives no spread: ours stands in for it
     note: str | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether more of our seeds can settle it."""
+        return self.word == "inconclusive" and not self.note.endswith(NEVER)
 
 
 def welch(difference, std, n, paper_std, paper_n, rate=RATE):
@@ -130,4 +137,4 @@ def _settling(interval: Callable, n: int, margin: float) -> str:
         return f"{more[enough.argmax()]} seeds would settle it"
     if settled(math.inf):
         return f"more than {MAX_SEEDS} seeds would settle it"
-    return "no number of our seeds settles it: the paper's own error is too large"
+    return NEVER

@@ -10,7 +10,7 @@ KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=10737418
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test lint format tables scoreboard regress bench-train bench-fisher clean FORCE
+.PHONY: help setup test lint format tables scoreboard regress bench-train bench-fisher figure-fisher clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ bench-fisher: $(READY) ## time the Fisher estimators, and compare them with othe
 	@$(KEEP_MEMORY) $(PYTHON) -m pytest benchmarks/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \
 	  --benchmark-autosave --benchmark-compare --benchmark-columns=min,median,iqr,rounds
 	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.compare_fisher
+
+figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
+	@$(PYTHON) -m benchmarks figure $${DATA:+--data "$$DATA"}
 
 clean: ## remove your own runs (results/local) and the caches; data and .venv stay
 	@rm -rf results/local .pytest_cache .ruff_cache .benchmarks

@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: python -m benchmarks {table,tune,tables,regress,data} ..."""
+"""The command line behind the Makefile: python -m benchmarks {table,tune,tables,figure,regress,data} ..."""
 
 import argparse
 import os
@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("name")
     sweeping(tune)
     command("tables", _tables, "render the committed reference records, without training")
+    figure = command("figure", _figure, "draw what the Fisher estimators do on one network trained on MNIST")
+    figure.add_argument("--data")
     regress = command("regress", _regress, "compare the digits with the committed reference records")
     regress.add_argument("--accept", action="store_true", help="make the fresh records the reference")
     sweeping(regress)
@@ -129,6 +131,13 @@ def _tables(options: argparse.Namespace) -> int:
     for name in done:
         print(f"{_shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
     print((folder / f"{board}.md").read_text(), end="")
+    return 0
+
+
+def _figure(options: argparse.Namespace) -> int:
+    from benchmarks import figure_fisher
+
+    figure_fisher.main(_root(options.data))
     return 0
 
 

@@ -13,7 +13,7 @@ from benchmarks.learner import fit
 from benchmarks.net import Net
 from benchmarks.rng import generator
 from benchmarks.stream import Examples, Part, mask_of
-from methods import fisher, persample
+from methods import curvature, fisher, persample
 from methods.quadratic import Quadratic
 
 ONE_ANCHOR = ("l2", "online_ewc", "ewcpp", "mas", "si", "rwalk", "scp", "lwf")
@@ -130,11 +130,16 @@ def least_squares(X, y):
     return torch.linalg.lstsq(X, y[:, None]).solution.flatten()
 
 
+def linear():
+    """w [4] -> X w, with Gaussian noise of variance 1."""
+    return Net(nn.Linear(4, 1, bias=False).double())
+
+
 def one_after_the_other(first, second, lam):
-    """argmin of the second task's mean loss and lam/2 sum_i F_i (w - w_1)_i^2, F the first's Fisher: mean_n x_n^2."""
+    """argmin of the second task's mean loss and lam/2 sum_i F_i (w - w_1)_i^2, F the first's Fisher diagonal."""
     (X, y), (X_2, y_2) = first, second
-    quadratic = Quadratic(lam)
-    quadratic.set(X.square().mean(0), least_squares(X, y))
+    quadratic, w_1 = Quadratic(lam), least_squares(X, y)
+    quadratic.set(fisher.diagonal(linear(), w_1, (X, None), likelihood="gaussian"), w_1)
 
     def gradient(w):
         return quadratic.add_gradient(w, X_2.T @ (X_2 @ w - y_2) / len(X_2)).clone()
@@ -158,12 +163,12 @@ def test_two_gaussian_tasks_with_the_bayesian_strength_are_the_joint_optimum():
 
 
 def test_correlated_features_need_the_full_fisher():
-    """Its diagonal misses the joint optimum; in the coordinates of its eigenvectors it is diagonal, and hits."""
+    """The diagonal misses the joint optimum, the matrix hits it: lam F (w - w_1) + X_2^T (X_2 w - y_2) / N_2 = 0."""
     (X, y), (X_2, y_2) = tasks = regressions(draws(4, 4, seed=6))
-    joint = all_together(*tasks)
-    assert (one_after_the_other(*tasks, 30 / 50) - joint).norm() > 0.03 * joint.norm()
-    _, V = torch.linalg.eigh(X.T @ X / 30)
-    found = V @ one_after_the_other((X @ V, y), (X_2 @ V, y_2), 30 / 50)
+    joint, lam, w_1 = all_together(*tasks), 30 / 50, least_squares(X, y)
+    assert (one_after_the_other(*tasks, lam) - joint).norm() > 0.03 * joint.norm()
+    fisher_matrix = curvature.full(linear(), w_1, (X, None), likelihood="gaussian")
+    found = torch.linalg.solve(lam * fisher_matrix + X_2.T @ X_2 / 50, lam * fisher_matrix @ w_1 + X_2.T @ y_2 / 50)
     torch.testing.assert_close(found, joint, rtol=1e-11, atol=0)
 
 

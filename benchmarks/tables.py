@@ -77,14 +77,17 @@ def render_references(folder: Path) -> list[str]:
     done, board = [], []
     for declared in map(table.load, table.names()):
         seeds = referenced_seeds(declared)
-        cells = None
+        cells, hours = None, 0.0
         if seeds:
             runs = runs_of(declared, seeds)
-            results = results_of(runs, references(runs))
+            found = references(runs)
+            results = results_of(runs, found)
+            once = {record.path(record.REFERENCE, each.run): each for each in found if each}  # rows share runs
+            hours = sum(sum(each.seconds.values()) for each in once.values()) / 3600
             put_into(README, declared.name, render.write(declared, results, seeds, folder))
             cells = render.frame(declared, results)
             done.append(declared.name)
-        board.append((declared, cells))
+        board.append((declared, cells, hours))
     text = scoreboard.markdown(board)
     write_atomically(folder / "scoreboard.md", text)
     put_into(README, "scoreboard", text)

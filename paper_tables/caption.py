@@ -23,6 +23,7 @@ def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: in
         *verdicts(table, cells),
         *_reasons(cells),
         *_origins(table, cells),
+        *(_times(cells) if table.times else []),
         *([f"{stale} stale records of other source code were set aside."] if stale else []),
     ]
 
@@ -120,6 +121,20 @@ def _origins(table, cells) -> list[str]:
     if len(bare):
         lines.append(f"No published value{'' if len(bare) == len(cells) else f': {_names(bare, cells)}'}.")
     return lines
+
+
+def _times(cells) -> list[str]:
+    """Seconds of training, and of them on importances, beside those of the first row."""
+    timed = cells[cells.training_s.notna()]
+    if timed.empty:
+        return []
+    total = timed.training_s + timed.importance_s
+    base = total.iloc[0]
+    texts = [
+        f"{cell.row} {whole:.0f} ({cell.importance_s:.1f}, {whole / base:.2f} times {timed.row.iloc[0]})"
+        for cell, whole in zip(timed.itertuples(), total, strict=True)
+    ]
+    return [f"Seconds of a run on one thread, median, and of them on importances: {'; '.join(texts)}."]
 
 
 def _searched(row, name) -> str:

@@ -29,6 +29,7 @@ class Result(Protocol):
     seed: int
     accuracy: np.ndarray | None  # [T + 1, T], fractions; None when the run failed
     total: np.ndarray  # [T], test counts
+    seconds: dict[str, float]  # by phase
     reason: str | None  # why the run failed
 
 
@@ -57,6 +58,7 @@ def _line(table: Table, row: Row, scenario: str, runs: list[Result]) -> dict:
     measures = [METRICS[row.metric](run.accuracy, run.total) for run in runs if run.reason is None]
     values = [100 * measure.value for measure in measures if measure.reason is None]
     paper = row.paper.get(scenario)
+    seconds = [run.seconds for run in runs if run.reason is None]
     found = None
     if paper and values and not row.no_verdict:
         found = verdict(values, paper, table.margin, table.looks)
@@ -68,6 +70,8 @@ def _line(table: Table, row: Row, scenario: str, runs: list[Result]) -> dict:
         "ours_mean": float(np.mean(values)) if values else math.nan,
         "ours_std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
         "ours_n": len(values),
+        "training_s": _median(seconds, "training"),
+        "importance_s": _median(seconds, "importance"),
         "failed": sum(run.reason is not None for run in runs),
         "paper_mean": paper.mean if paper else math.nan,
         "paper_std": paper.std if paper and paper.std is not None else math.nan,
@@ -87,6 +91,10 @@ def _line(table: Table, row: Row, scenario: str, runs: list[Result]) -> dict:
         "cell": paper.cell if paper else "",
         "strength": row.strength or "",
     }
+
+
+def _median(seconds: list[dict], phase: str) -> float:
+    return float(np.median([each[phase] for each in seconds])) if seconds else math.nan
 
 
 def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> str:

@@ -5,25 +5,32 @@ import pandas as pd
 from paper_tables.caption import MARKS
 from paper_tables.table import Table
 
-COLUMNS = ["published", "run", *MARKS, "no verdict"]
+COLUMNS = ["published", "run", *MARKS, "no verdict", "hours"]
 
 
-def line(cells: pd.DataFrame | None, published: int) -> dict:
+def line(cells: pd.DataFrame | None, published: int, hours: float) -> dict:
     """The counts of one table; `cells` as render.frame gives them, None where nothing was run."""
     if cells is None:
         return dict.fromkeys(COLUMNS, 0) | {"published": published}
     run = cells[(cells.cell != "") & (cells.ours_n > 0)]
     counts = {word: int((run.verdict == word).sum()) for word in MARKS}
-    return {"published": published, "run": len(run), **counts, "no verdict": int((run.verdict == "").sum())}
+    return {
+        "published": published,
+        "run": len(run),
+        **counts,
+        "no verdict": int((run.verdict == "").sum()),
+        "hours": hours,
+    }
 
 
-def markdown(tables: list[tuple[Table, pd.DataFrame | None]]) -> str:
-    """All tables, and their sum."""
-    lines = {table.name: line(cells, sum(len(row.paper) for row in table.rows)) for table, cells in tables}
+def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
+    """All tables, and their sum; hours: of one core, in the runs behind the table."""
+    lines = {t.name: line(cells, sum(len(row.paper) for row in t.rows), hours) for t, cells, hours in tables}
     grid = pd.DataFrame.from_dict(lines, orient="index", columns=COLUMNS)
     grid.loc["all"] = grid.sum()
     header = ["table", "published cells", "run", *(f"{mark} {word}" for word, mark in MARKS.items()), "no verdict"]
-    body = [[name, *map(str, row)] for name, row in zip(grid.index, grid.to_numpy().tolist(), strict=True)]
+    header.append("core hours")
+    body = [[name, *(f"{n:.0f}" for n in row[:-1]), f"{row[-1]:.1f}"] for name, *row in grid.itertuples()]
     widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
     rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     padded = [

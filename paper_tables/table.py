@@ -29,7 +29,7 @@ TABLE_KEYS = {
     "train": dict,
     "row": list,
 }
-TABLE_OPTIONS = {"paper_seeds": int, "looks": int}
+TABLE_OPTIONS = {"paper_seeds": int, "looks": int, "times": bool}
 ROW_KEYS = {"label": str}
 ROW_OPTIONS = {
     "method": dict,
@@ -105,6 +105,7 @@ class Table:
     scenarios: tuple[str, ...]
     seeds: int
     paper_seeds: int | None
+    times: bool  # whether the caption gives the seconds of a run of each row
     rows: tuple[Row, ...]
     remarks: str
 
@@ -184,6 +185,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         scenarios=scenarios,
         seeds=declared["seeds"],
         paper_seeds=declared.get("paper_seeds"),
+        times=declared.get("times", False),
         rows=tuple(rows),
         remarks=remarks.read_text(encoding="utf-8") if remarks.exists() else "",
     )

@@ -38,7 +38,8 @@ OURS = {"task": (90.0, 0.1), "domain": (90.5, 1.5), "class": (90.0, 5.0)}
 def fake(run, mean, spread):
     """A record whose accuracy is `spread` above the mean for odd seeds and below it for even ones."""
     value = (mean + (spread if run["seed"] % 2 else -spread)) / 100
-    return SimpleNamespace(seed=run["seed"], accuracy=np.full((3, 2), value), total=np.full(2, 1000), reason=None)
+    total, seconds = np.full(2, 1000), {"training": 1.0, "importance": 0.0}
+    return SimpleNamespace(seed=run["seed"], accuracy=np.full((3, 2), value), total=total, seconds=seconds, reason=None)
 
 
 def records(runs, ours=OURS):

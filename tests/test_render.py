@@ -1,6 +1,7 @@
 """What is rendered of synthetic runs."""
 
 import io
+import re
 
 import matplotlib.image
 import numpy as np
@@ -141,6 +142,16 @@ def test_looks_share_the_error_rate(toy):
     results = {("Adam", "class"): [run(seed, 40 + seed / 100, 0) for seed in SEEDS]}
     text = " ".join(render.markdown(shared, render.frame(shared, results), SEEDS).split())
     assert "the 96.7 % Welch interval" in text and "5 %, shared by 3 looks" in text
+
+
+def test_times_are_given_where_the_table_asks_for_them(toy):
+    timed = toy(("paper_seeds = 10", "paper_seeds = 10\ntimes       = true"))
+    text = render.markdown(timed, render.frame(timed, RESULTS), SEEDS)
+    (line,) = re.findall(r"- Seconds of a run.*?\.$", text, flags=re.S | re.M)
+    # 10, 20 and 30 seconds of training and 1 of importance; EWC task lacks a failed run.
+    assert "Adam 21 (1.0, 1.00 times Adam); " in line.replace("\n  ", " ")
+    assert "Seconds" not in render.markdown(toy(), render.frame(toy(), RESULTS), SEEDS)
+    assert "Seconds" not in render.markdown(timed, render.frame(timed, {}), SEEDS)
 
 
 def test_a_wide_margin_is_printed():

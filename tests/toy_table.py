@@ -73,7 +73,8 @@ def run(seed, *last, total=(100, 300)):
     """A finished run that ends with these percentages."""
     accuracy = np.full((3, 2), 0.5)
     accuracy[-1] = np.array(last) / 100
-    return SimpleNamespace(seed=seed, accuracy=accuracy, total=np.array(total), reason=None)
+    seconds = {"training": 10.0 * seed, "importance": 1.0}
+    return SimpleNamespace(seed=seed, accuracy=accuracy, total=np.array(total), seconds=seconds, reason=None)
 
 
 def failed(seed, reason="the loss is NaN at step 7"):

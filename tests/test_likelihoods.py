@@ -207,3 +207,10 @@ def test_variances_that_make_no_sense(bad):
 def test_a_loss_without_a_likelihood_is_refused(loss):
     with pytest.raises(UserError, match=r"unknown likelihood .*known: bernoulli, categorical, gaussian"):
         likelihoods.of(loss)
+
+
+def test_a_draw_of_zero_is_not_a_unit_that_the_mask_forbids(monkeypatch):
+    monkeypatch.setattr(likelihoods, "uniform", lambda shape, like, generator: torch.zeros(shape, dtype=torch.float64))
+    mask = torch.tensor([OFF, OFF, 0.0, 0.0])
+    drawn = likelihoods.CATEGORICAL.draw(torch.zeros(3, C), mask, torch.Generator())
+    assert drawn.tolist() == [2, 2, 2]

@@ -8,8 +8,9 @@
 The memory of a task holds the last examples that it was trained on; the memories' forward passes are in training mode
 and one at a time, so that batch statistics are those of one task, as released.
 
-The dual is solved with `eps` on the diagonal of G G^T. `margin` favours backward transfer; the authors' code makes it
-the bound v >= margin ("bound"), the paper adds it to the solution of v >= 0 ("shift"): other points.
+The dual is solved with `eps` on the diagonal of G G^T, which the code first released, with the paper, did not have.
+`margin` favours backward transfer; the authors' code makes it the bound v >= margin ("bound"), the paper adds it to the
+solution of v >= 0 ("shift"): other points.
 
 Hsu et al. (2018) draw the memories at random, share a budget among the tasks seen, and train on them as naive rehearsal
 does (`hsu`; methods/memory.py).

@@ -113,7 +113,7 @@ def _origins(table, cells) -> list[str]:
     strengths = "; ".join(f"{words.get(strength, strength)} ({rows})" for strength, rows in _groups(cells, "strength"))
     if strengths:
         lines.append(f"Where the methods' strengths come from: {strengths}.")
-    lines += [_searched(row, table.name) for row in table.rows if row.search]
+    lines += _searched(table)
     alone = cells[~cells.runs]
     if len(alone):
         lines.append(f"Published numbers alone: {_names(alone, cells)}.")
@@ -124,31 +124,30 @@ def _origins(table, cells) -> list[str]:
 
 
 def _times(cells) -> list[str]:
-    """Seconds of training, and of them on importances, beside those of the first row."""
+    """Seconds of a run of each row, as they were while it ran."""
     timed = cells[cells.training_s.notna()]
-    if timed.empty:
+    texts = [f"{cell.row} {cell.training_s:.0f} + {cell.importance_s:.1f}" for cell in timed.itertuples()]
+    if not texts:
         return []
-    total = timed.training_s + timed.importance_s
-    base = total.iloc[0]
-    texts = [
-        f"{cell.row} {whole:.0f} ({cell.importance_s:.1f}, {whole / base:.2f} times {timed.row.iloc[0]})"
-        for cell, whole in zip(timed.itertuples(), total, strict=True)
-    ]
-    return [f"Seconds of a run on one thread, median, and of them on importances: {'; '.join(texts)}."]
+    return [f"Seconds of a run on one thread, training + importances, median: {'; '.join(texts)}."]
 
 
-def _searched(row, name) -> str:
+def _searched(table) -> list[str]:
+    """What was found of every option that was searched, and how."""
     found = []
-    for option, values in row.search.items():
-        best = ", ".join(f"{row.found(option, scenario):g} ({scenario})" for scenario in row.scenarios)
-        found.append(
-            f"{option} of {row.label} = {best}, of {len(values)} values from {min(values):g} to {max(values):g}"
-        )
-    return (
+    for row in table.rows:
+        for option, values in row.search.items():
+            best = ", ".join(f"{row.found(option, scenario):g} ({scenario})" for scenario in row.scenarios)
+            found.append(
+                f"{option} of {row.label} = {best}, of {len(values)} values from {min(values):g} to {max(values):g}"
+            )
+    if not found:
+        return []
+    return [
         f"Searched on a tenth of the training data, held out, seeds {ledger.SEEDS[0]} to {ledger.SEEDS[-1]}, where a "
         f"value {ledger.GAP:g} points behind on the first is not tried on the others: {'; '.join(found)}; every trial: "
-        f"paper_tables/searches/{name}.csv."
-    )
+        f"paper_tables/searches/{table.name}.csv."
+    ]
 
 
 def _groups(cells, column, among=None) -> list[tuple[str, str]]:

@@ -69,7 +69,7 @@ def test_lopez_paz_and_ranzato():
                 assert run["lam"] == 2 * strength and run["n_samples"] == run["fisher_batch"] == memory
             if run["name"] == "gem":
                 assert (run["per_task"], run["margin"], run["margin_mode"]) == (256, 0.5, "bound")
-                assert run["eps"] == (1e-3 if "eps" in label or "permutations" in name else 0)
+                assert run["eps"] == (0 if "without eps" in label else 1e-3)
 
 
 def test_chaudhry_et_al_2019():

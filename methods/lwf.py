@@ -85,10 +85,15 @@ class LwF(Method):
 
     def _outputs(self, logits: Tensor, targets: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         """z and v [..., B, C'] of each old head."""
-        known = [targets.index_select(-1, head) for head in self.heads]
+        known = [units(targets, head) for head in self.heads]
         if self.weighting == "vdv" and self.shared:
             return [(logits + mask, torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0]))]
-        return [(logits.index_select(-1, head), v) for head, v in zip(self.heads, known, strict=True)]
+        return [(units(logits, head), v) for head, v in zip(self.heads, known, strict=True)]
+
+
+def units(outputs: Tensor, head: Tensor) -> Tensor:
+    """The outputs [..., C'] of a head's units, in their order; all of them as they are, which costs nothing."""
+    return outputs if len(head) == outputs.shape[-1] else outputs.index_select(-1, head)
 
 
 def distillation(logits: Tensor, targets: Tensor, T: float) -> Tensor:

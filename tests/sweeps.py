@@ -83,7 +83,7 @@ def finish(process):
 def versions(folder):
     """Each record under `folder` with what changes when it is written again."""
     found = {}
-    for file in folder.glob("*/*/*.json"):
+    for file in folder.glob("[!.]*/*/*.json"):
         status = file.stat()
         found[file.relative_to(folder).as_posix()] = (status.st_ino, status.st_mtime_ns)
     return found
@@ -100,4 +100,4 @@ def wait_for(folder, n, process):
 
 def damaged(folder):
     """Records under `folder` that are not whole."""
-    return [file for file in folder.glob("*/*/*.json") if not isinstance(record.load(file), record.Record)]
+    return [file for file in folder.glob("[!.]*/*/*.json") if not isinstance(record.load(file), record.Record)]

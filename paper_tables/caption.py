@@ -126,7 +126,10 @@ def _origins(table, cells) -> list[str]:
 def _times(cells) -> list[str]:
     """Seconds of a run of each row, as they were while it ran."""
     timed = cells[cells.training_s.notna()]
-    texts = [f"{cell.row} {cell.training_s:.0f} + {cell.importance_s:.1f}" for cell in timed.itertuples()]
+    several = timed.row.duplicated().any()
+    names = timed.row + " " + timed.scenario if several else timed.row
+    pairs = zip(names, timed.training_s, timed.importance_s, strict=True)
+    texts = [f"{name} {training:.0f} + {importance:.1f}" for name, training, importance in pairs]
     if not texts:
         return []
     return [f"Seconds of a run on one thread, training + importances, median: {'; '.join(texts)}."]

@@ -37,8 +37,9 @@ def figure(table: Table, cells: pd.DataFrame) -> bytes:
         drawing = Figure(figsize=(width, 1.7 + 0.3 * len(labels)), layout="constrained")
         FigureCanvasAgg(drawing)
         panels = drawing.subplots(1, len(table.scenarios), sharey=True, squeeze=False)[0]
+        one = (cells.metric == table.metric).all()
         accuracies = all("accuracy" in metric for metric in cells.metric)
-        measured = table.metric.replace("_", " ") if accuracies else "the row's measure"
+        measured = table.metric.replace("_", " ") if one else "accuracy" if accuracies else "the row's measure"
         for axes, scenario in zip(panels, table.scenarios, strict=True):
             _panel(axes, cells[cells.scenario == scenario], labels)
             axes.set_title(f"{scenario}-incremental")

@@ -149,7 +149,9 @@ def test_times_are_given_where_the_table_asks_for_them(toy):
     text = render.markdown(timed, render.frame(timed, RESULTS), SEEDS)
     (line,) = re.findall(r"- Seconds of a run.*?\.$", text, flags=re.S | re.M)
     # 10, 20 and 30 seconds of training and 1 of importances; EWC has one run in class-IL.
-    assert "median: Adam 20 + 1.0; Adam 20 + 1.0; EWC 20 + 1.0; EWC 10 + 1.0; " in line.replace("\n  ", " ")
+    assert "median: Adam task 20 + 1.0; Adam class 20 + 1.0; EWC task 20 + 1.0; EWC class 10 + 1.0; " in line.replace(
+        "\n  ", " "
+    )
     assert "Seconds" not in render.markdown(toy(), render.frame(toy(), RESULTS), SEEDS)
     assert "Seconds" not in render.markdown(timed, render.frame(timed, {}), SEEDS)
 

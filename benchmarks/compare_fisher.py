@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from benchmarks import plot_fisher
 from benchmarks.bench_fisher import SIZES, STEPS, data, network, ours, plain
 from benchmarks.files import write_atomically
+from benchmarks.markdown import table as markdown_table
 from benchmarks.peers import BATCH, DRAW, MEANS, PEERS, PRODUCTS, Peer, flat
 from benchmarks.record import ROOT
 from benchmarks.run import machine
@@ -217,17 +218,7 @@ def caption() -> list[str]:
 
 def markdown(rows: list[Row]) -> str:
     """The table and its caption."""
-    lines = [COLUMNS, *([cell.replace("|", "\\|") for cell in cells(row)] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rules = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, LEFT, strict=True)]
-    text = [f"# {TITLE}", ""]
-    for line in (COLUMNS, rules, *lines[1:]):
-        padded = [
-            cell.ljust(width) if left else cell.rjust(width)
-            for cell, width, left in zip(line, widths, LEFT, strict=True)
-        ]
-        text.append(f"| {' | '.join(padded)} |")
-    text.append("")
+    text = [f"# {TITLE}", "", markdown_table(COLUMNS, [cells(row) for row in rows], LEFT), ""]
     for note in caption():
         text += textwrap.wrap(f"- {note}", WIDTH, subsequent_indent="  ", break_long_words=False)
     return "\n".join(text) + "\n"

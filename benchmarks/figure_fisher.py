@@ -23,6 +23,7 @@ from torch import Tensor
 from benchmarks import models, streams
 from benchmarks.files import write_atomically
 from benchmarks.learner import Train, fit
+from benchmarks.markdown import table as markdown_table
 from benchmarks.net import Net
 from benchmarks.record import ROOT
 from benchmarks.rng import derive, generator
@@ -94,16 +95,11 @@ def markdown(table: pd.DataFrame) -> str:
         [name, f"{row.iloc[0]:.3g}", f"{row.iloc[1]:.2g}", *(f"{100 * share:.1f} %" for share in row.iloc[2:])]
         for name, row in table.iterrows()
     ]
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    body = []
-    for first, *rest in (header, rules, *lines):
-        body.append([first.ljust(widths[0]), *(text.rjust(w) for text, w in zip(rest, widths[1:], strict=True))])
     about = (
         "MLP 784-400-400-10 after one epoch of MNIST, on all 60000 training examples. The distance from the exact\n"
         "diagonal F* is ||F - F*|| / ||F*||. `make figure-fisher` writes this page and its figure."
     )
-    return f"# Fisher estimators on one network\n\n{about}\n\n" + "\n".join(f"| {' | '.join(t)} |" for t in body) + "\n"
+    return f"# Fisher estimators on one network\n\n{about}\n\n{markdown_table(header, lines)}\n"
 
 
 def figure(net: Net, found: dict[str, Tensor]) -> bytes:

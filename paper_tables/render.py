@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.files import write_atomically
+from benchmarks.markdown import table as markdown_table
 from benchmarks.metrics import METRICS
 from paper_tables import plot
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
@@ -104,15 +105,8 @@ def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: i
     for scenario, column in grid.columns:
         header.append(f"{scenario}: ours" if column == "ours" else column)
     body = [[label, *grid.loc[label]] for label in grid.index]
-    body = [[text.replace("|", "\\|") for text in line] for line in body]
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [f"# {table.title}", "", *textwrap.wrap(f"{table.source}.", WIDTH), ""]
-    for line in (header, rules, *body):
-        texts = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
-        texts[0] = line[0].ljust(widths[0])
-        lines.append(f"| {' | '.join(texts)} |")
-    lines.append("")
+    source = textwrap.wrap(f"{table.source}.", WIDTH)
+    lines = [f"# {table.title}", "", *source, "", markdown_table(header, body), ""]
     for note in caption(table, cells, seeds, stale):
         lines += textwrap.wrap(f"- {note}", WIDTH, subsequent_indent="  ", break_long_words=False)
     if table.remarks:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from benchmarks.markdown import table as markdown_table
 from paper_tables.caption import MARKS
 from paper_tables.table import Table
 
@@ -31,11 +32,4 @@ def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
     header = ["table", "published cells", "run", *(f"{mark} {word}" for word, mark in MARKS.items()), "no verdict"]
     header.append("core hours")
     body = [[name, *(f"{n:.0f}" for n in row[:-1]), f"{row[-1]:.1f}"] for name, *row in grid.itertuples()]
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = [
-        [text.ljust(widths[0]), *(t.rjust(w) for t, w in zip(rest, widths[1:], strict=True))]
-        for text, *rest in (header, *body)
-    ]
-    padded.insert(1, rules)
-    return "# Scoreboard\n\n" + "\n".join(f"| {' | '.join(texts)} |" for texts in padded) + "\n"
+    return f"# Scoreboard\n\n{markdown_table(header, body)}\n"

@@ -1,0 +1,16 @@
+"""A Markdown table whose columns line up in a terminal, too."""
+
+from collections.abc import Sequence
+
+
+def table(header: Sequence[str], body: Sequence[Sequence[str]], left: Sequence[bool] | None = None) -> str:
+    """The table, without a line break at its end. left: which columns begin at the left; by default the first alone."""
+    left = [True] + [False] * (len(header) - 1) if left is None else left
+    lines = [[text.replace("|", "\\|") for text in line] for line in (header, *body)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rules = ["-" * width if begins else "-" * (width - 1) + ":" for width, begins in zip(widths, left, strict=True)]
+    texts = [
+        [t.ljust(width) if begins else t.rjust(width) for t, width, begins in zip(line, widths, left, strict=True)]
+        for line in (lines[0], rules, *lines[1:])
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in texts)

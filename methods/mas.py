@@ -44,6 +44,7 @@ class MAS(Method):
     presets: ClassVar[dict[str, dict]] = {
         "hsu": {"per_sample": False, "unit_mean": True},
         "official": {"per_sample": False, "batch": 200},
+        "agem": {"per_sample": False, "batch": 10, "ema": 0.0},  # Chaudhry et al. (2019): the last task's alone
         # Both estimate in training mode, which is not done here; batch is their training batch.
         "avalanche": {"per_sample": False, "ema": 0.5},
         "facil": {"per_sample": False, "norm": "l2", "ema": 0.5, "from_zero": True},  # a 1/2 there: lam is half theirs

@@ -22,6 +22,7 @@ PRESETS = {  # what each is, for the second implementation; its name, where that
     ("ewc", "vdv"): {},
     ("ewcpp", "released"): {"released": True},
     ("l2", "hsu"): {},
+    ("mas", "agem"): {"per_sample": False, "ema": 0.0},
     ("mas", "avalanche"): {"per_sample": False, "ema": 0.5},
     ("mas", "facil"): {"per_sample": False, "norm": "l2", "ema": 0.5, "from_zero": True},
     ("mas", "hsu"): {"per_sample": False, "unit_mean": True},
@@ -41,6 +42,7 @@ GIVEN = {  # what both are given: sizes and strengths that suit the toy stream
     ("ewc", "avalanche"): {"fisher_batch": 4},
     ("ewc", "gem"): {"n_samples": 6, "fisher_batch": 6},
     ("ewcpp", "released"): {"interval": 4},
+    ("mas", "agem"): {"batch": 4},
     ("mas", "avalanche"): {"batch": 4},
     ("mas", "facil"): {"batch": 4},
     ("mas", "hsu"): {"batch": 4},
@@ -104,6 +106,7 @@ def test_released_rwalk(options):
     ("name", "preset", "theirs"),
     [
         ("ewc", "gem", {"n_samples": 1000, "fisher_batch": 1000}),
+        ("mas", "agem", {"batch": 10}),
         ("mas", "official", {"batch": 200}),
         ("si", "hsu", {"clamp": "none"}),
         ("si", "maltoni", {"upper_clip": 1e-3}),

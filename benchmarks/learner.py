@@ -183,8 +183,9 @@ def fit(method, theta: Tensor, task, optimizer, train: Train, generators: list[t
     data = method.before_task(theta.clone(), task).train
     old = theta.clone()
     squares = Squares(method.net) if method.wants_squares else None
-    for step, batch in enumerate(batches(data, train, generators, theta)):
-        loss = _step(method, theta, old, batch, optimizer, squares)
+    for step, index in enumerate(batches(len(data), train, generators, theta)):
+        method.before_batch(index)
+        loss = _step(method, theta, old, data.take(index), optimizer, squares)
         if step % CHECK_EVERY == 0 and not bool(loss.isfinite().all()):
             raise Diverged(f"the loss is not finite at step {step} of task {task.index + 1}")
     if not bool(theta.isfinite().all()):
@@ -212,19 +213,19 @@ def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: 
     return loss.detach()
 
 
-def batches(data: Examples, train: Train, generators: list[torch.Generator], theta: Tensor) -> Iterator:
-    """Shuffled batches (x, y, mask), epoch after epoch; the last batch of an epoch may be smaller.
+def batches(n: int, train: Train, generators: list[torch.Generator], theta: Tensor) -> Iterator[Tensor]:
+    """Shuffled batches of n examples, by index, epoch after epoch; the last batch of an epoch may be smaller.
 
-    Each replica has an order of its own: x is [B, ...] for theta [P] and [R, B, ...] for theta [R, P].
+    Each replica has an order of its own: indices are [B] for theta [P] and [R, B] for theta [R, P].
     """
-    per_epoch = math.ceil(len(data) / train.batch)
+    per_epoch = math.ceil(n / train.batch)
     steps = train.steps if train.steps is not None else train.epochs * per_epoch
     for step in range(steps):
         position = step % per_epoch
         if position == 0:
-            orders = [torch.randperm(len(data), generator=generator) for generator in generators]
+            orders = [torch.randperm(n, generator=generator) for generator in generators]
             order = (orders[0] if theta.dim() == 1 else torch.stack(orders)).to(theta.device)
-        yield data.take(order[..., position * train.batch : (position + 1) * train.batch])
+        yield order[..., position * train.batch : (position + 1) * train.batch]
 
 
 @torch.no_grad()

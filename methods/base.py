@@ -1,4 +1,4 @@
-"""A method is what it adds to fine-tuning: nine hooks, all doing nothing."""
+"""A method is what it adds to fine-tuning: ten hooks, all doing nothing."""
 
 from __future__ import annotations
 
@@ -77,6 +77,9 @@ class Method:
     def before_task(self, theta: Tensor, task):
         """Before the first batch of a task; returns the task to train on."""
         return task
+
+    def before_batch(self, index: Tensor) -> None:
+        """Which examples [..., B] of the task's training set the next loss is of; a loop that cannot say does not."""
 
     def loss(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """Task loss [...] of a batch, a mean over its examples: cross entropy over the units that the mask allows."""

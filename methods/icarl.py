@@ -22,7 +22,6 @@ the released code (`released`): herding never picks an example twice. A feature 
 `zero_norm`, and a class that has no others is refused. The stream's masks do not enter the loss, which names its units.
 """
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -36,6 +35,7 @@ from benchmarks.errors import UserError, check_flag, check_whole, unknown
 from benchmarks.stream import Examples
 from methods.base import Method
 from methods.herding import herd
+from methods.teacher import Teacher
 
 BATCH = 1000  # examples in one pass for features
 CHOICES = {"loss_units": ("seen", "all"), "share": ("floor", "ceil"), "classifier": ("nme", "hybrid1")}
@@ -90,16 +90,19 @@ class ICaRL(Method):
         self.old, self.seen = old, old + new
         if not old:
             return task
-        self.teacher = deepcopy(self.net), theta.clone()  # a copy of the module: its batch statistics stay old too
-        return replace(task, train=task.train + task.remask(reduce(add, self.exemplars.values()).merge()))
+        train = task.train + task.remask(reduce(add, self.exemplars.values()).merge())
+        self.teacher = Teacher(self.net, theta, train)
+        return replace(task, train=train)
+
+    def before_batch(self, index):
+        if self.teacher:
+            self.teacher.expect(index)
 
     def loss(self, theta, x, y, mask):
         logits = self.net(theta, x, train=True)
         target = F.one_hot(y, logits.shape[-1]).to(logits.dtype)
         if self.teacher:
-            net, before = self.teacher
-            with torch.no_grad():
-                target[..., self.old] = net(before, x)[..., self.old].sigmoid()
+            target[..., self.old] = self.teacher.outputs(x)[..., self.old].sigmoid()
         losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         by_example = losses.mean(-1) if self.loss_units == "all" else losses[..., self.seen].sum(-1)
         return by_example.mean(-1)

@@ -14,12 +14,10 @@ van de Ven and Tolias (2019) weight by the number k of tasks so far (`vdv`):
 
 There, where tasks share units, the softmax of z is over all units that L_k may use: v gives the new ones 0.
 
-Differs from the paper: v is computed in every step instead of recorded before the task, which gives the same numbers,
-as training images are not augmented. No epochs train the new head alone first: they would have to hold the other
-parameters still, which Adam, with moments of the task before, moves at a gradient of 0.
+Differs from the paper: no epochs train the new head alone first. They would have to hold the other parameters still,
+which Adam, with moments of the task before, moves at a gradient of 0.
 """
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +27,7 @@ from torch import Tensor
 from benchmarks.errors import check_number, unknown
 from benchmarks.stream import OFF
 from methods.base import Method, cross_entropy
+from methods.teacher import Teacher
 
 WEIGHTINGS = ("sum", "vdv")
 
@@ -57,16 +56,18 @@ class LwF(Method):
 
     def before_task(self, theta, task):
         if self.heads and self.lam:
-            self.teacher = deepcopy(self.net), theta.clone()  # a copy of the module: its batch statistics stay old too
+            self.teacher = Teacher(self.net, theta, task.train)
         self.k, self.shared = task.index + 1, not task.own_units
         return task
+
+    def before_batch(self, index):
+        if self.teacher:
+            self.teacher.expect(index)
 
     def loss(self, theta, x, y, mask):
         if self.teacher is None:
             return super().loss(theta, x, y, mask)
-        net, old = self.teacher
-        with torch.no_grad():
-            targets = net(old, x)
+        targets = self.teacher.outputs(x)
         logits = self.net(theta, x, train=True)
         loss = cross_entropy(logits + mask, y)
         KD = [distillation(z, v, self.T) for z, v in self._outputs(logits, targets, mask)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.learner import Train, batches
 from benchmarks.rng import generator
-from benchmarks.stream import Examples, Part, Stream
+from benchmarks.stream import Examples, Stream
 
 Named = dict[str, Tensor]
 Example = tuple[Tensor, int, list[int]]  # pixels, unit, allowed units
@@ -109,10 +109,8 @@ def grouped(examples: list[Example], size: int, draws: torch.Generator) -> list[
 
 def orders(n: int, train: Train, seed: int, task: int) -> Iterator[list[int]]:
     """The batches of a task, as places in its list of `n` examples."""
-    places = torch.arange(n)
-    numbered = Examples((Part(places, places, places, torch.zeros(1)),))
-    for place, _, _ in batches(numbered, train, [generator(seed, "batches", task)], torch.empty(0)):
-        yield place.tolist()
+    for index in batches(n, train, [generator(seed, "batches", task)], torch.empty(0)):
+        yield index.tolist()
 
 
 def loop(

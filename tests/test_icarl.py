@@ -183,9 +183,9 @@ def test_icarl_keeps_no_second_network_between_tasks():
     method, theta, stream = trained(2)
     assert method.teacher is None
     method.before_task(theta, stream.tasks[2])
-    kept = method.teacher[1].clone()
+    kept = method.teacher.theta.clone()
     theta.zero_()
-    assert torch.equal(method.teacher[1], kept)
+    assert torch.equal(method.teacher.theta, kept)
 
 
 def test_icarl_means_follow_the_features_of_the_last_task():

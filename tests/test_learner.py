@@ -19,12 +19,7 @@ def draws(*seeds):
 
 
 def indices(data, train, generators, theta):
-    """The batches as places in the data, told by their pixels."""
-    x = data.take(torch.arange(len(data)))[0].flatten(1)[:, 0]
-    return [
-        (batch.flatten(2 if theta.dim() > 1 else 1)[..., :1] == x).long().argmax(-1)
-        for batch, _, _ in batches(data, train, generators, theta)
-    ]
+    return list(batches(len(data), train, generators, theta))
 
 
 def test_an_epoch_is_every_example_once():
@@ -37,13 +32,23 @@ def test_an_epoch_is_every_example_once():
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_a_batch_is_its_examples():
-    data, theta = toy.stream("class").tasks[1].train, torch.zeros(1)
-    whole_x, whole_y, whole_mask = data.take(torch.arange(len(data)))
-    for place, (x, y, mask) in zip(
-        indices(data, toy.TRAIN, draws(1), theta), batches(data, toy.TRAIN, draws(1), theta), strict=True
-    ):
-        assert torch.equal(x, whole_x[place]) and torch.equal(y, whole_y[place]) and torch.equal(mask, whole_mask)
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_the_loss_is_of_the_examples_that_were_announced(seeds):
+    """Every batch of a run, in the order of the batches; replicas have batches of their own."""
+    stream, seen = toy.stream("class", sizes=toy.SMALL), []
+    method = toy.make("naive")
+    real = method.loss
+    method.before_batch = lambda index: seen.append([index])
+    method.loss = lambda theta, *batch: (seen[-1].append(batch), real(theta, *batch))[1]
+    toy.run(method, stream, seeds)
+    for task in stream.tasks:
+        theta = torch.zeros(1) if len(seeds) == 1 else torch.zeros(len(seeds), 1)
+        generators = [generator(seed, "batches", task.index) for seed in seeds]
+        for expected in batches(len(task.train), toy.TRAIN, generators, theta):
+            index, batch = seen.pop(0)
+            assert torch.equal(index, expected)
+            assert all(torch.equal(a, b) for a, b in zip(batch, task.train.take(index), strict=True))
+    assert not seen
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 9])
@@ -106,7 +111,8 @@ def test_fine_tuning_is_a_plain_loop(optimizer):
     plain = cls(module.parameters(), lr=0.02)
     for task in stream.tasks:
         order = generator(1, "batches", task.index)
-        for x, y, mask in batches(task.train, train, [order], torch.zeros(1)):
+        for index in batches(len(task.train), train, [order], torch.zeros(1)):
+            x, y, mask = task.train.take(index)
             plain.zero_grad()
             F.cross_entropy(module(x) + mask, y).backward()
             plain.step()
@@ -178,10 +184,11 @@ def test_theta_that_is_given_stays_as_it_is():
 
 
 def test_hooks_are_called_in_order_with_the_task_gradient():
-    """Two steps of each task: loss, gradient, penalty, step; then the end of the task, on the stream's own task."""
+    """Two steps of each task: batch, loss, gradient, penalty, step; its end comes last, on the stream's own task."""
     stream, calls = toy.stream("task", sizes=toy.SMALL), []
     method = toy.make("l2", lam=2.0)
     thetas = {}
+    step = ["before_batch", "loss", "after_backward", "add_penalty_grad", "after_step"]
 
     def spy(name):
         real = getattr(method, name)
@@ -195,12 +202,11 @@ def test_hooks_are_called_in_order_with_the_task_gradient():
 
     type(method).follows_steps, kept = True, type(method).follows_steps
     try:
-        for name in ("before_task", "loss", "after_backward", "add_penalty_grad", "after_step", "after_task"):
+        for name in ("before_task", *step, "after_task"):
             spy(name)
         _, theta = toy.run(method, stream, train=replace(toy.TRAIN, epochs=None, steps=2))
     finally:
         type(method).follows_steps = kept
-    step = ["loss", "after_backward", "add_penalty_grad", "after_step"]
     assert calls == ["before_task", *step, *step, "after_task"] * 3
     for (at, grad), (old, new, same), (again, passed) in zip(
         thetas["after_backward"], thetas["after_step"], thetas["add_penalty_grad"], strict=True

@@ -24,6 +24,7 @@ CITED = {
     "si-splitmnist": ("zenke2017/figure-3-notebook/split-mnist/",),
     "si-permutedmnist": ("zenke2017/figure-4-data/permuted-mnist/",),
     "vandeven2019-splitmnist": ("vandeven2019/table-4/split-mnist/",),
+    "vandeven2022-splitmnist": ("vandeven2022/neurips-2022-tutorial-figure/split-mnist/",),
 }
 LEFT_OUT = {
     "fisher": "train-time",  # of a GPU
@@ -83,6 +84,9 @@ def test_chaudhry_et_al_2019():
             assert run.get("per_task", 10 * run.get("per_class", 0)) == 250
         if run["name"] == "ewcpp":
             assert (run["alpha"], run["interval"], run["per_sample"], run["normalise"]) == (0.9, 10, False, True)
+        assert run.get("variant", "released") == "released"
+        if run["name"] == "mas":
+            assert (run["ema"], run["per_sample"]) == (0, False)
 
 
 def test_van_de_ven_and_tolias_2019():
@@ -105,6 +109,16 @@ def test_van_de_ven_and_tolias_2019():
             assert (run["K"], run["loss_units"], run["share"], run["classifier"]) == (2000, "seen", "floor", "nme")
 
 
+def test_van_de_ven_et_al_2022():
+    strengths = {"ewc": {"task": 1e5, "domain": 1e10, "class": 1e9}, "si": {"domain": 5e4, "class": 5e3}}
+    for (_, scenario), run in options("vandeven2022-splitmnist").items():
+        assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (2000, None, 128, 1e-3)
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"], {}).get(scenario)
+        assert run.get("fisher", "exact") == "exact" and run.get("n_samples") is None
+        assert (run.get("grad", "total"), run.get("clamp", "none"), run.get("xi", 0.1)) == ("total", "none", 0.1)
+    assert table.load("vandeven2022-splitmnist").rows[0].stream["active_units"] == "all"
+
+
 def test_zenke_et_al():
     for name, expected in (("si-splitmnist", ("reset", 10, 64, 0.001)), ("si-permutedmnist", ("keep", 20, 256, 0.1))):
         for (label, _), run in options(name).items():
@@ -118,6 +132,7 @@ def test_zenke_et_al():
 def test_the_course_notebook():
     strengths = {"online_ewc": 2 * 100, "mas": 0.1, "si": 1, "rwalk": 100, "scp": 100}
     for run in options("rotatedmnist").values():
+        assert (run.get("grad", "total"), run.get("clamp", "none"), run.get("xi", 0.1)) == ("total", "none", 0.1)
         assert (run["lr"], run["epochs"], run["batch"], run["optimizer_state"]) == (1e-4, 10, 128, "reset")
         assert run.get("lam", run.get("c")) == strengths.get(run["name"])
     rows = table.load("rotatedmnist").rows

@@ -1,4 +1,4 @@
-"""The state of all tables on one page: how many published cells were run, and what came of them."""
+"""The state of all tables on one page: how many published cells can be run here, were run, and what came of them."""
 
 import pandas as pd
 
@@ -6,17 +6,21 @@ from benchmarks.markdown import table as markdown_table
 from paper_tables.caption import MARKS
 from paper_tables.table import Table
 
-COLUMNS = ["published", "run", *MARKS, "no verdict", "hours"]
+COLUMNS = ["published", "runnable", "run", *MARKS, "no verdict", "hours"]
 
 
-def line(cells: pd.DataFrame | None, published: int, hours: float) -> dict:
-    """The counts of one table; `cells` as render.frame gives them, None where nothing was run."""
+def line(cells: pd.DataFrame | None, published: int, runnable: int, hours: float) -> dict:
+    """The counts of one table; `cells` as render.frame gives them, None where nothing was run.
+
+    runnable: how many of the published cells are in rows with a method.
+    """
     if cells is None:
-        return dict.fromkeys(COLUMNS, 0) | {"published": published}
+        return dict.fromkeys(COLUMNS, 0) | {"published": published, "runnable": runnable}
     run = cells[(cells.cell != "") & (cells.ours_n > 0)]
     counts = {word: int((run.verdict == word).sum()) for word in MARKS}
     return {
         "published": published,
+        "runnable": runnable,
         "run": len(run),
         **counts,
         "no verdict": int((run.verdict == "").sum()),
@@ -26,10 +30,14 @@ def line(cells: pd.DataFrame | None, published: int, hours: float) -> dict:
 
 def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
     """All tables, and their sum; hours: of one core, in the runs behind the table."""
-    lines = {t.name: line(cells, sum(len(row.paper) for row in t.rows), hours) for t, cells, hours in tables}
+    lines = {}
+    for t, cells, hours in tables:
+        published = [len(row.paper) for row in t.rows]
+        runnable = [len(row.paper) for row in t.rows if row.method]
+        lines[t.name] = line(cells, sum(published), sum(runnable), hours)
     grid = pd.DataFrame.from_dict(lines, orient="index", columns=COLUMNS)
     grid.loc["all"] = grid.sum()
-    header = ["table", "published cells", "run", *(f"{mark} {word}" for word, mark in MARKS.items()), "no verdict"]
+    header = ["table", "published cells", "can be run here", "run", *(f"{mark} {word}" for word, mark in MARKS.items()), "no verdict"]
     header.append("core hours")
     body = [[name, *(f"{n:.0f}" for n in row[:-1]), f"{row[-1]:.1f}"] for name, *row in grid.itertuples()]
     return f"# Scoreboard\n\n{markdown_table(header, body)}\n"

@@ -16,10 +16,10 @@ def toy(tmp_path):
 def test_counts_of_a_table(toy):
     """Adam task and class are judged; EWC task is unconfirmed; LwF's two cells have no run."""
     cells = render.frame(toy, RESULTS)
-    counts = scoreboard.line(cells, 5, 0.5)
+    counts = scoreboard.line(cells, 5, 3, 0.5)
     judged = cells[cells.row == "Adam"].verdict.tolist()
     assert counts["published"] == 5
-    assert counts["run"] == 3
+    assert (counts["runnable"], counts["run"]) == (3, 3)
     assert counts["unconfirmed"] == 1
     assert sum(counts[word] for word in ("reproduced", "differs", "inconclusive", "compatible")) == len(judged) == 2
     for word in judged:
@@ -28,16 +28,17 @@ def test_counts_of_a_table(toy):
 
 
 def test_a_table_without_runs():
-    assert scoreboard.line(None, 7, 0.0) == dict.fromkeys(scoreboard.COLUMNS, 0) | {"published": 7}
+    expected = dict.fromkeys(scoreboard.COLUMNS, 0) | {"published": 7, "runnable": 6}
+    assert scoreboard.line(None, 7, 6, 0.0) == expected
 
 
 def test_all_is_the_sum(toy):
     other = replace(toy, name="other")
     text = scoreboard.markdown([(toy, render.frame(toy, RESULTS), 2.75), (other, None, 0.0)])
     rows = [[word.strip() for word in line.strip("|").split("|")] for line in text.splitlines()[2:]]
-    assert rows[0][:3] == ["table", "published cells", "run"]
+    assert rows[0][:4] == ["table", "published cells", "can be run here", "run"]
     assert [row[0] for row in rows[2:]] == ["toy", "other", "all"]
-    assert rows[-1][:3] == ["all", "10", "3"]
+    assert rows[-1][:4] == ["all", "10", "6", "3"]  # LwF's two cells have no method
     assert [row[-1] for row in rows] == ["core hours", rows[1][-1], "2.8", "0.0", "2.8"]
     assert len({len(line) for line in text.splitlines()[2:]}) == 1
 
@@ -45,4 +46,4 @@ def test_all_is_the_sum(toy):
 def test_a_note_instead_of_a_verdict_is_counted(toy):
     cells = render.frame(toy, RESULTS)
     cells.loc[cells.row == "LwF", "ours_n"] = 3
-    assert scoreboard.line(cells, 5, 0.5)["no verdict"] == 2
+    assert scoreboard.line(cells, 5, 3, 0.5)["no verdict"] == 2

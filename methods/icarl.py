@@ -17,9 +17,13 @@ sigmoid output instead. Teacher, herding and means are in evaluation mode. The p
 the same and keeps no exemplars.
 
 The paper divides every average of features by its norm; here the mean that herding approaches is (`unit_mean`), its
-running average is not, as algorithm 4 writes it. Differs from the paper: the loss is a mean over examples. Differs from
-the released code (`released`): herding never picks an example twice. A feature of norm 0 stays 0; it is counted in
-`zero_norm`, and a class that has no others is refused. The stream's masks do not enter the loss, which names its units.
+running average is not, as algorithm 4 writes it. The code of van de Ven and Tolias (2019, `vdv`) has
+q = sigmoid(logit / T) with T = 2 against a g without T, and herds over features in a shuffled order: it keeps random
+examples (`selection`).
+
+Differs from the paper: the loss is a mean over examples. Differs from the released code (`released`): herding never
+picks an example twice. A feature of norm 0 stays 0; it is counted in `zero_norm`, and a class that has no others is
+refused. The stream's masks do not enter the loss, which names its units.
 """
 
 from dataclasses import dataclass, replace
@@ -31,14 +35,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.errors import UserError, check_flag, check_whole, unknown
+from benchmarks.errors import UserError, check_flag, check_number, check_whole, unknown
 from benchmarks.stream import Examples
 from methods.base import Method
 from methods.herding import herd
 from methods.teacher import Teacher
 
 BATCH = 1000  # examples in one pass for features
-CHOICES = {"loss_units": ("seen", "all"), "share": ("floor", "ceil"), "classifier": ("nme", "hybrid1")}
+CHOICES = {
+    "classifier": ("nme", "hybrid1"),
+    "loss_units": ("seen", "all"),
+    "share": ("floor", "ceil"),
+    "selection": ("herding", "random"),
+}
 
 
 @dataclass
@@ -47,7 +56,8 @@ class ICaRL(Method):
 
     loss_units: the loss is a sum over the units `seen`, or a mean over `all` units, future ones as negatives.
     share: how K / t is rounded; `ceil` may keep more than K. flips: class means take in mirror images of images.
-    unit_mean: whether the mean that herding approaches is divided by its norm.
+    unit_mean: whether the mean that herding approaches is divided by its norm. selection: of exemplars.
+    T: temperature of the soft targets alone.
     """
 
     K: int
@@ -56,12 +66,15 @@ class ICaRL(Method):
     share: str = "floor"
     flips: bool = False
     unit_mean: bool = True
+    selection: str = "herding"
+    T: float = 1.0
 
     scenarios: ClassVar[tuple[str, ...]] = ("class",)
     presets: ClassVar[dict[str, dict]] = {
         "paper": {"loss_units": "seen", "share": "floor", "flips": False, "unit_mean": True},
         "released": {"loss_units": "all", "share": "ceil", "flips": True, "unit_mean": False},
         "lwf_mc": {"K": 0, "classifier": "hybrid1"},
+        "vdv": {"selection": "random", "T": 2.0},
     }
 
     def __post_init__(self):
@@ -72,11 +85,12 @@ class ICaRL(Method):
         check_whole("K", self.K, least=0 if self.classifier == "hybrid1" else 1)
         for name in ("flips", "unit_mean"):
             check_flag(name, getattr(self, name))
+        check_number("T", self.T, "a finite number > 0", lambda value: value > 0)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
-        self.exemplars: dict[int, Examples] = {}  # of each unit, in the order of herding, as raw inputs
+        self.exemplars: dict[int, Examples] = {}  # of each unit, in the order of selection, as raw inputs
         self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit
         self.zero_norm = 0  # exemplars with features of norm 0, after the last task
         self.teacher = None
@@ -102,7 +116,7 @@ class ICaRL(Method):
         logits = self.net(theta, x, train=True)
         target = F.one_hot(y, logits.shape[-1]).to(logits.dtype)
         if self.teacher:
-            target[..., self.old] = self.teacher.outputs(x)[..., self.old].sigmoid()
+            target[..., self.old] = (self.teacher.outputs(x)[..., self.old] / self.T).sigmoid()
         losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         by_example = losses.mean(-1) if self.loss_units == "all" else losses[..., self.seen].sum(-1)
         return by_example.mean(-1)
@@ -111,12 +125,11 @@ class ICaRL(Method):
         self.teacher = None
         m = self.K // len(self.seen) if self.share == "floor" else -(-self.K // len(self.seen))
         self.exemplars = {unit: kept.select(torch.arange(min(m, len(kept)))) for unit, kept in self.exemplars.items()}
+        (draws,) = self.generators("exemplars", theta, task)
         y = torch.cat([part.y for part in task.train.parts])
         for unit in _units(task):
             rows = (y == unit).nonzero().flatten()
-            phi = self._phi(theta, task.train.select(rows))
-            mean = F.normalize(phi.mean(0), dim=0) if self.unit_mean else phi.mean(0)
-            self.exemplars[unit] = task.train.select(rows[herd(phi, mean, m)])
+            self.exemplars[unit] = task.train.select(rows[self._choose(theta, task.train.select(rows), m, draws)])
         if self.classifier == "nme":
             self.zero_norm = 0
             self.means = {unit: self._mean(theta, unit, kept) for unit, kept in self.exemplars.items()}
@@ -128,6 +141,13 @@ class ICaRL(Method):
         scores = phi.new_full((*phi.shape[:-1], mask.shape[-1]), -torch.inf)
         scores[..., list(self.means)] = phi @ torch.stack(list(self.means.values())).T  # nearest: all norms are 1
         return (scores + mask).argmax(-1)
+
+    def _choose(self, theta: Tensor, examples: Examples, m: int, draws: torch.Generator) -> Tensor:
+        """Which m examples of a unit to keep, by index."""
+        if self.selection == "random":
+            return torch.randperm(len(examples), generator=draws)[:m].to(theta.device)
+        phi = self._phi(theta, examples)
+        return herd(phi, F.normalize(phi.mean(0), dim=0) if self.unit_mean else phi.mean(0), m)
 
     def _phi(self, theta: Tensor, examples: Examples, mirrored: bool = False) -> Tensor:
         """Features [N, D], each divided by its norm."""

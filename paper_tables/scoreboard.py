@@ -37,7 +37,7 @@ def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
         lines[t.name] = line(cells, sum(published), sum(runnable), hours)
     grid = pd.DataFrame.from_dict(lines, orient="index", columns=COLUMNS)
     grid.loc["all"] = grid.sum()
-    header = ["table", "published cells", "can be run here", "run", *(f"{mark} {word}" for word, mark in MARKS.items()), "no verdict"]
-    header.append("core hours")
+    header = ["table", "published cells", "can be run here", "run", *(f"{mark} {word}" for word, mark in MARKS.items())]
+    header += ["no verdict", "core hours"]
     body = [[name, *(f"{n:.0f}" for n in row[:-1]), f"{row[-1]:.1f}"] for name, *row in grid.itertuples()]
     return f"# Scoreboard\n\n{markdown_table(header, body)}\n"

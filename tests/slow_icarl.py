@@ -7,15 +7,20 @@ from slow import listed, loop
 from torch import Tensor, nn
 
 
-def icarl(module, stream, train, seed, K, released=False) -> tuple[Tensor, dict[int, list], nn.Module]:
-    """Parameters after a whole run, the exemplars of each unit in order, and the trained module."""
+def icarl(
+    module, stream, train, seed, K, released=False, T=1.0, draw=None
+) -> tuple[Tensor, dict[int, list], nn.Module]:
+    """Parameters after a whole run, the exemplars of each unit in order, and the trained module.
+
+    draw: the places of a unit's exemplars, from its task and the number of its examples, instead of herding.
+    """
     teachers, kept = [], {}
 
     def loss(module, batch):
         total, old = 0, list(kept)
         for x, y, allowed in batch:
             g = module(x[None])[0].sigmoid()
-            q = teachers[-1](x[None])[0].sigmoid().detach() if teachers else None
+            q = (teachers[-1](x[None])[0] / T).sigmoid().detach() if teachers else None
             units = range(len(g)) if released else allowed
             terms = [bce(g[u], q[u] if u in old else float(u == y)) for u in units]
             total = total + sum(terms) / (len(terms) if released else 1)
@@ -31,7 +36,8 @@ def icarl(module, stream, train, seed, K, released=False) -> tuple[Tensor, dict[
         for unit in kept:
             kept[unit] = kept[unit][:m]
         for unit in new:
-            kept[unit] = herded(module, [x for x, y, _ in examples if y == unit], m, released)
+            xs = [x for x, y, _ in examples if y == unit]
+            kept[unit] = [xs[n] for n in draw(task, len(xs))[:m]] if draw else herded(module, xs, m, released)
         teachers.append(deepcopy(module))
 
     return loop(module, stream, train, seed, data=data, loss=loss, after_task=after_task), kept, module

@@ -288,13 +288,19 @@ def test_lwf_mc_is_icarl_without_exemplars():
     assert not torch.equal(toy.run(toy.make("icarl", K=6, classifier="hybrid1"), stream)[1], theta)
 
 
-@pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize("preset", ["paper", "released", "vdv"])
 def test_whole_run(preset):
     """Parameters, exemplars in order, and predictions of both classifiers, against one example after the other."""
     stream = toy.stream("class", sizes=toy.SMALL)
-    train = replace(toy.TRAIN, batch=5, lr=0.05 if preset == "paper" else 0.3)
-    released = preset == "released"
-    expected, kept, module = slow_icarl.icarl(toy.module(stream), stream, train, 1, 13, released)
+    released, draws = preset == "released", {}
+    train = replace(toy.TRAIN, batch=5, lr=0.3 if released else 0.05)
+
+    def draw(task, n):
+        draws.setdefault(task.index, generator(1, "exemplars", task.index))
+        return torch.randperm(n, generator=draws[task.index]).tolist()
+
+    theirs = {"T": 2.0, "draw": draw} if preset == "vdv" else {"released": released}
+    expected, kept, module = slow_icarl.icarl(toy.module(stream), stream, train, 1, 13, **theirs)
     method = toy.make("icarl", K=13, **PRESETS[preset])
     counts, theta = toy.run(method, stream, train=train)
     torch.testing.assert_close(theta, expected, rtol=1e-9, atol=1e-12)

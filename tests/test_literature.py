@@ -96,7 +96,7 @@ def test_van_de_ven_and_tolias_2019():
         "si": {"task": 50, "domain": 500, "class": 0.5},
     }
     gamma = {"task": 0.8, "domain": 0.7, "class": 0.8}
-    for (_, scenario), run in options("vandeven2019-splitmnist").items():
+    for (label, scenario), run in options("vandeven2019-splitmnist").items():
         assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (2000, None, 128, 1e-3)
         if run["name"] in strengths:
             assert run.get("lam", run.get("c")) == strengths[run["name"]][scenario]
@@ -107,6 +107,7 @@ def test_van_de_ven_and_tolias_2019():
             assert (run["weighting"], run["T"], run["lam"]) == ("vdv", 2, 1)
         if run["name"] == "icarl":
             assert (run["K"], run["loss_units"], run["share"], run["classifier"]) == (2000, "seen", "floor", "nme")
+            assert (run["selection"], run["T"]) == (("herding", 1) if "its paper" in label else ("random", 2))
 
 
 def test_van_de_ven_et_al_2022():

@@ -2,10 +2,12 @@
 
 The hand-written loop trains the same module on the same tensors with the same fused Adam: index a batch, forward,
 backward, step. One thread, MLP 784-400-400-10, batch 128, random pixels; every method that runs domain-incrementally
-has four past tasks, so that its penalty is active and GEM has four constraints. Contenders take turns in rounds, in a
-new order each, and the ratio is the median over the rounds of the ratios within a round: the machine's drift cancels.
-Avalanche's own strategies run beside it on the same tensors, through their own data loader and with the importance pass
-that ends their training. The last line is that a step of offline EWC costs as much after many tasks as after one.
+has four past tasks, so that its penalty is active and GEM has four constraints. A task is one epoch, and its time holds
+what a method does before the first step: LwF, which records its targets there, costs less a step in a longer task.
+Contenders take turns in rounds, in a new order each, and the ratio is the median over the rounds of the ratios within a
+round: the machine's drift cancels. Avalanche's own strategies run beside it on the same tensors, through their own data
+loader and with the importance pass that ends their training. The last line is that a step of offline EWC costs as much
+after many tasks as after one.
 """
 
 import random

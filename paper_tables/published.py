@@ -15,6 +15,18 @@ FOLDER = Path(__file__).parent / "published"
 KINDS = ("sem", "std", "std_pop", "ci95", "none")
 COLUMNS = ["cell", "paper", "table", "benchmark", "scenario", "method", "metric"]
 COLUMNS += ["mean", "spread", "spread_kind", "n_seeds", "verified", "source", "notes"]
+# What the column `metric` calls our measures.
+METRICS = {
+    "average_accuracy": "avg_acc_final",
+    "micro_accuracy": "avg_acc_final",
+    **{f"average_accuracy_after_{k}": f"avg_acc_after_{k}_tasks" for k in range(1, 11)},
+    "average_incremental_accuracy": "avg_incremental_acc",
+    "backward_transfer": "bwt_points",
+    "backward_transfer_over_all_tasks": "bwt_points",
+    "forgetting": "forgetting_points",
+    "worst_forgetting": "forgetting_worst_points",
+    "learning_accuracy": "learning_acc",
+}
 
 
 @dataclass(frozen=True)

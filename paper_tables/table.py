@@ -42,18 +42,6 @@ ROW_OPTIONS = {
     "note": str,
     "search": dict,
 }
-# How the columns of published/*.csv name our measures.
-PAPER_METRICS = {
-    "average_accuracy": "avg_acc_final",
-    "micro_accuracy": "avg_acc_final",
-    **{f"average_accuracy_after_{k}": f"avg_acc_after_{k}_tasks" for k in range(1, 11)},
-    "average_incremental_accuracy": "avg_incremental_acc",
-    "backward_transfer": "bwt_points",
-    "backward_transfer_over_all_tasks": "bwt_points",
-    "forgetting": "forgetting_points",
-    "worst_forgetting": "forgetting_worst_points",
-    "learning_accuracy": "learning_acc",
-}
 
 
 @dataclass(frozen=True)
@@ -244,7 +232,7 @@ def _paper(cited, scenarios, metric, cells, where) -> dict[str, Published]:
             cell = paper[scenario] = published.find(cells, name)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        if (cell.scenario, cell.metric) != (scenario, PAPER_METRICS.get(metric)):
+        if (cell.scenario, cell.metric) != (scenario, published.METRICS.get(metric)):
             raise UserError(
                 f"{where}: the published cell {name!r} is {cell.metric} of scenario {cell.scenario}, "
                 f"the row is {metric} of scenario {scenario}"

@@ -19,7 +19,8 @@ the same and keeps no exemplars.
 The paper divides every average of features by its norm; here the mean that herding approaches is (`unit_mean`), its
 running average is not, as algorithm 4 writes it. The code of van de Ven and Tolias (2019, `vdv`) has
 q = sigmoid(logit / T) with T = 2 against a g without T, and herds over features in a shuffled order: it keeps random
-examples (`selection`).
+examples (`selection`). With `per_class` in place of K each class keeps that many, from its task on (van de Ven et al.,
+2022).
 
 Differs from the paper: the loss is a mean over examples. Differs from the released code (`released`): herding never
 picks an example twice. A feature of norm 0 stays 0; it is counted in `zero_norm`, and a class that has no others is
@@ -52,15 +53,17 @@ CHOICES = {
 
 @dataclass
 class ICaRL(Method):
-    """K: exemplars kept, in total; 0 only with hybrid1. classifier: nearest mean of exemplars, or the largest output.
+    """K: exemplars kept, in total; 0 only with hybrid1. Or per_class: of each class.
 
-    loss_units: the loss is a sum over the units `seen`, or a mean over `all` units, future ones as negatives.
     share: how K / t is rounded; `ceil` may keep more than K. flips: class means take in mirror images of images.
+    classifier: nearest mean of exemplars, or the largest output.
+    loss_units: the loss is a sum over the units `seen`, or a mean over `all` units, future ones as negatives.
     unit_mean: whether the mean that herding approaches is divided by its norm. selection: of exemplars.
     T: temperature of the soft targets alone.
     """
 
-    K: int
+    K: int | None = None
+    per_class: int | None = None
     classifier: str = "nme"
     loss_units: str = "seen"
     share: str = "floor"
@@ -82,7 +85,11 @@ class ICaRL(Method):
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
-        check_whole("K", self.K, least=0 if self.classifier == "hybrid1" else 1)
+        if (self.K is None) == (self.per_class is None):
+            raise UserError(f"K and per_class: give exactly one, got {self.K!r} and {self.per_class!r}")
+        for name in ("K", "per_class"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), least=0 if self.classifier == "hybrid1" else 1)
         for name in ("flips", "unit_mean"):
             check_flag(name, getattr(self, name))
         check_number("T", self.T, "a finite number > 0", lambda value: value > 0)
@@ -99,7 +106,7 @@ class ICaRL(Method):
         new, old = _units(task), list(self.exemplars)
         if repeated := sorted(set(new) & set(old)):
             raise UserError(f"icarl: units {repeated} were learnt in an earlier task: every task needs new classes")
-        if 0 < self.K < len(new) + len(old):
+        if 0 < (self.K or 0) < len(new) + len(old):
             raise UserError(f"icarl: K = {self.K} exemplars for {len(new) + len(old)} classes: at least one for each")
         self.old, self.seen = old, old + new
         if not old:
@@ -123,7 +130,7 @@ class ICaRL(Method):
 
     def after_task(self, theta, task):
         self.teacher = None
-        m = self.K // len(self.seen) if self.share == "floor" else -(-self.K // len(self.seen))
+        m = self._share(len(self.seen))
         self.exemplars = {unit: kept.select(torch.arange(min(m, len(kept)))) for unit, kept in self.exemplars.items()}
         (draws,) = self.generators("exemplars", theta, task)
         y = torch.cat([part.y for part in task.train.parts])
@@ -141,6 +148,12 @@ class ICaRL(Method):
         scores = phi.new_full((*phi.shape[:-1], mask.shape[-1]), -torch.inf)
         scores[..., list(self.means)] = phi @ torch.stack(list(self.means.values())).T  # nearest: all norms are 1
         return (scores + mask).argmax(-1)
+
+    def _share(self, t: int) -> int:
+        """How many exemplars each of t classes keeps."""
+        if self.per_class is not None:
+            return self.per_class
+        return self.K // t if self.share == "floor" else -(-self.K // t)
 
     def _choose(self, theta: Tensor, examples: Examples, m: int, draws: torch.Generator) -> Tensor:
         """Which m examples of a unit to keep, by index."""

@@ -12,7 +12,8 @@ van de Ven and Tolias (2019) weight by the number k of tasks so far (`vdv`):
 
     L = 1/k L_k + (1 - 1/k) lam T^2 * mean over old heads h of KD_h
 
-There, where tasks share units, the softmax of z is over all units that L_k may use: v gives the new ones 0.
+There, where tasks share units, the old head is that of all units that the task before may use, and the softmax of z is
+over all that L_k may use: v gives the others 0.
 
 Differs from the paper: no epochs train the new head alone first. They would have to hold the other parameters still,
 which Adam, with moments of the task before, moves at a gradient of 0.
@@ -77,9 +78,12 @@ class LwF(Method):
 
     def after_task(self, theta, task):
         self.teacher = None
+        mask = task.train.parts[0].mask
+        used = (mask == 0).view(-1, mask.shape[-1]).any(0).nonzero().flatten()
         if task.own_units:
-            mask = task.train.parts[0].mask
-            self.heads.append((mask == 0).view(-1, mask.shape[-1]).any(0).nonzero().flatten())
+            self.heads.append(used)
+        elif self.weighting == "vdv":
+            self.heads = [used]
         else:
             labels = torch.cat([part.y for part in task.train.parts])
             self.heads = [torch.cat([*self.heads, labels]).unique()]

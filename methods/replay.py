@@ -13,9 +13,12 @@ The memory is filled at the end of a task, once with each of its examples, in th
 does not offer an example twice, and a task never replays itself. With `replay_current` it is filled after each step
 with the batch that was trained on, as in the paper: a task replays itself too, and a second epoch offers all again.
 
-A class that has a share of the buffer is a class of one task: in domain-IL each task has its own. Differs from the
-paper: the shares are of the classes so far, not of all that will come. Differs from van de Ven's code: new and replayed
-examples go through the network together, which batch statistics notice.
+A class that has a share of the buffer is a class of one task: in domain-IL each task has its own. With `per_class` in
+place of `memory` each class has that many places, from its task on (van de Ven et al., 2022).
+
+Differs from the paper: the shares are of the classes so far, not of all that will come. Differs from van de Ven's code:
+new and replayed examples go through the network together, which batch statistics notice; each step draws its replayed
+examples anew, theirs go through the memory in epochs.
 """
 
 from dataclasses import dataclass
@@ -32,24 +35,32 @@ WEIGHTINGS = ("joint", "half", "vdv")
 
 @dataclass
 class Replay(Method):
-    """memory: examples kept, in total. batch_memory: examples replayed in a step (all, if the memory holds fewer).
+    """batch_memory: examples replayed in a step (all, if the memory holds fewer).
 
-    buffer: which examples are kept. weighting: of new and replayed. replay_current: whether a task replays itself.
+    memory: examples kept, in total; or per_class: of each class, in a buffer that has shares. buffer: which are kept.
+    weighting: of new and replayed. replay_current: whether a task replays itself.
     """
 
-    memory: int
     batch_memory: int
+    memory: int | None = None
+    per_class: int | None = None
     buffer: str = "reservoir"
     weighting: str = "joint"
     replay_current: bool = False
 
     def __post_init__(self):
         super().__post_init__()
-        check_whole("memory", self.memory)
         check_whole("batch_memory", self.batch_memory)
+        if (self.memory is None) == (self.per_class is None):
+            raise UserError(f"memory and per_class: give exactly one, got {self.memory!r} and {self.per_class!r}")
+        for name in ("memory", "per_class"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
         for name, known in (("buffer", BUFFERS), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
+        if self.per_class is not None and self.buffer == "reservoir":
+            raise UserError("buffer = 'reservoir' has no classes: give memory, or buffer = 'ring' or 'class_balanced'")
         if not isinstance(self.replay_current, bool):
             raise UserError(f"replay_current must be true or false, got {self.replay_current!r}")
 
@@ -62,7 +73,7 @@ class Replay(Method):
 
     def before_task(self, theta, task):
         n_classes = len(self.places) + len(_units(task.train).unique())
-        if self.buffer != "reservoir" and n_classes > self.memory:
+        if self.memory is not None and self.buffer != "reservoir" and n_classes > self.memory:
             raise UserError(
                 f"replay: memory = {self.memory} for {n_classes} classes of {task.index + 1} tasks: buffer "
                 f"{self.buffer!r} needs a place for each (raise memory, or take buffer 'reservoir')"
@@ -102,7 +113,8 @@ class Replay(Method):
         y, n_units = _units(new), new.parts[0].mask.shape[-1]
         groups = torch.zeros_like(y) if self.buffer == "reservoir" else y + self.k * n_units
         draws = None if self.buffer == "ring" else self.filling
-        self.kept = fill(self.kept, new, groups.tolist(), self.places, self.seen, self.memory, draws)
+        memory = self.memory or self.per_class * len({*self.places, *groups.tolist()})
+        self.kept = fill(self.kept, new, groups.tolist(), self.places, self.seen, memory, draws)
 
 
 def _units(examples: Examples) -> torch.Tensor:

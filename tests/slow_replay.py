@@ -21,8 +21,9 @@ def replay(
     stream,
     train,
     seed,
-    memory,
     batch_memory,
+    memory=None,
+    per_class=None,
     buffer="reservoir",
     weighting="joint",
     replay_current=False,
@@ -63,7 +64,10 @@ def replay(
         groups = [0 if buffer == "reservoir" else (now["task"].index, y) for _, y, _ in examples]
         fresh = sorted(set(groups) - set(counts))
         counts.update(dict.fromkeys(fresh, 0))
-        shares = {group: len(range(n, memory, len(counts))) for n, group in enumerate(counts)}  # dealt like cards
+        if per_class is None:
+            shares = {group: len(range(n, memory, len(counts))) for n, group in enumerate(counts)}  # dealt like cards
+        else:
+            shares = dict.fromkeys(counts, per_class)
         for group in list(counts)[: -len(fresh)] if fresh else []:
             own = [entry for entry in kept if entry.group == group]
             if len(own) > shares[group] and buffer == "ring":

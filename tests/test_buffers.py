@@ -1,5 +1,6 @@
 """What the buffers of experience replay keep: how many of each class, which, and with what probability."""
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -8,7 +9,7 @@ from math import prod
 import pytest
 import torch
 import toy
-from test_memory import SCENARIOS, marked, numbers
+from test_memory import SCENARIOS, marked, numbers, tasks_done
 
 from benchmarks.rng import generator
 from benchmarks.stream import Examples, Part
@@ -70,6 +71,16 @@ def test_after_every_step_each_class_has_its_share(buffer, current, scenario, me
             assert buffer == "reservoir" or len(own) == min(share, len(of_it))
             assert buffer != "ring" or own == set(of_it[-share:])
     assert len(came) == 6
+
+
+@SCENARIOS
+@pytest.mark.parametrize("buffer", ["ring", "class_balanced"])
+def test_with_places_for_each_class_those_kept_stay(buffer, scenario):
+    method = toy.make("replay", memory=None, per_class=4, buffer=buffer)
+    kept = [set(numbers(method.kept)) if method.kept else set() for _ in tasks_done(method, marked(scenario))]
+    kept.append(set(numbers(method.kept)))
+    assert [len(each) for each in kept] == [0, 8, 16, 24]
+    assert all(before < after for before, after in itertools.pairwise(kept))
 
 
 @CURRENT

@@ -1,5 +1,6 @@
 """iCaRL: its loss, its memory, its nearest means, and a whole run against a second implementation."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -155,18 +156,18 @@ def test_icarl_hybrid1_is_the_largest_output():
     assert not method.means
 
 
-@pytest.mark.parametrize("K", [6, 7, 11, 20, 1000])
+@pytest.mark.parametrize(("K", "per_class"), [(6, None), (7, None), (11, None), (20, None), (1000, None), (None, 3)])
 @pytest.mark.parametrize("share", ["floor", "ceil"])
-def test_icarl_memory_keeps_its_budget_and_its_order(K, share):
+def test_icarl_memory_keeps_its_budget_and_its_order(K, per_class, share):
     stream = toy.stream("class")
-    method = toy.make("icarl", K=K, share=share)
+    method = toy.make("icarl", K=K, per_class=per_class, share=share)
     theta = toy.begin(method, stream)
     before = {}
     for k, task in enumerate(stream.tasks, 1):
         trained_on = method.before_task(theta, task)
         assert len(trained_on.train) == len(task.train) + sum(map(len, method.exemplars.values()))
         method.after_task(theta, task)
-        m = K // (2 * k) if share == "floor" else -(-K // (2 * k))
+        m = per_class or (K // (2 * k) if share == "floor" else -(-K // (2 * k)))
         for unit, kept in method.exemplars.items():
             x, y, _ = everything(kept)
             own, labels, _ = everything(stream.tasks[unit // 2].train)
@@ -175,7 +176,7 @@ def test_icarl_memory_keeps_its_budget_and_its_order(K, share):
             if unit in before:
                 assert torch.equal(x, before[unit][: len(x)])
             before[unit] = x
-        if share == "floor":
+        if K and share == "floor":
             assert sum(map(len, method.exemplars.values())) <= K
 
 
@@ -238,9 +239,14 @@ def test_icarl_refuses():
         with pytest.raises(UserError, match=option):
             toy.make("icarl", **{option: bad})
     assert type(method).scenarios == ("class",)
-    for bad in (-1, 0.0, None):
-        with pytest.raises(UserError, match="K must be a whole number >= 0"):
-            toy.make("icarl", K=bad, classifier="hybrid1")
+    for option, bad in itertools.product(("K", "per_class"), (-1, 0.0)):
+        with pytest.raises(UserError, match=f"{option} must be a whole number >= 0"):
+            toy.make("icarl", **{"K": None, option: bad}, classifier="hybrid1")
+    with pytest.raises(UserError, match="per_class must be a whole number >= 1, got 0"):
+        toy.make("icarl", K=None, per_class=0)
+    for K, per_class in ((None, None), (6, 3)):
+        with pytest.raises(UserError, match=f"K and per_class: give exactly one, got {K} and {per_class}"):
+            toy.make("icarl", K=K, per_class=per_class)
 
 
 def test_features_are_the_input_of_the_head():

@@ -44,18 +44,26 @@ def test_lwf_distillation_is_the_papers_cross_entropy_of_powers():
 
 
 @pytest.mark.parametrize(
-    ("scenario", "active_units", "heads"),
+    ("scenario", "active_units", "weighting", "heads"),
     [
-        ("task", "seen", [[[]], [[0, 1]], [[0, 1], [2, 3]]]),
-        ("domain", "seen", [[[]], [[0, 1]], [[0, 1]]]),
-        ("class", "seen", [[[]], [[0, 1]], [[0, 1, 2, 3]]]),
-        ("class", "all", [[[]], [[0, 1]], [[0, 1, 2, 3]]]),
-        ("class", "current", [[[]], [[0, 1]], [[0, 1], [2, 3]]]),
+        *(
+            case
+            for weighting in ("sum", "vdv")
+            for case in (
+                ("task", "seen", weighting, [[[]], [[0, 1]], [[0, 1], [2, 3]]]),
+                ("domain", "seen", weighting, [[[]], [[0, 1]], [[0, 1]]]),
+                ("class", "seen", weighting, [[[]], [[0, 1]], [[0, 1, 2, 3]]]),
+                ("class", "current", weighting, [[[]], [[0, 1]], [[0, 1], [2, 3]]]),
+            )
+        ),
+        ("class", "all", "sum", [[[]], [[0, 1]], [[0, 1, 2, 3]]]),
+        ("class", "all", "vdv", [[[]], [list(range(6))], [list(range(6))]]),
     ],
 )
-def test_lwf_distils_the_heads_of_earlier_tasks(scenario, active_units, heads):
+def test_lwf_distils_the_heads_of_earlier_tasks(scenario, active_units, weighting, heads):
+    """van de Ven's is that of all units which were trained, those of classes to come among them."""
     stream = toy.stream(scenario, active_units=active_units)
-    method = toy.make("lwf")
+    method = toy.make("lwf", weighting=weighting)
     theta = toy.begin(method, stream)
     for task, expected in zip(stream.tasks, heads, strict=True):
         assert [head.tolist() for head in method.heads] == [head for head in expected if head]

@@ -1,5 +1,6 @@
 """Experience replay: what is replayed, how it is weighted, and that nothing else is changed."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -154,6 +155,17 @@ def test_fewer_places_than_classes_are_refused_when_the_task_begins(buffer, scen
     assert len(list(tasks_done(toy.make("replay", memory=1), stream))) == 3
 
 
+def test_it_refuses_two_sizes_none_and_places_for_classes_in_the_reservoir():
+    for memory, per_class in ((None, None), (6, 3)):
+        with pytest.raises(UserError, match=f"memory and per_class: give exactly one, got {memory} and {per_class}"):
+            toy.make("replay", memory=memory, per_class=per_class, buffer="ring")
+    for option, bad in itertools.product(("memory", "per_class"), (0, -1, 2.0, True)):
+        with pytest.raises(UserError, match=f"{option} must be a whole number >= 1, got {bad}"):
+            toy.make("replay", **{"memory": None, option: bad}, buffer="ring")
+    with pytest.raises(UserError, match="buffer = 'reservoir' has no classes: give memory, or buffer = 'ring' or"):
+        toy.make("replay", memory=None, per_class=3)
+
+
 @CURRENT
 @BUFFER
 def test_between_tasks_its_state_is_plain(buffer, current):
@@ -183,6 +195,8 @@ WHOLE = {
     "ring": {"buffer": "ring"},
     "class_balanced": {"buffer": "class_balanced"},
     "current": {"replay_current": True},
+    "per class": {"memory": None, "per_class": 3, "buffer": "class_balanced", "weighting": "vdv"},
+    "per class, ring, current": {"memory": None, "per_class": 2, "buffer": "ring", "replay_current": True},
     "ring, half, current": {"buffer": "ring", "weighting": "half", "replay_current": True},
     "class_balanced, vdv, current": {"buffer": "class_balanced", "weighting": "vdv", "replay_current": True},
 }

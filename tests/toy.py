@@ -20,6 +20,7 @@ SMALL = (7, 9, 11)
 N_TEST = 10
 TRAIN = Train(net="mlp-8", optimizer="sgd", lr=0.1, optimizer_state="keep", batch=16, epochs=2)
 REQUIRED = {float: 1.0, int: 8, int | None: 8}  # what an option without a default gets, by its type
+SIZES_OF_MEMORY = {"gem": ("per_task", "budget"), "icarl": ("K", "per_class"), "replay": ("memory", "per_class")}  # one
 
 
 def stream(scenario: str = "task", dtype=torch.float64, sizes=SIZES, active_units: str = "seen") -> Stream:
@@ -58,8 +59,9 @@ def make(name: str, **options) -> Method:
     types = get_type_hints(cls)
     given = {**cls.presets.get(options.get("preset"), {}), **options}
     missing = [option for option in required(cls) if option not in given]
-    if name == "gem" and not {"per_task", "budget"} & set(given):
-        missing.append("per_task")  # it needs one of the two
+    sizes = SIZES_OF_MEMORY.get(name)
+    if sizes and not set(sizes) & set(given):
+        missing.append(sizes[0])
     return methods.make(name, **({option: REQUIRED[types[option]] for option in missing} | options))
 
 

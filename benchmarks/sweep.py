@@ -92,7 +92,7 @@ def sweep(runs: list[dict], folder: Path, root: Path, jobs: int, device: str = "
             TextColumn("elapsed"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeRemainingColumn(),
             console=console,
         ) as progress:
             bar = progress.add_task("training", total=len(todo))

@@ -24,6 +24,10 @@ CITED = {
     "si-splitmnist": ("zenke2017/figure-3-notebook/split-mnist/",),
     "si-permutedmnist": ("zenke2017/figure-4-data/permuted-mnist/",),
     "vandeven2019-splitmnist": ("vandeven2019/table-4/split-mnist/",),
+    "permutedmnist": (
+        "vandeven2018rtf/table-4/permuted-mnist/",
+        "vandeven2019/table-5/permuted-mnist/icarl-budget-2000/",
+    ),
     "vandeven2022-splitmnist": ("vandeven2022/neurips-2022-tutorial-figure/split-mnist/",),
 }
 LEFT_OUT = {
@@ -105,10 +109,25 @@ def test_van_de_ven_and_tolias_2019():
             assert run.get("gamma", gamma[scenario]) == gamma[scenario]
         assert run["optimizer_state"] == ("reset" if "fresh" in label else "keep")
         if run["name"] == "lwf":
-            assert (run["weighting"], run["T"], run["lam"]) == ("vdv", 2, 1)
+            assert (run["weighting"], run["T"], run["lam"]) == ("vdv", 2, 1 / 4 if "without" in label else 1)
         if run["name"] == "icarl":
             assert (run["K"], run["loss_units"], run["share"], run["classifier"]) == (2000, "seen", "floor", "nme")
             assert (run["selection"], run["T"]) == (("herding", 1) if "its paper" in label else ("random", 2))
+
+
+def test_van_de_ven_and_tolias_on_permuted_mnist():
+    lam = {"ewc": {"task": 500, "domain": 500, "class": 1}, "online_ewc": {"task": 500, "domain": 1000, "class": 5}}
+    lam["lwf"] = dict.fromkeys(lam["ewc"], 1)
+    c, gamma = {"task": 5, "domain": 5, "class": 0.1}, {"task": 0.8, "domain": 0.9, "class": 1}
+    for (_, scenario), run in options("permutedmnist").items():
+        assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (5000, None, 128, 1e-4)
+        assert (run["net"], run["optimizer"], run["optimizer_state"]) == ("mlp-1000-1000", "adam", "keep")
+        assert run.get("lam") == lam.get(run["name"], {}).get(scenario)
+        assert (run.get("c", c[scenario]), run.get("gamma", gamma[scenario])) == (c[scenario], gamma[scenario])
+        assert (run.get("fisher", "argmax"), run.get("grad", "total"), run.get("T", 2)) == ("argmax", "total", 2)
+        assert run.get("K", 2000) == 2000 and run.get("n_samples") is None
+    stream = table.load("permutedmnist").rows[0].stream
+    assert (stream["tasks"], stream["pad"], stream.get("first", "permuted")) == (10, 2, "permuted")
 
 
 def test_van_de_ven_et_al_2022():

@@ -162,3 +162,7 @@ def _intransigence(accuracy, total, reference):
     if reference.shape != total.shape or not ((reference >= 0) & (reference <= 1)).all():
         raise ValueError(f"reference must be {len(total)} fractions in [0, 1], got {reference.tolist()}")
     return reference - accuracy[1:].diagonal()
+
+
+# name -> function(accuracy, total, reference) -> Measure. One joint run gives all that the measure uses.
+AGAINST_A_REFERENCE = {"intransigence": intransigence}

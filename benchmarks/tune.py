@@ -24,7 +24,7 @@ def trials_of(table: Table) -> list[tuple[dict, dict]]:
 
 def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path:
     """Do the trials whose records are missing or stale, then write the ledger; the file."""
-    metrics = {row.label: METRICS[row.metric] for row in table.rows}
+    metrics = {row.label: METRICS[row.metric] for row in table.rows if row.search}
 
     def scores(trials: list[tuple[dict, dict]]) -> list[dict]:
         runs = [run for _, run in trials]

@@ -32,6 +32,8 @@ def declared(row: dict, where: str) -> dict[str, tuple[float, ...]]:
         )
     if bool(search) != (strength == "searched"):
         raise UserError(f'{where}: strength = "searched" and search need one another')
+    if search and "reference" in row:
+        raise UserError(f"{where}: a search cannot be scored against the runs of another row: leave out one of the two")
     for option, values in search.items():
         if not isinstance(values, list) or len(values) < 2 or any(type(value) not in (int, float) for value in values):
             raise UserError(f"{where}: search of {option} must list two numbers or more, got {values!r}")

@@ -25,6 +25,7 @@ METRICS = {
     "backward_transfer_over_all_tasks": "bwt_points",
     "forgetting": "forgetting_points",
     "worst_forgetting": "forgetting_worst_points",
+    "intransigence": "intransigence_points",
     "learning_accuracy": "learning_acc",
 }
 

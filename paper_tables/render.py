@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.files import write_atomically
 from benchmarks.markdown import table as markdown_table
-from benchmarks.metrics import METRICS
+from benchmarks.metrics import AGAINST_A_REFERENCE, METRICS, Measure
 from paper_tables import plot
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.table import Row, Table
@@ -48,15 +48,15 @@ def write(table: Table, results: Results, seeds: tuple[int, ...], folder: Path, 
 def frame(table: Table, results: Results) -> pd.DataFrame:
     """One line per row and scenario: ours, the paper's, difference, interval, verdict; in percent or points."""
     lines = [
-        _line(table, row, scenario, results.get((row.label, scenario), []))
+        _line(table, row, scenario, results.get((row.label, scenario), []), results.get((row.reference, scenario), []))
         for row in table.rows
         for scenario in row.scenarios
     ]
     return pd.DataFrame(lines).astype({"paper_n": "Int64"})
 
 
-def _line(table: Table, row: Row, scenario: str, runs: list[Result]) -> dict:
-    measures = [METRICS[row.metric](run.accuracy, run.total) for run in runs if run.reason is None]
+def _line(table: Table, row: Row, scenario: str, runs: list[Result], references: list[Result]) -> dict:
+    measures = _measures(row, [run for run in runs if run.reason is None], references)
     values = [100 * measure.value for measure in measures if measure.reason is None]
     paper = row.paper.get(scenario)
     seconds = [run.seconds for run in runs if run.reason is None]
@@ -92,6 +92,16 @@ def _line(table: Table, row: Row, scenario: str, runs: list[Result]) -> dict:
         "cell": paper.cell if paper else "",
         "strength": row.strength or "",
     }
+
+
+def _measures(row: Row, runs: list[Result], references: list[Result]) -> list[Measure]:
+    """The row's metric of each run; one against a reference takes the joint run of the same seed."""
+    if row.metric in METRICS:
+        return [METRICS[row.metric](run.accuracy, run.total) for run in runs]
+    joint = {run.seed: run.accuracy[-1] for run in references if run.reason is None}
+    missing = Measure(math.nan, f"needs the run of the row {row.reference!r} with the same seed")
+    against = AGAINST_A_REFERENCE[row.metric]
+    return [against(run.accuracy, run.total, joint[run.seed]) if run.seed in joint else missing for run in runs]
 
 
 def _median(seconds: list[dict], phase: str) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.errors import UserError, unknown
-from benchmarks.metrics import METRICS
+from benchmarks.metrics import AGAINST_A_REFERENCE, METRICS
 from paper_tables import ledger, published
 from paper_tables.published import Published
 from paper_tables.verdict import LOOKS, MAX_MARGIN
@@ -35,6 +35,7 @@ ROW_OPTIONS = {
     "method": dict,
     "train": dict,
     "metric": str,
+    "reference": str,
     "strength": str,
     "scenarios": list,
     "paper": (str, dict),
@@ -53,6 +54,7 @@ class Row:
     stream: dict
     train: dict
     metric: str
+    reference: str | None  # the row of joint training that an intransigence is against
     strength: str | None  # where the method's options come from
     scenarios: tuple[str, ...]
     paper: dict[str, Published]
@@ -162,6 +164,10 @@ def load(name: str, folder: Path = FOLDER) -> Table:
             raise UserError(f"{where}: the row label {label!r} is repeated; name each row once")
     if not rows:
         raise UserError(f"{where} declares no row; add a [[row]]")
+    joint = [row.label for row in rows if row.method and row.method["name"] == "joint"]
+    for row in rows:
+        if row.reference not in (None, *joint):
+            raise unknown(f"reference in {where}, row {row.label}: a row of joint training", row.reference, joint)
     remarks = path.with_suffix(".md")
     return Table(
         name=name,
@@ -188,7 +194,7 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
     scenarios = _scenarios(entry.get("scenarios", list(scenarios)), scenarios, where)
     train = {**declared["train"], **entry.get("train", {})}
     if method is None:
-        for key in ("train", "strength"):
+        for key in ("train", "strength", "reference"):
             if key in entry:
                 raise UserError(f"{where}: {key} needs a method")
         if "paper" not in entry:
@@ -204,12 +210,15 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
     if strength is not None and strength not in STRENGTHS:
         raise unknown(f"strength in {where}", strength, STRENGTHS)
     search = ledger.declared(entry, where)
+    if method is not None and (metric in AGAINST_A_REFERENCE) != ("reference" in entry):
+        raise UserError(f"{where}: {metric} {'takes no' if 'reference' in entry else 'needs a'} reference")
     return Row(
         label=entry["label"],
         method=method,
         stream=declared["stream"],
         train=train,
         metric=metric,
+        reference=entry.get("reference"),
         strength=strength,
         scenarios=scenarios,
         paper=_paper(entry.get("paper", {}), scenarios, metric, cells, where),
@@ -276,8 +285,8 @@ def _check_named(entry, where):
 
 
 def _check_metric(metric, where):
-    if metric not in METRICS:
-        raise unknown(f"metric in {where}", metric, METRICS)
+    if metric not in METRICS | AGAINST_A_REFERENCE:
+        raise unknown(f"metric in {where}", metric, METRICS | AGAINST_A_REFERENCE)
 
 
 def _scenarios(found, known, where, empty=False) -> tuple[str, ...]:

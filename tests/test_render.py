@@ -129,6 +129,20 @@ def test_an_undefined_measure_says_why(toy):
     assert "Undefined, Offline: needs the accuracy after every task" in " ".join(text.split())
 
 
+def test_intransigence_is_against_the_joint_run_of_the_same_seed(toy):
+    """a*_T - R[T, T]: 70 - 62 and 50 - 60; the joint run of seed 3 failed, that of seed 4 was not done."""
+    declared = toy(('paper    = { task = "toy/ewc/task" }', 'metric = "intransigence"\nreference = "Offline"'))
+    ours = [run(1, 90, 62), run(2, 90, 60), run(3, 90, 61), run(4, 90, 61)]
+    joint = [failed(3), run(2, 20, 50), run(1, 20, 70)]
+    cells = render.frame(declared, {("EWC", "class"): ours, ("Offline", "class"): joint, ("EWC", "task"): ours})
+    cells = cells.set_index(["row", "scenario"])
+    found = cells.loc["EWC", "class"]
+    assert (found.ours_mean, found.ours_n) == (pytest.approx(-1), 2)
+    assert cells.loc[("EWC", "task"), "ours_n"] == 0
+    reason = "needs the run of the row 'Offline' with the same seed"
+    assert found.undefined == cells.loc[("EWC", "task"), "undefined"] == reason
+
+
 def test_without_published_numbers_there_is_one_column_a_scenario(toy):
     one = toy().select("offline")
     text = render.markdown(one, render.frame(one, RESULTS), SEEDS)

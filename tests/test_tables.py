@@ -133,6 +133,21 @@ def test_defaults_and_cells(toy):
         ('{ name = "toy", tasks = 2 }', "{ tasks = 2 }", "stream needs a name"),
         ('paper   = "toy/lwf/{scenario}"', "", "row LwF: has neither method nor paper"),
         ('verdict = "quoted', 'strength = "paper"\nverdict = "quoted', "row LwF: strength needs a method"),
+        # what an intransigence is against
+        ("note     =", 'metric = "intransigence"\nnote =', "row EWC: intransigence needs a reference"),
+        ("note     =", 'reference = "Offline"\nnote =', "row EWC: average_accuracy takes no reference"),
+        ('verdict = "quoted', 'reference = "Offline"\nverdict = "quoted', "row LwF: reference needs a method"),
+        (
+            'paper    = { task = "toy/ewc/task" }',
+            'metric = "intransigence"\nreference = "Adam"',
+            "reference in .*row EWC: a row of joint training 'Adam'",
+        ),
+        (
+            'method = { name = "naive" }\npaper  = "toy/adam/{scenario}"',
+            'method = { name = "l2", lam = "searched" }\nsearch = { lam = [1, 2] }\nstrength = "searched"\n'
+            'metric = "intransigence"\nreference = "Offline"',
+            "row Adam: a search cannot be scored against the runs of another row: leave out one of the two",
+        ),
         # the cell is of another kind
         ('"toy/ewc/task"', '"toy/ewc/task/bwt"', "is bwt_points of scenario task, the row is average_accuracy"),
         ('"toy/ewc/task"', '"toy/lwf/class"', "is avg_acc_final of scenario class, the row is"),

@@ -13,7 +13,8 @@ van de Ven and Tolias (2019) weight by the number k of tasks so far (`vdv`):
     L = 1/k L_k + (1 - 1/k) lam T^2 * mean over old heads h of KD_h
 
 There, where tasks share units, the old head is that of all units that the task before may use, and the softmax of z is
-over all that L_k may use: v gives the others 0.
+over all that L_k may use: v gives the others 0. Their code of 2018 has a mean over those units for the sum over c in
+KD_h (`unit_mean`; preset `vdv2018`): its distillation is weaker by their number, which grows in class-IL.
 
 Differs from the paper: no epochs train the new head alone first. They would have to hold the other parameters still,
 which Adam, with moments of the task before, moves at a gradient of 0.
@@ -25,8 +26,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.errors import check_number, unknown
-from benchmarks.stream import OFF
+from benchmarks.errors import check_flag, check_number, unknown
+from benchmarks.stream import OFF, Task
 from methods.base import Method, cross_entropy
 from methods.teacher import Teacher
 
@@ -35,20 +36,28 @@ WEIGHTINGS = ("sum", "vdv")
 
 @dataclass
 class LwF(Method):
-    """lam: weight of the distillation. T: its temperature. weighting: the `sum` of the losses, or `vdv`, above."""
+    """lam: weight of the distillation. T: its temperature. weighting: the `sum` of the losses, or `vdv`, above.
+
+    unit_mean: the cross entropy of the distillation is a mean over units, not their sum.
+    """
 
     lam: float = 1.0
     T: float = 2.0
     weighting: str = "sum"
+    unit_mean: bool = False
 
     strength: ClassVar[str] = "lam"
-    presets: ClassVar[dict[str, dict]] = {"vdv": {"weighting": "vdv"}}
+    presets: ClassVar[dict[str, dict]] = {
+        "vdv": {"weighting": "vdv"},
+        "vdv2018": {"weighting": "vdv", "unit_mean": True},
+    }
 
     def __post_init__(self):
         super().__post_init__()
         check_number("T", self.T, "a finite number > 0", lambda value: value > 0)
         if self.weighting not in WEIGHTINGS:
             raise unknown("weighting", self.weighting, WEIGHTINGS)
+        check_flag("unit_mean", self.unit_mean)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
@@ -58,7 +67,7 @@ class LwF(Method):
     def before_task(self, theta, task):
         if self.heads and self.lam:
             self.teacher = Teacher(self.net, theta, task.train)
-        self.k, self.shared = task.index + 1, not task.own_units
+        self.k, self.shared, self.n_used = task.index + 1, not task.own_units, len(used(task))
         return task
 
     def before_batch(self, index):
@@ -71,29 +80,38 @@ class LwF(Method):
         targets = self.teacher.outputs(x)
         logits = self.net(theta, x, train=True)
         loss = cross_entropy(logits + mask, y)
-        KD = [distillation(z, v, self.T) for z, v in self._outputs(logits, targets, mask)]
+        KD = [self._distil(*head) for head in self._heads(logits, targets, mask)]
         if self.weighting == "sum":
             return loss + self.lam * sum(KD)
         return loss / self.k + (1 - 1 / self.k) * self.lam * self.T**2 * sum(KD) / len(KD)
 
     def after_task(self, theta, task):
         self.teacher = None
-        mask = task.train.parts[0].mask
-        used = (mask == 0).view(-1, mask.shape[-1]).any(0).nonzero().flatten()
         if task.own_units:
-            self.heads.append(used)
+            self.heads.append(used(task))
         elif self.weighting == "vdv":
-            self.heads = [used]
+            self.heads = [used(task)]
         else:
             labels = torch.cat([part.y for part in task.train.parts])
             self.heads = [torch.cat([*self.heads, labels]).unique()]
 
-    def _outputs(self, logits: Tensor, targets: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """z and v [..., B, C'] of each old head."""
+    def _distil(self, z: Tensor, v: Tensor, n_units: int) -> Tensor:
+        KD = distillation(z, v, self.T)
+        return KD / n_units if self.unit_mean else KD
+
+    def _heads(self, logits: Tensor, targets: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor, int]]:
+        """z and v [..., B, C'] of each old head, and of how many units."""
         known = [units(targets, head) for head in self.heads]
         if self.weighting == "vdv" and self.shared:
-            return [(logits + mask, torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0]))]
-        return [(units(logits, head), v) for head, v in zip(self.heads, known, strict=True)]
+            v = torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0])
+            return [(logits + mask, v, self.n_used)]
+        return [(units(logits, head), v, len(head)) for head, v in zip(self.heads, known, strict=True)]
+
+
+def used(task: Task) -> Tensor:
+    """The units that the task's loss may use."""
+    mask = task.train.parts[0].mask
+    return (mask == 0).view(-1, mask.shape[-1]).any(0).nonzero().flatten()
 
 
 def units(outputs: Tensor, head: Tensor) -> Tensor:

@@ -152,10 +152,11 @@ def test_lwf_sums_over_heads():
         ("class", "current", [[0, 1], [2, 3]], None),
     ],
 )
-def test_lwf_vdv_in_the_third_task(scenario, active_units, heads, span):
+@pytest.mark.parametrize("preset", ["vdv", "vdv2018"])
+def test_lwf_vdv_in_the_third_task(preset, scenario, active_units, heads, span):
     """1/3 of the task, 2/3 T^2 of the mean over heads; shared heads: z over all units, of which v gives the new 0."""
     stream = toy.stream(scenario, active_units=active_units)
-    method = toy.make("lwf", preset="vdv", lam=0.7, T=3.0)
+    method = toy.make("lwf", preset=preset, lam=0.7, T=3.0)
     thetas = toy.after_tasks(method, stream, 2)
     method.before_task(thetas[-1], stream.tasks[2])
     here = thetas[0]
@@ -166,7 +167,8 @@ def test_lwf_vdv_in_the_third_task(scenario, active_units, heads, span):
         units = span or head
         target = torch.zeros_like(z)
         target[:, head] = (v[:, head] / 3.0).softmax(-1)
-        KD.append(-(target[:, units] * (z[:, units] / 3.0).log_softmax(-1)).sum(-1).mean())
+        terms = -(target[:, units] * (z[:, units] / 3.0).log_softmax(-1))
+        KD.append(terms.sum() / (20 * (len(units) if preset == "vdv2018" else 1)))
     expected = nn.functional.cross_entropy(z + mask, y) / 3 + 2 / 3 * 0.7 * 9.0 * sum(KD) / len(KD)
     torch.testing.assert_close(method.loss(here, x, y, mask), expected, rtol=1e-12, atol=0)
 
@@ -239,4 +241,6 @@ def test_lwf_refuses():
     for bad in ("mean", None, 0):
         with pytest.raises(UserError, match=r"^unknown weighting") as error:
             toy.make("lwf", weighting=bad)
+    with pytest.raises(UserError, match="unit_mean must be true or false, got 1"):
+        toy.make("lwf", unit_mean=1)
         assert repr(bad) in str(error.value)

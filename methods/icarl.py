@@ -106,7 +106,7 @@ class ICaRL(Method):
         new, old = _units(task), list(self.exemplars)
         if repeated := sorted(set(new) & set(old)):
             raise UserError(f"icarl: units {repeated} were learnt in an earlier task: every task needs new classes")
-        if 0 < (self.K or 0) < len(new) + len(old):
+        if self.K and len(new) + len(old) > self.K:
             raise UserError(f"icarl: K = {self.K} exemplars for {len(new) + len(old)} classes: at least one for each")
         self.old, self.seen = old, old + new
         if not old:

@@ -13,8 +13,8 @@ van de Ven and Tolias (2019) weight by the number k of tasks so far (`vdv`):
     L = 1/k L_k + (1 - 1/k) lam T^2 * mean over old heads h of KD_h
 
 There, where tasks share units, the old head is that of all units that the task before may use, and the softmax of z is
-over all that L_k may use: v gives the others 0. Their code of 2018 has a mean over those units for the sum over c in
-KD_h (`unit_mean`; preset `vdv2018`): its distillation is weaker by their number, which grows in class-IL.
+over all that L_k may use: v gives the others 0. The earliest version of their code has a mean over these units, or over
+those of the head, for the sum over c in KD_h (`unit_mean`; preset `vdv2018`).
 
 Differs from the paper: no epochs train the new head alone first. They would have to hold the other parameters still,
 which Adam, with moments of the task before, moves at a gradient of 0.

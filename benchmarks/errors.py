@@ -23,6 +23,17 @@ def check_whole(name: str, value: object, least: int = 1) -> None:
         raise UserError(f"{name} must be a whole number >= {least}, got {value!r}")
 
 
+def check_either(least: int = 1, **options: object) -> None:
+    """Refuse two options of which not exactly one is given, as a whole number of at least `least`."""
+    (a, first), (b, second) = options.items()
+    if (first is None) == (second is None):
+        wanted = f"{a} must be a whole number >= {least}, or None with {b}"
+        raise UserError(f"{a} and {b}: give exactly one, got {first!r} and {second!r}; {wanted}")
+    for name, value in options.items():
+        if value is not None:
+            check_whole(name, value, least)
+
+
 def check_flag(name: str, value: object) -> None:
     """Refuse an option that is neither True nor False."""
     if not isinstance(value, bool):

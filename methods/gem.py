@@ -27,7 +27,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from benchmarks.errors import UserError, check_flag, check_number, check_whole, unknown
+from benchmarks.errors import UserError, check_either, check_flag, check_number, unknown
 from methods.base import Method
 from methods.memory import rehearsed, share
 from methods.ring import Ring
@@ -60,11 +60,7 @@ class GEM(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.per_task is None) == (self.budget is None):
-            raise UserError(f"per_task and budget: give exactly one, got {self.per_task!r} and {self.budget!r}")
-        for name in ("per_task", "budget"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
+        check_either(per_task=self.per_task, budget=self.budget)
         for name in ("margin", "eps"):
             check_number(name, getattr(self, name), "a finite number >= 0", lambda value: value >= 0)
         for name, known in CHOICES.items():

@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.errors import UserError, check_flag, check_number, check_whole, unknown
+from benchmarks.errors import UserError, check_either, check_flag, check_number, unknown
 from benchmarks.stream import Examples
 from methods.base import Method
 from methods.herding import herd
@@ -85,11 +85,7 @@ class ICaRL(Method):
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
-        if (self.K is None) == (self.per_class is None):
-            raise UserError(f"K and per_class: give exactly one, got {self.K!r} and {self.per_class!r}")
-        for name in ("K", "per_class"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name), least=0 if self.classifier == "hybrid1" else 1)
+        check_either(least=0 if self.classifier == "hybrid1" else 1, K=self.K, per_class=self.per_class)
         for name in ("flips", "unit_mean"):
             check_flag(name, getattr(self, name))
         check_number("T", self.T, "a finite number > 0", lambda value: value > 0)

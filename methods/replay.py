@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.errors import UserError, check_whole, unknown
+from benchmarks.errors import UserError, check_either, check_whole, unknown
 from benchmarks.stream import Examples, Part
 from methods.base import Method, cross_entropy
 from methods.buffers import BUFFERS, fill
@@ -51,11 +51,7 @@ class Replay(Method):
     def __post_init__(self):
         super().__post_init__()
         check_whole("batch_memory", self.batch_memory)
-        if (self.memory is None) == (self.per_class is None):
-            raise UserError(f"memory and per_class: give exactly one, got {self.memory!r} and {self.per_class!r}")
-        for name in ("memory", "per_class"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
+        check_either(memory=self.memory, per_class=self.per_class)
         for name, known in (("buffer", BUFFERS), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)

@@ -20,7 +20,8 @@ SMALL = (7, 9, 11)
 N_TEST = 10
 TRAIN = Train(net="mlp-8", optimizer="sgd", lr=0.1, optimizer_state="keep", batch=16, epochs=2)
 REQUIRED = {float: 1.0, int: 8, int | None: 8}  # what an option without a default gets, by its type
-SIZES_OF_MEMORY = {"gem": ("per_task", "budget"), "icarl": ("K", "per_class"), "replay": ("memory", "per_class")}  # one
+# Of each pair a method needs one.
+SIZES_OF_MEMORY = {"gem": ("per_task", "budget"), "icarl": ("K", "per_class"), "replay": ("memory", "per_class")}
 
 
 def stream(scenario: str = "task", dtype=torch.float64, sizes=SIZES, active_units: str = "seen") -> Stream:

@@ -14,7 +14,9 @@ van de Ven and Tolias (2019) weight by the number k of tasks so far (`vdv`):
 
 There, where tasks share units, the old head is that of all units that the task before may use, and the softmax of z is
 over all that L_k may use: v gives the others 0. The earliest version of their code has a mean over these units, or over
-those of the head, for the sum over c in KD_h (`unit_mean`; preset `vdv2018`).
+those of the head, for the sum over c in KD_h (`unit_mean`; preset `vdv2018`). Their code of 2022 (`vdv2022`) has
+
+    L = L_k + n lam * mean over old heads h of KD_h      n = k - 1; 1 where the tasks' classes share one head (class-IL)
 
 Differs from the paper: no epochs train the new head alone first. They would have to hold the other parameters still,
 which Adam, with moments of the task before, moves at a gradient of 0.
@@ -31,12 +33,12 @@ from benchmarks.stream import OFF, Task
 from methods.base import Method, cross_entropy
 from methods.teacher import Teacher
 
-WEIGHTINGS = ("sum", "vdv")
+WEIGHTINGS = ("sum", "vdv", "vdv2022")
 
 
 @dataclass
 class LwF(Method):
-    """lam: weight of the distillation. T: its temperature. weighting: the `sum` of the losses, or `vdv`, above.
+    """lam: weight of the distillation. T: its temperature. weighting: `sum` of the losses, `vdv` or `vdv2022`, above.
 
     unit_mean: the cross entropy of the distillation is a mean over units, not their sum.
     """
@@ -50,6 +52,7 @@ class LwF(Method):
     presets: ClassVar[dict[str, dict]] = {
         "vdv": {"weighting": "vdv"},
         "vdv2018": {"weighting": "vdv", "unit_mean": True},
+        "vdv2022": {"weighting": "vdv2022"},
     }
 
     def __post_init__(self):
@@ -62,12 +65,14 @@ class LwF(Method):
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.heads: list[Tensor] = []  # the units of each old head
+        self.learnt: set[int] = set()  # the units that earlier tasks had labels of
         self.teacher = None
 
     def before_task(self, theta, task):
         if self.heads and self.lam:
             self.teacher = Teacher(self.net, theta, task.train)
         self.k, self.shared, self.n_used = task.index + 1, not task.own_units, len(used(task))
+        self.n = 1 if self.shared and self.learnt.isdisjoint(labels(task)) else self.k - 1
         return task
 
     def before_batch(self, index):
@@ -83,17 +88,19 @@ class LwF(Method):
         KD = [self._distil(*head) for head in self._heads(logits, targets, mask)]
         if self.weighting == "sum":
             return loss + self.lam * sum(KD)
+        if self.weighting == "vdv2022":
+            return loss + self.n * self.lam * sum(KD) / len(KD)
         return loss / self.k + (1 - 1 / self.k) * self.lam * self.T**2 * sum(KD) / len(KD)
 
     def after_task(self, theta, task):
         self.teacher = None
+        self.learnt.update(labels(task))
         if task.own_units:
             self.heads.append(used(task))
-        elif self.weighting == "vdv":
-            self.heads = [used(task)]
+        elif self.weighting == "sum":
+            self.heads = [torch.tensor(sorted(self.learnt), device=theta.device)]
         else:
-            labels = torch.cat([part.y for part in task.train.parts])
-            self.heads = [torch.cat([*self.heads, labels]).unique()]
+            self.heads = [used(task)]
 
     def _distil(self, z: Tensor, v: Tensor, n_units: int) -> Tensor:
         KD = distillation(z, v, self.T)
@@ -102,10 +109,15 @@ class LwF(Method):
     def _heads(self, logits: Tensor, targets: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor, int]]:
         """z and v [..., B, C'] of each old head, and of how many units."""
         known = [units(targets, head) for head in self.heads]
-        if self.weighting == "vdv" and self.shared:
+        if self.weighting != "sum" and self.shared:
             v = torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0])
             return [(logits + mask, v, self.n_used)]
         return [(units(logits, head), v, len(head)) for head, v in zip(self.heads, known, strict=True)]
+
+
+def labels(task: Task) -> list[int]:
+    """The units of the task's training examples."""
+    return torch.cat([part.y for part in task.train.parts]).unique().tolist()
 
 
 def used(task: Task) -> Tensor:

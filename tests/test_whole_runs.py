@@ -50,6 +50,7 @@ CASES = {
     "lwf warm": {"lam": 2.5, "T": 4.0},
     "lwf vdv": {"preset": "vdv"},
     "lwf vdv warm": {"lam": 2.5, "T": 4.0, "preset": "vdv"},
+    "lwf vdv2022 warm": {"lam": 2.5, "T": 4.0, "preset": "vdv2022"},
     "lwf unit_mean": {"unit_mean": True},
     "lwf vdv unit_mean": {"preset": "vdv", "unit_mean": True},
     "rehearsal": {"budget": 5},

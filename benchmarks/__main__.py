@@ -65,14 +65,15 @@ def _table(options: argparse.Namespace) -> int:
     from benchmarks.sweep import survey, sweep
     from benchmarks.tables import next_look, runs_of
     from paper_tables import table
+    from paper_tables.seeds import parse_seeds
     from paper_tables.verdict import LOOKS
 
     chosen, looks = table.load(options.name).select(options.rows), ()
     if options.seeds == AUTO:
         (first, *looks), chosen = LOOKS, replace(chosen, looks=len(LOOKS))
-        seeds = table.parse_seeds(str(first))
+        seeds = parse_seeds(str(first))
     else:
-        seeds = table.parse_seeds(options.seeds or str(chosen.seeds))
+        seeds = parse_seeds(options.seeds or str(chosen.seeds))
     jobs, root, folder = _jobs(options.jobs), _root(options.data), options.results or LOCAL
     runs = runs_of(chosen, seeds)
     before = survey(list(runs.values()), folder, root)

@@ -111,12 +111,13 @@ class Examples:
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its place in the stream (from 0), its original class labels in unit order, its training examples.
+    """One task: its scenario and place in the stream (from 0), its class labels in unit order, its training examples.
 
     own_units: replayed examples of earlier tasks keep the mask of their own task (task-IL; class-IL under `current`);
     otherwise they take the mask of the task in which they are replayed.
     """
 
+    scenario: str
     index: int
     classes: tuple[int, ...]
     train: Examples
@@ -155,7 +156,8 @@ class Stream:
             everything = mask_of(range(self.n_units), self.n_units)
             train = Examples(tuple(replace(part, mask=everything) for part in train.parts))
         classes = tuple(label for task in self.tasks for label in task.classes)
-        return replace(self, tasks=(Task(len(self.tasks) - 1, classes, _one_array(train), self.tasks[0].own_units),))
+        last = replace(self.tasks[-1], classes=classes, train=_one_array(train))
+        return replace(self, tasks=(last,))
 
     def evaluated_on(self, what: str) -> "Stream":
         """Evaluated on the `test` sets, on the `train`ing sets, or on a tenth of those, `held-out` from training.
@@ -239,7 +241,7 @@ def assemble(scenario: str, data: Sequence[TaskData], active_units: str = "seen"
         )
         for what, examples in (("training", train), ("test", test)):
             check(f"the {what} set of task {k + 1}", examples)
-        tasks.append(Task(k, task.classes, train, own_units))
+        tasks.append(Task(scenario, k, task.classes, train, own_units))
         tests.append(test)
     return Stream(scenario, n_units, owned, tuple(tasks), tuple(tests))
 

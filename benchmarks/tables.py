@@ -41,11 +41,13 @@ def results_of(runs: Runs, records: list[Record | None]) -> dict[tuple[str, str]
 
 
 def next_look(table: Table, runs: Runs, records: list[Record | None], n: int) -> Runs:
-    """The runs of seeds up to `n` that are not in `runs`, of the cells that more seeds can settle."""
+    """The runs of seeds up to `n` not in `runs`, of the cells that more can settle and the rows those are against."""
     from paper_tables import render
 
     cells = render.frame(table, results_of(runs, records))
     open_ = {(cell.row, cell.scenario) for cell in cells.itertuples() if cell.open}
+    references = {(row.label, scenario): (row.reference, scenario) for row in table.rows for scenario in row.scenarios}
+    open_ |= {references[cell] for cell in open_}
     later = runs_of(table, tuple(range(1, n + 1)))
     return {key: run for key, run in later.items() if key[:2] in open_ and key not in runs}
 

@@ -13,10 +13,10 @@ van de Ven and Tolias (2019) weight by the number k of tasks so far (`vdv`):
     L = 1/k L_k + (1 - 1/k) lam T^2 * mean over old heads h of KD_h
 
 There, where tasks share units, the old head is that of all units that the task before may use, and the softmax of z is
-over all that L_k may use: v gives the others 0. The earliest version of their code has a mean over these units, or over
-those of the head, for the sum over c in KD_h (`unit_mean`; preset `vdv2018`). Their code of 2022 (`vdv2022`) has
+over all that L_k may use: v gives the others 0. Until May 2019 their code, and so their tables, had a mean over these
+units, or over those of the head, for the sum over c in KD_h (`unit_mean`; preset `vdv2018`). In 2022 it has (`vdv2022`)
 
-    L = L_k + n lam * mean over old heads h of KD_h      n = k - 1; 1 where the tasks' classes share one head (class-IL)
+    L = L_k + n lam * mean over old heads h of KD_h      n = k - 1; class-IL: n = 1
 
 Differs from the paper: no epochs train the new head alone first. They would have to hold the other parameters still,
 which Adam, with moments of the task before, moves at a gradient of 0.
@@ -65,14 +65,13 @@ class LwF(Method):
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.heads: list[Tensor] = []  # the units of each old head
-        self.learnt: set[int] = set()  # the units that earlier tasks had labels of
         self.teacher = None
 
     def before_task(self, theta, task):
         if self.heads and self.lam:
             self.teacher = Teacher(self.net, theta, task.train)
-        self.k, self.shared, self.n_used = task.index + 1, not task.own_units, len(used(task))
-        self.n = 1 if self.shared and self.learnt.isdisjoint(labels(task)) else self.k - 1
+        self.shared, self.n_used = not task.own_units, len(used(task))
+        self.weights = self._weights(task)
         return task
 
     def before_batch(self, index):
@@ -86,21 +85,27 @@ class LwF(Method):
         logits = self.net(theta, x, train=True)
         loss = cross_entropy(logits + mask, y)
         KD = [self._distil(*head) for head in self._heads(logits, targets, mask)]
-        if self.weighting == "sum":
-            return loss + self.lam * sum(KD)
-        if self.weighting == "vdv2022":
-            return loss + self.n * self.lam * sum(KD) / len(KD)
-        return loss / self.k + (1 - 1 / self.k) * self.lam * self.T**2 * sum(KD) / len(KD)
+        new, old = self.weights
+        return new * loss + old * sum(KD)
 
     def after_task(self, theta, task):
         self.teacher = None
-        self.learnt.update(labels(task))
         if task.own_units:
             self.heads.append(used(task))
         elif self.weighting == "sum":
-            self.heads = [torch.tensor(sorted(self.learnt), device=theta.device)]
+            labels = torch.cat([part.y for part in task.train.parts])
+            self.heads = [torch.cat([*self.heads, labels]).unique()]
         else:
             self.heads = [used(task)]
+
+    def _weights(self, task: Task) -> tuple[float, float]:
+        """The factors of L_k and of the sum over old heads, of which there are `n`."""
+        k, n = task.index + 1, max(len(self.heads), 1)
+        if self.weighting == "vdv":
+            return 1 / k, (1 - 1 / k) * self.lam * self.T**2 / n
+        if self.weighting == "vdv2022":
+            return 1.0, self.lam * (1 if task.scenario == "class" else k - 1) / n
+        return 1.0, self.lam
 
     def _distil(self, z: Tensor, v: Tensor, n_units: int) -> Tensor:
         KD = distillation(z, v, self.T)
@@ -113,11 +118,6 @@ class LwF(Method):
             v = torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0])
             return [(logits + mask, v, self.n_used)]
         return [(units(logits, head), v, len(head)) for head, v in zip(self.heads, known, strict=True)]
-
-
-def labels(task: Task) -> list[int]:
-    """The units of the task's training examples."""
-    return torch.cat([part.y for part in task.train.parts]).unique().tolist()
 
 
 def used(task: Task) -> Tensor:

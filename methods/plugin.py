@@ -62,7 +62,7 @@ class Plugin(SupervisedPlugin):
         self.owned.append(units)
         self.masks = self._training_masks().to(y.device)
         train = Examples((Part(x, torch.arange(len(y), device=y.device), y, self.masks[y[0]]),))
-        self.task = Task(len(self.owned) - 1, tuple(units), train, own_units=self.scenario == "task")
+        self.task = Task(self.scenario, len(self.owned) - 1, tuple(units), train, own_units=self.scenario == "task")
         changed = self.method.before_task(self.net.vector(), self.task)
         if changed is not self.task:
             strategy.adapted_dataset = _dataset(changed.train, getattr(strategy.experience, "task_labels", None))

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.errors import UserError, check_either, check_whole, unknown
+from benchmarks.errors import UserError, check_either, check_flag, check_whole, unknown
 from benchmarks.stream import Examples, Part
 from methods.base import Method, cross_entropy
 from methods.buffers import BUFFERS, fill
@@ -57,8 +57,7 @@ class Replay(Method):
                 raise unknown(name, getattr(self, name), known)
         if self.per_class is not None and self.buffer == "reservoir":
             raise UserError("buffer = 'reservoir' has no classes: give memory, or buffer = 'ring' or 'class_balanced'")
-        if not isinstance(self.replay_current, bool):
-            raise UserError(f"replay_current must be true or false, got {self.replay_current!r}")
+        check_flag("replay_current", self.replay_current)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)

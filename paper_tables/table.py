@@ -1,6 +1,5 @@
 """A table as its file declares it: paper_tables/<name>.toml -> Table, checked key by key."""
 
-import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,12 +9,11 @@ from benchmarks.errors import UserError, unknown
 from benchmarks.metrics import AGAINST_A_REFERENCE, METRICS
 from paper_tables import ledger, published
 from paper_tables.published import Published
-from paper_tables.verdict import LOOKS, MAX_MARGIN
+from paper_tables.verdict import LOOKS, MAX_MARGIN, MAX_SEEDS
 
 FOLDER = Path(__file__).parent
 SCENARIOS = ("task", "domain", "class")
 STRENGTHS = ("paper", "official code", "searched", "none")
-MAX_SEEDS = 1000
 
 NUMBER = (int, float)
 TABLE_KEYS = {
@@ -100,7 +98,7 @@ class Table:
     remarks: str
 
     def select(self, names: str | None) -> "Table":
-        """The table with the rows of these labels or method names alone ("ewc,SI"); None for all of them."""
+        """The rows of these labels or method names ("ewc,SI") and those they are measured against; None: all rows."""
         if names is None:
             return self
         wanted = [name.strip().lower() for name in names.split(",")]
@@ -109,24 +107,9 @@ class Table:
         for name in wanted:
             if name not in known:
                 raise unknown(f"row of table {self.name}", name, known)
-        return replace(self, rows=tuple(row for row in self.rows if keys[row.label] & set(wanted)))
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """ "5" -> (1, 2, 3, 4, 5); "3,7" -> (3, 7)."""
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        if not re.fullmatch(r"0*[1-9][0-9]{0,17}", part):
-            raise UserError(f"seeds must be positive integers, got {part!r} (SEEDS=5 for 1 to 5, or SEEDS=3,7)")
-    seeds = tuple(map(int, parts))
-    if len(seeds) > 1:
-        for seed in seeds:
-            if seeds.count(seed) > 1:
-                raise UserError(f"seed {seed} is repeated in {text!r}; name each seed once")
-        return seeds
-    if seeds[0] > MAX_SEEDS:
-        raise UserError(f"SEEDS={seeds[0]} asks for the seeds 1 to {seeds[0]}; the limit is {MAX_SEEDS}")
-    return tuple(range(1, seeds[0] + 1))
+        chosen = [row for row in self.rows if keys[row.label] & set(wanted)]
+        kept = {row.label for row in chosen} | {row.reference for row in chosen}
+        return replace(self, rows=tuple(row for row in self.rows if row.label in kept))
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -164,10 +147,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
             raise UserError(f"{where}: the row label {label!r} is repeated; name each row once")
     if not rows:
         raise UserError(f"{where} declares no row; add a [[row]]")
-    joint = [row.label for row in rows if row.method and row.method["name"] == "joint"]
-    for row in rows:
-        if row.reference not in (None, *joint):
-            raise unknown(f"reference in {where}, row {row.label}: a row of joint training", row.reference, joint)
+    _check_references(rows, where)
     remarks = path.with_suffix(".md")
     return Table(
         name=name,
@@ -249,6 +229,20 @@ def _paper(cited, scenarios, metric, cells, where) -> dict[str, Published]:
         if cell.mean is None:
             raise UserError(f"{where}: the published cell {name!r} holds no number; leave it out of paper")
     return paper
+
+
+def _check_references(rows: list[Row], where: str) -> None:
+    """An intransigence is against joint training of the same network in the same scenarios."""
+    joint = {row.label: row for row in rows if row.method and row.method["name"] == "joint"}
+    for row in (row for row in rows if row.reference is not None):
+        at = f"{where}, row {row.label}"
+        if row.reference not in joint:
+            raise unknown(f"row of joint training in {at}: reference", row.reference, joint)
+        other = joint[row.reference]
+        if (net := row.train.get("net")) != other.train.get("net"):
+            raise UserError(f"{at}: network {net!r}, its reference {other.label!r} has {other.train.get('net')!r}")
+        if missing := set(row.scenarios) - set(other.scenarios):
+            raise UserError(f"{at}: its reference {other.label!r} is not run {min(missing)}-incremental")
 
 
 def _resolve(options: dict, scenario: str) -> dict:

@@ -231,12 +231,12 @@ def _named(vector, params):
 
 
 def lwf(module, stream, train, seed, lam=1.0, T=2.0, vdv=False, vdv2022=False, unit_mean=False) -> Tensor:
-    """Li and Hoiem: in task-IL a term for each old head; otherwise one for the units that the old network knew.
+    """Li and Hoiem: tasks with units of their own have a term for each old head; otherwise one for those known.
 
     van de Ven and Tolias: task k weighs 1 / k, the mean over the heads T^2 (1 - 1 / k), with the new units among z.
     Van de Ven et al. (2022): 1 and k - 1, in class-IL 1 and 1.
     """
-    teachers, heads = [], []
+    teachers, heads, own = [], [], stream.tasks[0].own_units
 
     def loss(module, batch):
         return mean_loss(module, batch) / (len(teachers) + 1 if vdv else 1)
@@ -247,20 +247,20 @@ def lwf(module, stream, train, seed, lam=1.0, T=2.0, vdv=False, vdv2022=False, u
             for units in heads:
                 target = (teachers[-1](x[None])[0][units].detach() / T).exp()
                 target = target / target.sum()
-                span = units if stream.scenario == "task" or not (vdv or vdv2022) else allowed
+                span = units if own or not (vdv or vdv2022) else allowed
                 log_q = (module(x[None])[0][span] / T).log_softmax(0)
                 terms = [target[n] * log_q[span.index(unit)] for n, unit in enumerate(units)]
                 total = total - sum(terms) / len(batch) / (len(span) if unit_mean else 1)
         if vdv and heads:
             total = T**2 * (1 - 1 / (len(teachers) + 1)) * total / len(heads)
-        if vdv2022 and heads and stream.scenario != "class":
-            total = len(teachers) * total / len(heads)
+        if vdv2022 and heads:
+            total = (1 if stream.scenario == "class" else len(teachers)) * total / len(heads)
         return lam * total
 
     def after_task(task):
         teachers.append(deepcopy(module))
         units = listed(task.train)[0][2]
-        heads[:] = [*heads, units] if stream.scenario == "task" else [units]
+        heads[:] = [*heads, units] if own else [units]
 
     return loop(module, stream, train, seed, loss=loss, distil=distil, after_task=after_task)
 

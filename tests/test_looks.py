@@ -1,5 +1,6 @@
 """SEEDS=auto: more seeds for the cells that more can settle, in three looks."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +66,15 @@ def test_only_the_cells_that_more_seeds_can_settle_get_more(declared):
     settled = {**OURS, "domain": (97.0, 0.1)}
     assert next_look(declared, runs, records(runs.values(), settled), 20) == {}
     assert next_look(declared, runs, [None] * len(runs), 20) == {}  # nothing has run
+
+
+def test_more_seeds_of_a_cell_bring_those_of_the_row_that_it_is_against(declared):
+    (against,) = declared.rows
+    joint = replace(against, label="Joint", method={"name": "joint"}, paper={}, reference=None)
+    declared = replace(declared, rows=(replace(against, reference="Joint"), joint))
+    runs = runs_of(declared, tuple(range(1, 11)))
+    more = next_look(declared, runs, records(runs.values()), 20)
+    assert set(more) == {(label, "domain", seed) for label in ("Adam", "Joint") for seed in range(11, 21)}
 
 
 @pytest.mark.parametrize(("spread", "last"), [(0.1, 10), (0.8, 20), (1.2, 40), (9.0, 40)])

@@ -1,6 +1,7 @@
 """LwF: the distillation in closed form, its old heads, and what the teacher is."""
 
 import math
+import re
 from copy import deepcopy
 from dataclasses import replace
 
@@ -157,7 +158,7 @@ def test_lwf_sums_over_heads():
 def test_lwf_vdv_in_the_third_task(preset, scenario, active_units, heads, span):
     """1/3 of the task, 2/3 T^2 of the mean over heads; shared heads: z over all units, of which v gives the new 0.
 
-    2022: all of the task, and twice the mean over heads, once where new classes join the head.
+    2018: each KD divided by its number of units. 2022: all of the task, twice the mean over heads; in class-IL once.
     """
     stream = toy.stream(scenario, active_units=active_units)
     method = toy.make("lwf", preset=preset, lam=0.7, T=3.0)
@@ -173,7 +174,7 @@ def test_lwf_vdv_in_the_third_task(preset, scenario, active_units, heads, span):
         target[:, head] = (v[:, head] / 3.0).softmax(-1)
         terms = -(target[:, units] * (z[:, units] / 3.0).log_softmax(-1))
         KD.append(terms.sum() / (20 * (len(units) if preset == "vdv2018" else 1)))
-    new, old = (1, 1 if span and scenario == "class" else 2) if preset == "vdv2022" else (1 / 3, 2 / 3 * 9)
+    new, old = (1, 1 if scenario == "class" else 2) if preset == "vdv2022" else (1 / 3, 2 / 3 * 9)
     expected = new * nn.functional.cross_entropy(z + mask, y) + old * 0.7 * sum(KD) / len(KD)
     torch.testing.assert_close(method.loss(here, x, y, mask), expected, rtol=1e-12, atol=0)
 
@@ -244,8 +245,7 @@ def test_lwf_refuses():
             toy.make("lwf", T=bad)
         assert repr(bad) in str(error.value)
     for bad in ("mean", None, 0):
-        with pytest.raises(UserError, match=r"^unknown weighting") as error:
+        with pytest.raises(UserError, match=rf"^unknown weighting {re.escape(repr(bad))}"):
             toy.make("lwf", weighting=bad)
-        assert str(bad) in str(error.value)
     with pytest.raises(UserError, match="unit_mean must be true or false, got 1"):
         toy.make("lwf", unit_mean=1)

@@ -131,7 +131,12 @@ def test_an_undefined_measure_says_why(toy):
 
 def test_intransigence_is_against_the_joint_run_of_the_same_seed(toy):
     """a*_T - R[T, T]: 70 - 62 and 50 - 60; the joint run of seed 3 failed, that of seed 4 was not done."""
-    declared = toy(('paper    = { task = "toy/ewc/task" }', 'metric = "intransigence"\nreference = "Offline"'))
+    declared = toy(
+        ('paper    = { task = "toy/ewc/task" }', 'metric = "intransigence"\nreference = "Offline"'),
+        ('scenarios = ["class"]', 'scenarios = ["task", "class"]'),
+    )
+    assert [row.label for row in declared.select("ewc").rows] == ["EWC", "Offline"]
+    assert [row.label for row in declared.select("adam,offline").rows] == ["Adam", "Offline"]
     ours = [run(1, 90, 62), run(2, 90, 60), run(3, 90, 61), run(4, 90, 61)]
     joint = [failed(3), run(2, 20, 50), run(1, 20, 70)]
     cells = render.frame(declared, {("EWC", "class"): ours, ("Offline", "class"): joint, ("EWC", "task"): ours})

@@ -8,7 +8,7 @@ from toy_table import TABLE, toy_loader
 import methods
 from benchmarks.errors import UserError
 from paper_tables import published, table
-from paper_tables.table import parse_seeds
+from paper_tables.seeds import parse_seeds
 
 
 @pytest.fixture
@@ -140,7 +140,19 @@ def test_defaults_and_cells(toy):
         (
             'paper    = { task = "toy/ewc/task" }',
             'metric = "intransigence"\nreference = "Adam"',
-            "reference in .*row EWC: a row of joint training 'Adam'",
+            "unknown row of joint training in .*row EWC: reference 'Adam'",
+        ),
+        (
+            "train    = { lr = { task = 1e-1, class = 1e-2 } }\n"
+            'strength = "paper"\npaper    = { task = "toy/ewc/task" }',
+            'train = { net = "mlp-4" }\nstrength = "paper"\nmetric = "intransigence"\nreference = "Offline"',
+            "row EWC: network 'mlp-4', its reference 'Offline' has ",
+        ),
+        (
+            'scenarios = ["class"]',
+            'scenarios = ["class"]\n\n[[row]]\nlabel = "L2"\nstrength = "none"\nmethod = { name = "l2", lam = 1.0 }\n'
+            'metric = "intransigence"\nreference = "Offline"',
+            "row L2: its reference 'Offline' is not run task-incremental",
         ),
         (
             'method = { name = "naive" }\npaper  = "toy/adam/{scenario}"',

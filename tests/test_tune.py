@@ -1,5 +1,8 @@
 """Searched options: tried on held-out training data with seeds of their own, every trial in the ledger."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -74,6 +77,21 @@ def test_trials_are_every_value_seed_and_scenario_on_held_out_data(declare):
             trial["seed"],
         )
         assert (trial["row"], trial["option"], run["method"]["name"]) == ("L2", "lam", "l2")
+
+
+def test_a_row_against_another_is_searched_around(declare, tmp_path, monkeypatch):
+    """Only the searched rows are scored; an intransigence, which one run alone does not have, is in no one's way."""
+    row = '[[row]]\nlabel = "Joint"\nmethod = { name = "joint" }\n\n'
+    against = 'method = { name = "naive" }\nmetric = "intransigence"\nreference = "Joint"'
+    declared = declare(
+        ('[[row]]\nlabel  = "Adam"', row + '[[row]]\nlabel  = "Adam"'), ('method = { name = "naive" }', against)
+    )
+    monkeypatch.setattr(tune, "sweep", lambda *_: None)
+    found = SimpleNamespace(reason=None, accuracy=np.full((3, 2), 0.5), total=np.full(2, 100))
+    monkeypatch.setattr(tune, "survey", lambda runs, *_: SimpleNamespace(records=[found] * len(runs)))
+    monkeypatch.setattr(ledger, "write", lambda name, trials: trials)
+    done = tune.tune(declared, tmp_path, tmp_path, 1, "cpu")
+    assert {(trial["row"], trial["score"]) for trial in done} == {("L2", 50)}
 
 
 def test_the_best_mean_is_taken_and_the_smallest_among_equals(declare):

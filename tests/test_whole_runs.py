@@ -61,9 +61,9 @@ SGD = replace(toy.TRAIN, batch=5)
 ADAM = replace(SGD, optimizer="adam", lr=0.02)
 
 
-def check(case, scenario, train):
+def check(case, scenario, train, active_units="seen"):
     name, _, _ = case.partition(" ")
-    stream = toy.stream(scenario, sizes=toy.SMALL)
+    stream = toy.stream(scenario, sizes=toy.SMALL, active_units=active_units)
     theirs = {"fisher_estimator" if option == "fisher" else option: value for option, value in CASES[case].items()}
     if "preset" in theirs:
         theirs[theirs.pop("preset")] = True
@@ -76,6 +76,12 @@ def check(case, scenario, train):
 @pytest.mark.parametrize("case", CASES)
 def test_whole_run(case, scenario):
     check(case, scenario, SGD)
+
+
+@pytest.mark.parametrize("active_units", ["all", "current"])
+@pytest.mark.parametrize("case", ["lwf vdv", "lwf vdv2022 warm", "lwf vdv unit_mean"])
+def test_whole_run_with_other_units_in_training(case, active_units):
+    check(case, "class", SGD, active_units)
 
 
 @pytest.mark.parametrize("case", ["naive", "ewc", "si", "ewcpp", "rwalk", "scp", "gem", "agem", "lwf"])

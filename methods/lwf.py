@@ -99,12 +99,13 @@ class LwF(Method):
             self.heads = [used(task)]
 
     def _weights(self, task: Task) -> tuple[float, float]:
-        """The factors of L_k and of the sum over old heads, of which there are `n`."""
-        k, n = task.index + 1, max(len(self.heads), 1)
+        """The factors of L_k and of the sum of KD over old heads."""
+        k, n_heads = task.index + 1, max(len(self.heads), 1)
         if self.weighting == "vdv":
-            return 1 / k, (1 - 1 / k) * self.lam * self.T**2 / n
+            return 1 / k, (1 - 1 / k) * self.lam * self.T**2 / n_heads
         if self.weighting == "vdv2022":
-            return 1.0, self.lam * (1 if task.scenario == "class" else k - 1) / n
+            n = 1 if task.scenario == "class" else k - 1
+            return 1.0, n * self.lam / n_heads
         return 1.0, self.lam
 
     def _distil(self, z: Tensor, v: Tensor, n_units: int) -> Tensor:

@@ -26,6 +26,7 @@ LOOKS = {
 }
 NAMES = {"": "no verdict"}
 CHARACTERS = 11  # of a title, to the inch
+ENTRY = 1.2  # inches, of the legend
 BARS = "bars: 90 % confidence interval of the mean"
 
 
@@ -47,7 +48,8 @@ def figure(table: Table, cells: pd.DataFrame) -> bytes:
         panels[0].set_yticks(range(len(labels)), labels)
         panels[0].set_ylim(len(labels) - 0.5, -0.5)
         drawing.suptitle(textwrap.fill(table.title, int(CHARACTERS * width)), fontsize=11)
-        drawing.legend(handles=_legend(cells), loc="outside lower center", ncols=7, title=BARS, frameon=False)
+        entries = int(width / ENTRY)
+        drawing.legend(handles=_legend(cells), loc="outside lower center", ncols=entries, title=BARS, frameon=False)
         data = io.BytesIO()
         drawing.savefig(data, format="png", dpi=200)
     return data.getvalue()

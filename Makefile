@@ -32,32 +32,32 @@ format: $(READY) ## put the code into the common format
 	@$(PYTHON) -m ruff format .
 
 table-%: $(READY) FORCE ## run what a table lacks, then print it and write it to results/local/tables
-	@$(PYTHON) -m benchmarks table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
+	@$(PYTHON) -m paper_tables table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
 	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${DEVICE:+--device "$$DEVICE"}
 
 tune-%: $(READY) FORCE ## search the options that a table declares as searched, on held-out training data
-	@$(PYTHON) -m benchmarks tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
+	@$(PYTHON) -m paper_tables tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
 	  $${DEVICE:+--device "$$DEVICE"}
 
 tables scoreboard: $(READY) ## render the committed reference records into results/tables, without training; print the state of all
-	@$(PYTHON) -m benchmarks tables
+	@$(PYTHON) -m paper_tables tables
 
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
-	@$(PYTHON) -m benchmarks data $(call quoted,$*) $${DATA:+--data "$$DATA"}
+	@$(PYTHON) -m paper_tables data $(call quoted,$*) $${DATA:+--data "$$DATA"}
 
 regress: $(READY) ## compare fresh runs of the digits with the committed reference records
-	@$(PYTHON) -m benchmarks regress $${JOBS:+--jobs "$$JOBS"} $${DEVICE:+--device "$$DEVICE"}
+	@$(PYTHON) -m paper_tables regress $${JOBS:+--jobs "$$JOBS"} $${DEVICE:+--device "$$DEVICE"}
 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
-	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.bench_train
+	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.timing.bench_train
 
 bench-fisher: $(READY) ## time the Fisher estimators, and compare them with other packages, where installed
-	@$(KEEP_MEMORY) $(PYTHON) -m pytest benchmarks/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \
+	@$(KEEP_MEMORY) $(PYTHON) -m pytest benchmarks/timing/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \
 	  --benchmark-autosave --benchmark-compare --benchmark-columns=min,median,iqr,rounds
-	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.compare_fisher
+	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.timing.compare_fisher
 
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
-	@$(PYTHON) -m benchmarks figure $${DATA:+--data "$$DATA"}
+	@$(PYTHON) -m paper_tables figure $${DATA:+--data "$$DATA"}
 
 clean: ## remove your own runs (results/local) and the caches; data and .venv stay
 	@rm -rf results/local .pytest_cache .ruff_cache .benchmarks

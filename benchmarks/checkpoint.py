@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
-from benchmarks.stream import Examples, Part
-from methods.quadratic import Quadratic
-from methods.running import RunningFisher
+from methods.base.errors import UserError
+from methods.base.examples import Examples, Part
+from methods.base.quadratic import Quadratic
+from methods.importance.running_fisher import RunningFisher
 
 STATE = [Examples, Part, Quadratic, RunningFisher]  # what a method may keep beside tensors and plain containers
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import standard_sets
-from benchmarks.errors import UserError
+from methods.base.errors import UserError
 
 DEFAULT_ROOT = Path(__file__).resolve().parents[1] / "data"
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")

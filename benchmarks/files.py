@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks.errors import UserError
+from methods.base.errors import UserError
 
 
 def write_atomically(file: Path, text: str | bytes) -> None:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from benchmarks import models
 from benchmarks.checkpoint import Checkpoint, holdings
-from benchmarks.errors import UserError, check_number, check_whole, unknown
-from benchmarks.net import Net
-from benchmarks.rng import derive, generator
-from benchmarks.stream import Examples, Stream
-from methods.squares import Squares
+from benchmarks.stream import Stream
+from methods.base.errors import UserError, check_number, check_whole, unknown
+from methods.base.examples import Examples
+from methods.base.net import Net
+from methods.base.rng import derive, generator
+from methods.importance.training_pass import Squares
 
 OPTIMIZERS = {
     "sgd": torch.optim.SGD,

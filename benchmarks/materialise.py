@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from benchmarks import data
-from benchmarks.errors import UserError, check_whole
-from benchmarks.rng import derive, generator
 from benchmarks.stream import TaskData
+from methods.base.errors import UserError, check_whole
+from methods.base.rng import derive, generator
 
 FULL_SCALE = {"digits": 16.0}  # the largest pixel value where it is not that of a byte
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from benchmarks.errors import UserError, unknown
+from methods.base.errors import UserError, unknown
 
 
 class Classifier(nn.Module):

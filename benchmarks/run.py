@@ -15,10 +15,10 @@ import torch
 import methods
 from benchmarks import record, streams
 from benchmarks.checkpoint import Checkpoint
-from benchmarks.errors import UserError
 from benchmarks.learner import Trace, Train, start
 from benchmarks.record import Record
 from benchmarks.stream import Stream
+from methods.base.errors import UserError
 
 CHECKPOINT_EVERY = 60.0  # seconds: a short run is sooner done again than its state is written
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "numpy")

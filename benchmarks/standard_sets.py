@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.errors import UserError
+from methods.base.errors import UserError
 
 SETS = {  # name -> its class in torchvision, its folder in the data root
     "mnist": ("MNIST", "MNIST/raw"),

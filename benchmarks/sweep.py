@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import data, record, streams
-from benchmarks.errors import UserError
 from benchmarks.record import Damaged, Record
 from benchmarks.run import Context, check_device, commit, digest, execute
 from benchmarks.stream import pack, unpack
+from methods.base.errors import UserError
 
 KEEP_MEMORY = 1 << 30  # bytes that glibc keeps for the next step instead of giving them back and faulting them in again
 

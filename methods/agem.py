@@ -17,10 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.errors import check_number, check_whole
-from methods.base import Method
-from methods.memory import draw
-from methods.ring import Ring
+from methods.base.errors import check_number, check_whole
+from methods.base.method import Method
+from methods.memory.ring import Ring
+from methods.memory.shares import draw
 
 
 @dataclass

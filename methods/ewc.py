@@ -3,22 +3,22 @@
     L = L_k + sum_{l<k} lam / 2 * sum_i F^l_i (theta_i - theta^l_i)^2
 
 F^l is the Fisher diagonal of task l at theta^l, the parameters after it, on its data alone. The sum over tasks is
-kept as the one quadratic that it is (methods/quadratic.py). With two tasks this is the paper's EWC.
+kept as the one quadratic that it is (methods/base/quadratic.py). With two tasks this is the paper's EWC.
 
-The paper leaves the estimator open; `exact` is the definition (methods/fisher.py).
+The paper leaves the estimator open; `exact` is the definition (methods/importance/fisher.py).
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods import fisher
-from methods.base import Method
-from methods.quadratic import Quadratic
+from methods.base.method import Method
+from methods.base.quadratic import Quadratic
+from methods.importance import fisher
 
 
 @dataclass
 class EWC(Method):
-    """lam: weight of the penalty. fisher, n_samples, fisher_batch: the estimator, as methods/fisher.py names it."""
+    """lam: weight of the penalty. fisher, n_samples, fisher_batch: the estimator, see importance/fisher.py."""
 
     lam: float
     fisher: str = "exact"

@@ -6,7 +6,7 @@
 
 alpha weights the new estimate: after u updates an old one counts (1 - alpha)^u, so F is about the last task, and
 earlier tasks hold on by the anchor alone. The squares are of single examples, from the backward pass of training
-(methods/squares.py), of the task loss without the penalty. F is never reset.
+(methods/importance/training_pass.py), of the task loss without the penalty. F is never reset.
 
 The paper leaves open: the first estimate is the initial F; an interval that a task's end cuts short is closed there.
 The authors' code (`released`) squares the gradient of the batch's mean loss, starts from 0, scales F to [0, 1] over
@@ -17,9 +17,9 @@ each task's first interval one step early, which is not done here.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods import running
-from methods.base import Method
-from methods.quadratic import Quadratic
+from methods.base.method import Method
+from methods.base.quadratic import Quadratic
+from methods.importance import running_fisher
 
 
 @dataclass
@@ -42,7 +42,7 @@ class EWCPlusPlus(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        running.check(self.alpha, self.interval)
+        running_fisher.check(self.alpha, self.interval)
 
     @property
     def wants_squares(self):
@@ -51,7 +51,7 @@ class EWCPlusPlus(Method):
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.quadratic = Quadratic(self.lam)
-        self.fisher = running.RunningFisher(theta, self.alpha, self.from_zero)
+        self.fisher = running_fisher.RunningFisher(theta, self.alpha, self.from_zero)
 
     def after_squares(self, squares):
         self.fisher.add(squares)
@@ -65,5 +65,5 @@ class EWCPlusPlus(Method):
 
     def after_task(self, theta, task):
         self.fisher.update()
-        importance = running.min_max(self.fisher.value) if self.normalise else self.fisher.value
+        importance = running_fisher.min_max(self.fisher.value) if self.normalise else self.fisher.value
         self.quadratic.set(importance, theta)

@@ -13,7 +13,7 @@ The dual is solved with `eps` on the diagonal of G G^T, which the code first rel
 solution of v >= 0 ("shift"): other points.
 
 Hsu et al. (2018) draw the memories at random, share a budget among the tasks seen, and train on them as naive rehearsal
-does (`hsu`; methods/memory.py).
+does (`hsu`; methods/memory/shares.py).
 
 Differs from the released code: a task's memory begins empty, so that a task shorter than it leaves no unset examples.
 From the code that made the table of Hsu et al.: that filled the memories twice after a task, as if it were two tasks.
@@ -27,10 +27,10 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from benchmarks.errors import UserError, check_either, check_flag, check_number, unknown
-from methods.base import Method
-from methods.memory import rehearsed, share
-from methods.ring import Ring
+from methods.base.errors import UserError, check_either, check_flag, check_number, unknown
+from methods.base.method import Method
+from methods.memory.ring import Ring
+from methods.memory.shares import rehearsed, share
 
 CHOICES = {"memory": ("last", "random"), "margin_mode": ("bound", "shift")}
 

@@ -36,11 +36,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.errors import UserError, check_either, check_flag, check_number, unknown
-from benchmarks.stream import Examples
-from methods.base import Method
-from methods.herding import herd
-from methods.teacher import Teacher
+from methods.base.errors import UserError, check_either, check_flag, check_number, unknown
+from methods.base.examples import Examples
+from methods.base.method import Method
+from methods.memory.herding import herd
+from methods.memory.teacher import Teacher
 
 BATCH = 1000  # examples in one pass for features
 CHOICES = {

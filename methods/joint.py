@@ -7,7 +7,7 @@ where it counts steps, there are as many steps as all tasks together would take.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods.base import Method
+from methods.base.method import Method
 
 
 @dataclass

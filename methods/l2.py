@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import torch
 
-from methods.base import Method
-from methods.quadratic import Quadratic
+from methods.base.method import Method
+from methods.base.quadratic import Quadratic
 
 
 @dataclass

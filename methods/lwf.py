@@ -28,10 +28,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.errors import check_flag, check_number, unknown
-from benchmarks.stream import OFF, Task
-from methods.base import Method, cross_entropy
-from methods.teacher import Teacher
+from methods.base.errors import check_flag, check_number, unknown
+from methods.base.examples import OFF, Task
+from methods.base.method import Method, cross_entropy
+from methods.memory.teacher import Teacher
 
 WEIGHTINGS = ("sum", "vdv", "vdv2022")
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from benchmarks.errors import check_number, check_whole, unknown
-from methods.base import Method
-from methods.fisher import mean_over_batches
-from methods.persample import mean
-from methods.quadratic import Quadratic
+from methods.base.errors import check_number, check_whole, unknown
+from methods.base.method import Method
+from methods.base.quadratic import Quadratic
+from methods.importance.fisher import mean_over_batches
+from methods.importance.persample import mean
 
 NORMS = ("squared", "l2")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from methods.base import Method
+from methods.base.method import Method
 
 
 @dataclass

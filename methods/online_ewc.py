@@ -11,15 +11,15 @@ not done here.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchmarks.errors import check_number
-from methods import fisher
-from methods.base import Method
-from methods.quadratic import Quadratic
+from methods.base.errors import check_number
+from methods.base.method import Method
+from methods.base.quadratic import Quadratic
+from methods.importance import fisher
 
 
 @dataclass
 class OnlineEWC(Method):
-    """lam: weight of the penalty. gamma: how much of the earlier Fisher stays. The rest: methods/fisher.py."""
+    """lam: weight of the penalty. gamma: how much of the earlier Fisher stays. The rest: importance/fisher.py."""
 
     lam: float
     gamma: float = 1.0

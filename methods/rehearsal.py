@@ -2,14 +2,14 @@
 
 After task k the memory holds floor(budget / k) examples of each task seen, drawn at random without replacement; those
 kept earlier are cut to their first ones. A later task trains on its own data and the memory, the memory repeated
-max(1, floor(N_k / budget)) times, so that old and new are about 1:1 in an epoch (methods/memory.py).
+max(1, floor(N_k / budget)) times, so that old and new are about 1:1 in an epoch (methods/memory/shares.py).
 """
 
 from dataclasses import dataclass
 
-from benchmarks.errors import check_whole
-from methods.base import Method
-from methods.memory import rehearsed, share
+from methods.base.errors import check_whole
+from methods.base.method import Method
+from methods.memory.shares import rehearsed, share
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Experience replay (Chaudhry et al., 2019, "ER").
 
     step:   loss = mean of the cross entropy over B new examples and B_m examples drawn from the memory
-    memory: M of the examples that came; which, says the buffer (methods/buffers.py)
+    memory: M of the examples that came; which, says the buffer (methods/memory/buffers.py)
 
 `weighting` is that of the mean over the new examples and the mean over the replayed, after one forward pass of all:
 
@@ -25,10 +25,10 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.errors import UserError, check_either, check_flag, check_whole, unknown
-from benchmarks.stream import Examples, Part
-from methods.base import Method, cross_entropy
-from methods.buffers import BUFFERS, fill
+from methods.base.errors import UserError, check_either, check_flag, check_whole, unknown
+from methods.base.examples import Examples, Part
+from methods.base.method import Method, cross_entropy
+from methods.memory.buffers import BUFFERS, fill
 
 WEIGHTINGS = ("joint", "half", "vdv")
 

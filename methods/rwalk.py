@@ -7,11 +7,11 @@
     L   = L_k + lam * sum_i (F^_i + S^_i) (theta_i - star_i)^2          star: parameters after the previous task
 
 window is theta where the interval began, and F^ and S^ are F and S scaled to [0, 1] over all parameters jointly (0
-where all are equal). F is EWC++'s (methods/running.py) and is never reset; before its first estimate the score's
-denominator is eps. An interval that a task's end cuts short is closed there.
+where all are equal). F is EWC++'s (importance/running_fisher.py) and is never reset; before its first estimate the
+score's denominator is eps. An interval that a task's end cuts short is closed there.
 
 Single-head, the paper adds exemplars: `sampler` chooses `per_class` of each class of a finished task
-(methods/samplers.py), and a later task trains on its own data and all of them, each once in an epoch.
+(methods/memory/samplers.py), and a later task trains on its own data and all of them, each once in an epoch.
 
 The authors' code (`variant="released"`) differs. Before each step n of a task, from 1, that `interval` divides:
 
@@ -30,11 +30,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.errors import check_number, check_whole, unknown
-from methods import running
-from methods.base import Method
-from methods.quadratic import Quadratic
-from methods.samplers import SAMPLERS, exemplars
+from methods.base.errors import check_number, check_whole, unknown
+from methods.base.method import Method
+from methods.base.quadratic import Quadratic
+from methods.importance import running_fisher
+from methods.memory.samplers import SAMPLERS, exemplars
 
 VARIANTS = ("paper", "released")
 
@@ -60,7 +60,7 @@ class RWalk(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        running.check(self.alpha, self.interval)
+        running_fisher.check(self.alpha, self.interval)
         check_number("eps", self.eps, "a finite number > 0", lambda value: value > 0)
         if self.sampler is not None and self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
@@ -77,7 +77,7 @@ class RWalk(Method):
         if self.sampler is not None:
             self.refuse_replicas(theta)
         self.quadratic = Quadratic(2 * self.lam)
-        self.fisher = running.RunningFisher(theta, self.alpha, from_zero=self.variant == "released")
+        self.fisher = running_fisher.RunningFisher(theta, self.alpha, from_zero=self.variant == "released")
         self.window, self.w, self.s = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta)
         self.S: Tensor | None = None
         self.memory = []
@@ -124,7 +124,7 @@ class RWalk(Method):
             self.fisher.clear()
             self.S = self.s if self.S is None else 1.5 * self.S + self.s / 2
         self.s = torch.zeros_like(theta)
-        self.quadratic.set(running.min_max(self.fisher.value) + running.min_max(self.S), theta)
+        self.quadratic.set(running_fisher.min_max(self.fisher.value) + running_fisher.min_max(self.S), theta)
         if self.sampler is not None:
             (generator,) = self.generators("exemplars", theta, task)
             self.memory.append(exemplars(self.net, theta, task.train, self.sampler, self.per_class, generator))

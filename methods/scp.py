@@ -17,10 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.errors import check_number, check_whole
-from methods.base import Method
-from methods.persample import mean_gradients
-from methods.quadratic import Quadratic
+from methods.base.errors import check_number, check_whole
+from methods.base.method import Method
+from methods.base.quadratic import Quadratic
+from methods.importance.persample import mean_gradients
 
 
 @dataclass

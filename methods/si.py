@@ -14,9 +14,9 @@ from typing import ClassVar
 
 import torch
 
-from benchmarks.errors import check_number, unknown
-from methods.base import Method
-from methods.quadratic import Quadratic
+from methods.base.errors import check_number, unknown
+from methods.base.method import Method
+from methods.base.quadratic import Quadratic
 
 CLAMPS = ("cumulative", "increment", "none")
 GRADS = ("task", "total")

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from paper_tables import ledger
-from paper_tables.table import Table
+from paper_tables.declaration import Table
 from paper_tables.verdict import LOOKS, MAX_MARGIN, RATE
 
 MARKS = {"reproduced": "✓", "differs": "✗", "inconclusive": "?", "compatible": "≈", "unconfirmed": "*"}

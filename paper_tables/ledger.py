@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.errors import UserError
 from benchmarks.files import write_atomically
+from methods.base.errors import UserError
 
 FOLDER = Path(__file__).parent / "searches"
 SEEDS = (101, 102, 103)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from paper_tables.table import Table
+from paper_tables.declaration import Table
 
 BLUE, ORANGE, GREEN, RED, PURPLE, *_, YELLOW, CYAN = sns.color_palette("colorblind")
 PAPER = "0.35"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scipy import stats
 
-from benchmarks.errors import UserError, unknown
+from methods.base.errors import UserError, unknown
 
 FOLDER = Path(__file__).parent / "published"
 KINDS = ("sem", "std", "std_pop", "ci95", "none")

@@ -13,7 +13,7 @@ from benchmarks.markdown import table as markdown_table
 from benchmarks.metrics import AGAINST_A_REFERENCE, METRICS, Measure
 from paper_tables import plot
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
-from paper_tables.table import Row, Table
+from paper_tables.declaration import Row, Table
 from paper_tables.verdict import LOOKS, verdict
 
 WIDTH = 150  # columns of a terminal

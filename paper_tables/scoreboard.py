@@ -4,7 +4,7 @@ import pandas as pd
 
 from benchmarks.markdown import table as markdown_table
 from paper_tables.caption import MARKS
-from paper_tables.table import Table
+from paper_tables.declaration import Table
 
 COLUMNS = ["published", "runnable", "run", *MARKS, "no verdict", "hours"]
 

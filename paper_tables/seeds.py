@@ -2,7 +2,7 @@
 
 import re
 
-from benchmarks.errors import UserError
+from methods.base.errors import UserError
 from paper_tables.verdict import MAX_SEEDS
 
 

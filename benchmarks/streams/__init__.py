@@ -11,8 +11,9 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-from benchmarks.errors import UserError, unknown
-from benchmarks.stream import EVALUATE, SCENARIOS, Stream
+from benchmarks.stream import EVALUATE, Stream
+from methods.base.errors import UserError, unknown
+from methods.base.examples import SCENARIOS
 
 
 def names() -> list[str]:

@@ -7,9 +7,9 @@ Images are bytes, scaled to [0, 1], or floating-point numbers, taken as they are
 
 from pathlib import Path
 
-from benchmarks.errors import UserError
 from benchmarks.materialise import Items, Pixels, by_class, class_order, equal_tasks, pixels
 from benchmarks.stream import Stream, assemble
+from methods.base.errors import UserError
 
 
 def stream(
@@ -36,7 +36,7 @@ def stream(
 
 def benchmark(images: Pixels, order: dict, tasks: int):
     """The same stream as Avalanche builds it."""
-    from avalanche.benchmarks import nc_benchmark  # takes seconds to import: not before it is needed
+    from avalanche.benchmarks import nc_benchmark
 
     return nc_benchmark(
         Items(images.train_x, images.train_y),

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.errors import UserError, unknown
 from benchmarks.materialise import Items, Pixels, by_domain, pixels
-from benchmarks.rng import derive
 from benchmarks.stream import Stream, assemble
+from methods.base.errors import UserError, unknown
+from methods.base.rng import derive
 
 
 def stream(
@@ -57,7 +57,7 @@ def draw(n_pixels: int, tasks: int, seed: int) -> list[Tensor]:
 
 def benchmark(images: Pixels, permutations: list[Tensor]):
     """The same stream as Avalanche builds it."""
-    from avalanche.benchmarks import nc_benchmark  # takes seconds to import: not before it is needed
+    from avalanche.benchmarks import nc_benchmark
     from avalanche.benchmarks.classic.cmnist import PixelsPermutation
     from avalanche.benchmarks.utils import (
         DefaultTransformGroups,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import rotate
 
-from benchmarks.errors import UserError, check_whole
 from benchmarks.materialise import by_domain, pixels, scaling
-from benchmarks.rng import generator
 from benchmarks.stream import Stream, assemble
+from methods.base.errors import UserError, check_whole
+from methods.base.rng import generator
 
 
 def stream(
@@ -68,7 +68,7 @@ def _angles(angles, tasks, seed: int) -> list[float]:
 
 def benchmark(root: Path, angles, transform):
     """The same stream as Avalanche builds it."""
-    from avalanche.benchmarks.classic import RotatedMNIST  # takes seconds to import: not before it is needed
+    from avalanche.benchmarks.classic import RotatedMNIST
 
     return RotatedMNIST(
         len(angles), rotations_list=list(angles), train_transform=transform, eval_transform=transform, dataset_root=root

@@ -21,7 +21,7 @@ def stream(
 
 def benchmark(images, root: Path, order: dict, tasks: int):
     """The same stream as Avalanche builds it."""
-    from avalanche.benchmarks.classic import SplitCIFAR100  # takes seconds to import: not before it is needed
+    from avalanche.benchmarks.classic import SplitCIFAR100
 
     return SplitCIFAR100(
         tasks,

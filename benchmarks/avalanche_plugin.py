@@ -1,0 +1,164 @@
+"""Any method here inside an Avalanche strategy:
+
+    plugin = Plugin(make("ewc", lam=100.0))
+    strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
+    strategy.train(experience)
+
+Each experience that is trained on is a task. In a step, the loss that the strategy differentiates is the method's, as
+a function of theta, a copy of the model's parameters; what the method makes of the gradient is then the parameters'
+gradient, and the strategy's optimiser takes the step. Predictions are the method's too.
+
+The strategy's criterion is not used. Its own forward pass is still made, in evaluation mode, so that batch statistics
+and dropout move once in a step: metrics of training see its outputs. In evaluation the outputs are 1 at the predicted
+unit and 0 elsewhere, so an evaluation loss says nothing. A method sees an experience with its evaluation transforms;
+where it adds examples of its own (rehearsal, iCaRL), so does the training. Penalties that other plugins add to the loss
+are lost. The model is one network with one head, of all units, from the start: where each task has a head, its units
+are the classes of its experience, numbered through the stream (`class_ids_from_zero_from_first_exp`).
+"""
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute
+from avalanche.core import SupervisedPlugin
+from avalanche.models.utils import is_multi_task_module
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from methods.base.errors import UserError
+from methods.base.examples import Examples, Part, Task, mask_of
+from methods.base.method import Method
+from methods.base.net import Net
+from methods.base.rng import generator
+from methods.importance.training_pass import Squares
+
+
+class Plugin(SupervisedPlugin):
+    """The method as a plugin of a `SupervisedTemplate`; what the method draws depends on `seed` alone.
+
+    scenario: "class", the units of the classes seen so far; "domain", all units; "task", those of the experience.
+    """
+
+    def __init__(self, method: Method, scenario: str = "class", seed: int = 0):
+        super().__init__()
+        name = type(method).__name__
+        if scenario not in method.scenarios:
+            raise UserError(f"{name} does not run in scenario {scenario!r}: it is for {', '.join(method.scenarios)}")
+        if method.joins_tasks:
+            raise UserError(f"{name} trains on all tasks together: train on one experience that holds them")
+        self.method, self.scenario, self.seed = method, scenario, seed
+        self.net: Net | None = None
+        self.owned: list[list[int]] = []  # the units of each task so far
+
+    def after_train_dataset_adaptation(self, strategy, **kwargs):
+        """Before the first batch of a task: what is trained on may change here, the data loader comes next."""
+        x, y = _tensors(strategy.experience.dataset.eval(), strategy.device)
+        if self.net is None:
+            self._begin(strategy.model, x)
+        units = y.unique().tolist()
+        if units[0] < 0 or units[-1] >= self.n_units:
+            raise UserError(f"labels {units} for a model of {self.n_units} outputs: give it all units from the start")
+        self.owned.append(units)
+        self.masks = self._training_masks().to(y.device)
+        train = Examples((Part(x, torch.arange(len(y), device=y.device), y, self.masks[y[0]]),))
+        self.task = Task(self.scenario, len(self.owned) - 1, tuple(units), train, own_units=self.scenario == "task")
+        changed = self.method.before_task(self.net.vector(), self.task)
+        if changed is not self.task:
+            strategy.adapted_dataset = _dataset(changed.train, getattr(strategy.experience, "task_labels", None))
+
+    def before_training_exp(self, strategy, **kwargs):
+        """Refuse a model that has changed; Avalanche adapts models between the data and the first batch."""
+        if Net(strategy.model).shapes != self.net.shapes:
+            raise UserError("the model's parameters changed between tasks: give it all its units from the start")
+
+    def before_forward(self, strategy, **kwargs):
+        """The strategy's own forward pass leaves batch statistics and random numbers alone."""
+        self.modes = [(module, module.training) for module in strategy.model.modules()]
+        strategy.model.eval()
+
+    def after_forward(self, strategy, **kwargs):
+        """Modes as they were."""
+        for module, mode in self.modes:
+            module.training = mode
+
+    def before_backward(self, strategy, **kwargs):
+        """The method's loss takes the place of the strategy's."""
+        self.theta = self.net.vector().requires_grad_()
+        with self.squares.watch(self.theta.detach(), strategy.mb_x) if self.method.wants_squares else nullcontext():
+            strategy.loss = self.method.loss(self.theta, strategy.mb_x, strategy.mb_y, self.masks[strategy.mb_y])
+
+    def after_backward(self, strategy, **kwargs):
+        """The gradient to descend, given to the parameters."""
+        theta = self.theta.detach()
+        self.grad = self.method.after_backward(theta, self.theta.grad)
+        total = self.method.add_penalty_grad(theta, self.grad)
+        if self.method.wants_squares:
+            masks = self.masks[strategy.mb_y]
+            self.method.after_squares(self.squares.mean(theta, strategy.mb_x, strategy.mb_y, masks))
+        parameters = dict(strategy.model.named_parameters())
+        for name, piece in self.net.views(total).items():
+            parameters[name].grad = piece.clone()  # other plugins may change it in place
+
+    def after_update(self, strategy, **kwargs):
+        """The step that the optimiser has taken."""
+        if self.method.follows_steps:
+            self.method.after_step(self.theta.detach(), self.net.vector(), self.grad)
+
+    @torch.no_grad()
+    def after_training_exp(self, strategy, **kwargs):
+        """After the last batch of a task."""
+        self.method.after_task(self.net.vector(), self.task)
+
+    def after_eval_forward(self, strategy, **kwargs):
+        """Outputs whose largest is the method's prediction; before the first task they stay the model's."""
+        if self.net is None:
+            return
+        mask = self._test_mask(strategy.experience).to(strategy.device)
+        predicted = self.method.predict(self.net.vector(), strategy.mb_x, mask)
+        strategy.mb_output = F.one_hot(predicted, self.n_units).to(strategy.mb_output.dtype)
+
+    @torch.no_grad()
+    def _begin(self, model: torch.nn.Module, x: Tensor) -> None:
+        if is_multi_task_module(model):
+            raise UserError("the model needs task labels: give one network with one head, of the units of all tasks")
+        self.net = Net(model)
+        self.squares = Squares(self.net)
+        theta = self.net.vector()
+        self.n_units = self.net(theta, x[:1]).shape[-1]
+        self.method.begin(self.net, theta, lambda role, task, replica=0: generator(self.seed, role, task))
+
+    def _seen_units(self) -> list[int]:
+        """In domain-IL every unit; otherwise those of the tasks so far."""
+        if self.scenario == "domain":
+            return list(range(self.n_units))
+        return sorted({unit for units in self.owned for unit in units})
+
+    def _training_masks(self) -> Tensor:
+        """[C, C]: the mask under which an example of each unit is trained."""
+        masks = mask_of(self._seen_units(), self.n_units).repeat(self.n_units, 1)
+        for units in self.owned if self.scenario == "task" else ():
+            masks[units] = mask_of(units, self.n_units)
+        return masks
+
+    def _test_mask(self, experience) -> Tensor:
+        units = experience.classes_in_this_experience if self.scenario == "task" else self._seen_units()
+        return mask_of(sorted(units), self.n_units)
+
+
+def _tensors(dataset, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Inputs [N, ...] and labels [N] of a data set's items, in order."""
+    items = [dataset[n] for n in range(len(dataset))]
+    if not items:
+        raise UserError("the training set of an experience is empty: every task needs at least one example")
+    x = torch.stack([torch.as_tensor(item[0]) for item in items])
+    return x.to(device), torch.tensor([int(item[1]) for item in items], device=device)
+
+
+def _dataset(examples: Examples, task_labels: list[int] | None) -> AvalancheDataset:
+    """Examples as Avalanche's data set; all bear the task label of the experience, where it has one."""
+    x, y, _ = examples.take(torch.arange(len(examples)))
+    attributes = [DataAttribute(y.tolist(), "targets")]
+    if task_labels is not None:
+        attributes.append(DataAttribute([task_labels[0]] * len(y), "targets_task_labels", use_in_getitem=True))
+    return AvalancheDataset([TensorDataset(x.cpu(), y.cpu())], data_attributes=attributes)

@@ -1,0 +1,130 @@
+"""Examples, tasks and scenarios: what a method is given to learn from.
+
+Index conventions: N examples, B batch, C output units, D pixels, T tasks.
+
+Scenarios (van de Ven and Tolias, 2019), by the output units that a prediction may use:
+
+    task     one head per task: the units of the task that is given; the task is known at test time
+    domain   one head, shared: every task has the same units; the task is not known
+    class    one head over all classes: at test time every class seen so far; the task is not known
+
+A mask is added to the logits: 0 where a unit is allowed, -1e9 elsewhere (not -inf: 0 * inf is nan in a Fisher).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+OFF = -1e9
+SCENARIOS = ("task", "domain", "class")
+
+
+def mask_of(units: Sequence[int], n_units: int) -> Tensor:
+    """The mask [C] that allows `units`."""
+    mask = torch.full((n_units,), OFF)
+    mask[list(units)] = 0.0
+    return mask
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples as rows of an array that tasks share; pixels are copied when a batch is taken, not before."""
+
+    source: Tensor  # [M, ...] pixels, shared
+    rows: Tensor  # [N] which of them
+    y: Tensor  # [N] output unit of each example
+    mask: Tensor  # [C], or [N, C]: units that training may use for them
+    permutation: Tensor | None = None  # [D]: pixel d of an example is pixel permutation[d] of its source
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels [..., *shape], units [...] and mask ([C], or [..., C]) of the examples at `index` [...]."""
+        rows = self.rows[index]
+        x = self.source.index_select(0, rows.flatten()).view(*rows.shape, *self.source.shape[1:])
+        if self.permutation is not None:
+            x = x.flatten(index.dim())[..., self.permutation].view(x.shape)
+        return x, self.y[index], self.mask if self.mask.dim() == 1 else self.mask[index]
+
+    def only(self, index: Tensor) -> "Part":
+        """The examples at `index` [M] alone, without copying pixels."""
+        mask = self.mask if self.mask.dim() == 1 else self.mask[index]
+        return replace(self, rows=self.rows[index], y=self.y[index], mask=mask)
+
+
+def _to(part: Part, device: torch.device) -> Part:
+    moved = {name: value.to(device) for name, value in vars(part).items() if value is not None}
+    return replace(part, **moved)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N examples, held as one or more parts."""
+
+    parts: tuple[Part, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part.rows) for part in self.parts)
+
+    def __add__(self, other: "Examples") -> "Examples":
+        return Examples(self.parts + other.parts)
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels [..., *shape], units [...] and mask ([C], or [..., C] where it differs) at `index` [...]."""
+        if len(self.parts) == 1:
+            return self.parts[0].take(index)
+        first = self.parts[0]
+        x = first.source.new_empty(*index.shape, *first.source.shape[1:])
+        y = first.y.new_empty(index.shape)
+        mask = first.mask.new_empty(*index.shape, first.mask.shape[-1])
+        start = 0
+        for part in self.parts:
+            here = (index >= start) & (index < start + len(part.rows))
+            x[here], y[here], mask[here] = part.take(index[here] - start)
+            start += len(part.rows)
+        return x, y, mask
+
+    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Every example once, `size` at a time, in order or shuffled; the last batch may be smaller."""
+        order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
+        for index in order.to(self.parts[0].y.device).split(size):
+            yield self.take(index)
+
+    def select(self, index: Tensor) -> "Examples":
+        """The examples at `index` [M] with pixels of their own, for a memory that must outlive the task."""
+        x, y, mask = self.take(index)
+        return Examples((Part(x, torch.arange(len(y), device=y.device), y, mask.expand(len(y), -1).clone()),))
+
+    def merge(self) -> "Examples":
+        """The same examples as one part, with pixels of their own."""
+        return self.select(torch.arange(len(self), device=self.parts[0].y.device))
+
+    def repeat(self, times: int) -> "Examples":
+        """Every example `times` times, without copying pixels."""
+        return Examples(self.parts * times)
+
+    def to(self, device: torch.device) -> "Examples":
+        """The same examples on `device`."""
+        return Examples(tuple(_to(part, device) for part in self.parts))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: its scenario and place in the stream (from 0), its class labels in unit order, its training examples.
+
+    own_units: replayed examples of earlier tasks keep the mask of their own task (task-IL; class-IL under `current`);
+    otherwise they take the mask of the task in which they are replayed.
+    """
+
+    scenario: str
+    index: int
+    classes: tuple[int, ...]
+    train: Examples
+    own_units: bool
+
+    def remask(self, memory: Examples) -> Examples:
+        """Examples of earlier tasks under the mask that they are to be trained with in this task."""
+        if self.own_units:
+            return memory
+        mask = self.train.parts[0].mask
+        return Examples(tuple(replace(part, mask=mask) for part in memory.parts))

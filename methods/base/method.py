@@ -1,0 +1,111 @@
+"""A method is what it adds to fine-tuning: ten hooks, all doing nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from methods.base.errors import UserError, check_number
+from methods.base.quadratic import Quadratic
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean negative log-likelihood [...] of units y [..., B] under logits [..., B, C]."""
+    losses = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
+    return losses.view(y.shape).mean(-1)
+
+
+@dataclass
+class Method:
+    """Fine-tuning, and the hooks by which a method changes it.
+
+    theta [..., P] is the network as a vector. Hooks get detached tensors that they must copy to keep; only `loss` and
+    `penalty` may see a theta that carries gradient. A hook sees the training data of the current task, never test data,
+    never a later task. Dataclass fields are the hyper-parameters, nothing else.
+    """
+
+    strength: ClassVar[str | None] = None  # the field that scales the method; at 0 it is fine-tuning, to the bit
+    presets: ClassVar[dict[str, dict]] = {}  # options by which other code differs, by the name of that code
+    scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
+    joins_tasks: ClassVar[bool] = False  # trains once, on all tasks together
+
+    def __post_init__(self):
+        if self.strength is not None:
+            check_number(self.strength, getattr(self, self.strength), "a finite number >= 0", lambda value: value >= 0)
+
+    @property
+    def follows_steps(self) -> bool:
+        """Whether `after_step` does anything; fine-tuning does not pay for the copy of theta that it needs."""
+        return type(self).after_step is not Method.after_step
+
+    @property
+    def wants_squares(self) -> bool:
+        """Whether `after_squares` does anything; nobody else pays for the squares."""
+        return type(self).after_squares is not Method.after_squares
+
+    def begin(self, net, theta: Tensor, rng: Callable[[str, int, int], torch.Generator]) -> None:
+        """Before anything else. rng(role, task, replica) is a generator that no other component draws from."""
+        self.net, self.rng = net, rng
+        self.quadratic: Quadratic | None = None
+
+    def state(self) -> dict:
+        """What the hooks have kept: all but the options, the network and the source of generators.
+
+        Between two tasks these are tensors, numbers, examples, and what benchmarks/checkpoint.py names.
+        """
+        given = {field.name for field in fields(self)} | {"net", "rng"}
+        return {name: value for name, value in vars(self).items() if name not in given}
+
+    def refuse_replicas(self, theta: Tensor) -> None:
+        """Called in `begin` by a method whose memory holds the examples of one run: theta must be [P], not [R, P]."""
+        if theta.dim() > 1:
+            raise UserError(
+                f"{type(self).__name__} keeps the memory of one run and cannot train R = {len(theta)} stacked replicas"
+                ": run one process per seed"
+            )
+
+    def generators(self, role: str, theta: Tensor, task) -> list[torch.Generator]:
+        """Generators of this task for `role`, one for each replica of theta [..., P]."""
+        replicas = 1 if theta.dim() == 1 else len(theta)
+        return [self.rng(role, task.index, replica) for replica in range(replicas)]
+
+    def before_task(self, theta: Tensor, task):
+        """Before the first batch of a task; returns the task to train on."""
+        return task
+
+    def before_batch(self, index: Tensor) -> None:
+        """Which examples [..., B] of the task's training set the next loss is of; a loop that cannot say does not."""
+
+    def loss(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """Task loss [...] of a batch, a mean over its examples: cross entropy over the units that the mask allows."""
+        return cross_entropy(self.net(theta, x, train=True) + mask, y)
+
+    def after_backward(self, theta: Tensor, grad: Tensor) -> Tensor:
+        """The gradient [..., P] to descend, from that of the task loss alone."""
+        return grad
+
+    def after_squares(self, squares: Tensor) -> None:
+        """Before the step: the mean over the batch of each example's squared gradient [..., P] of the task loss."""
+
+    def penalty(self, theta: Tensor) -> Tensor | None:
+        """What is added to the task loss [...], or None; its gradient is taken in closed form by `add_penalty_grad`."""
+        return self.quadratic.value(theta) if self.quadratic else None
+
+    def add_penalty_grad(self, theta: Tensor, grad: Tensor) -> Tensor:
+        """grad + d penalty / d theta [..., P]; `grad` itself is left as it is."""
+        return self.quadratic.add_gradient(theta, grad) if self.quadratic else grad
+
+    def after_step(self, old: Tensor, new: Tensor, grad: Tensor) -> None:
+        """After the optimiser's step from `old` to `new`; `grad` is that of the task loss alone."""
+
+    def after_task(self, theta: Tensor, task) -> None:
+        """After the last batch of a task; `task` is the stream's own, without what `before_task` added."""
+
+    def predict(self, theta: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        """The predicted unit [..., N]: the largest allowed logit, the lowest unit among equals."""
+        return (self.net(theta, x) + mask).argmax(-1)

@@ -1,0 +1,1 @@
+"""How much a weight matters: Fisher diagonals and their relatives."""

@@ -1,0 +1,159 @@
+"""Diagonals of the Fisher information, every estimator under its own name.
+
+    s_n(y) = d log p_theta(y | x_n) / d theta        p: the likelihood, over the units that the mask allows
+
+    exact               F_i = 1/N sum_n E_y s_n,i(y)^2, y ~ p(.|x_n)   the Fisher itself; needs no labels
+    sample              1/(N r) sum_n sum_r s_n,i(y_r)^2, y_r drawn    unbiased for `exact`; r: `draws`
+    empirical           1/N sum_n s_n,i(y_n)^2, true labels            vanishes as the fit becomes perfect
+    argmax              1/N sum_n s_n,i(y)^2, y the predicted unit     biased down
+    p_weighted          1/N sum_n p(y_n|x_n) s_n,i(y_n)^2              one term of the exact sum
+    unweighted_classes  1/N sum_n sum_y s_n,i(y)^2                     every unit as if it were certain
+    batched             mean over batches of (mean_n s_n,i(y_n))^2     not the Fisher; what many libraries compute
+    batched_rescaled    batch size times `batched`                     unbiased for `empirical` only where the mean is 0
+    batched_argmax      `batched` with the predicted units as labels   what FACIL computes
+
+All are taken in evaluation mode at theta, on the examples given; per-example sums (persample.py), so the batch
+size changes nothing except in those that are named for it. The exact expectation costs one backward pass for each
+factor of the Fisher at the outputs (likelihoods.py): one fewer than there are units for a softmax. The whole
+matrix, and what else is called a Fisher, is in methods/importance/curvature.py.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from methods.base.errors import UserError, check_whole, unknown
+from methods.base.examples import Examples, Part
+from methods.base.method import Method
+from methods.importance import likelihoods
+from methods.importance.likelihoods import CATEGORICAL, Categorical, Likelihood
+from methods.importance.persample import accumulator, mean
+
+OF_UNITS = ("argmax", "p_weighted", "unweighted_classes", "batched_argmax")  # for a categorical likelihood alone
+OF_LABELS = ("empirical", "p_weighted", "batched", "batched_rescaled")
+ESTIMATORS = ("exact", "sample", *OF_LABELS, "argmax", "unweighted_classes", "batched_argmax")
+
+
+def diagonal(
+    net,
+    theta: Tensor,
+    examples: Examples | tuple[Tensor, Tensor | None],
+    estimator: str = "exact",
+    generators: list[torch.Generator] | None = None,
+    n_samples: int | None = None,
+    batch: int = 128,
+    draws: int = 1,
+    likelihood: str | Likelihood = "categorical",
+) -> Tensor:
+    """The Fisher diagonal [..., P] at theta [..., P] on `examples`, or on tensors (x, y); y None where none is needed.
+
+    generators: one for each replica (one for [P]); `sample` draws its labels, the batched estimators their batches
+    (in order without one) and `n_samples` its subset (uniform, without replacement) from it. batch: the size that the
+    batched estimators are about. draws: how many labels `sample` draws for each example.
+    """
+    check(estimator, n_samples, batch, draws)
+    p = likelihoods.of(likelihood)
+    if estimator in OF_UNITS and not isinstance(p, Categorical):
+        raise UserError(f"{estimator} is about units of a softmax: for {p} take exact, sample or empirical")
+    examples = as_examples(examples, estimator)
+    if theta.dim() > 1:
+        rows = [
+            diagonal(net, row, examples, estimator, generators and [generators[r]], n_samples, batch, draws, p)
+            for r, row in enumerate(theta)
+        ]
+        return torch.stack(rows)
+    generator = generators[0] if generators else None
+    few = n_samples is not None and n_samples < len(examples)
+    if generator is None and (few or estimator == "sample"):
+        raise UserError(f"{'n_samples' if few else 'sample'} draws at random: give `generators`")
+    if few:
+        chosen = torch.randperm(len(examples), generator=generator)[:n_samples]
+        examples = examples.select(chosen.to(theta.device))
+    if estimator.startswith("batched"):
+        scale = batch if estimator == "batched_rescaled" else 1
+        predicted = estimator == "batched_argmax"
+        return scale * _squared_batch_means(net, theta, examples, batch, generator, p, predicted)
+    return mean(
+        net, theta, examples, lambda z, y, mask: scores(z, y, mask, estimator, generator, draws, p), torch.square
+    )
+
+
+def as_examples(examples: Examples | tuple[Tensor, Tensor | None], estimator: str) -> Examples:
+    """Examples, also of tensors (x, y), all of whose outputs are then allowed; empty ones are refused."""
+    if not isinstance(examples, Examples):
+        x, y = examples
+        if y is None and estimator in OF_LABELS:
+            raise UserError(f"{estimator} is about the true labels: give them, or take exact or sample")
+        n = torch.arange(len(x), device=x.device)
+        examples = Examples((Part(x, n, n if y is None else y, torch.zeros(1, device=x.device)),))
+    if len(examples) == 0:
+        raise UserError("there is no Fisher of no examples: give at least one")
+    return examples
+
+
+def scores(
+    z: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    estimator: str,
+    generator: torch.Generator | None = None,
+    draws: int = 1,
+    likelihood: Likelihood = CATEGORICAL,
+) -> list[Tensor]:
+    """Cotangents [N, C] at the outputs z whose squared gradients the estimator sums."""
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    likelihood.check(z, y if estimator in OF_LABELS else None, mask)
+    if estimator == "exact":
+        return likelihood.factors(z, mask)
+    if estimator == "sample":
+        drawn = (likelihood.draw(z, mask, generator) for _ in range(draws))
+        return [likelihood.score(z, y, mask) / draws**0.5 for y in drawn]
+    if estimator == "argmax":
+        y = (z + mask).argmax(-1)
+    if estimator == "unweighted_classes":
+        allowed = (mask == 0).expand(z.shape)
+        units = allowed.any(0).nonzero()
+        return [likelihood.score(z, c.expand(len(z)), mask) * allowed[:, c] for c in units]
+    score = likelihood.score(z, y, mask)
+    if estimator == "p_weighted":
+        score = score * (likelihood.log_p(z, y, mask) / 2).exp()[:, None]
+    return [score]
+
+
+def _squared_batch_means(net, theta: Tensor, examples, batch: int, generator, p: Likelihood, predicted: bool) -> Tensor:
+    def mean_loss(theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        z = net(theta, x)
+        p.check(z, None if predicted else y, mask)
+        return -p.log_p(z, (z + mask).argmax(-1) if predicted else y, mask).mean()
+
+    return mean_over_batches(torch.square, mean_loss, theta, examples, batch, generator)
+
+
+def mean_over_batches(f: Callable, loss: Callable, theta: Tensor, examples, batch: int, generator) -> Tensor:
+    """Mean over shuffled batches of f(gradient of the batch's mean loss) [P]."""
+    total, count = accumulator(theta), 0
+    for x, y, mask in examples.batches(batch, generator):
+        variable = theta.detach().requires_grad_()
+        with torch.enable_grad():
+            total += f(torch.autograd.grad(loss(variable, x, y, mask), variable)[0].to(total.dtype))
+        count += 1
+    return total / count
+
+
+def of_task(method, theta: Tensor, task) -> Tensor:
+    """The diagonal [..., P] on a task's training data, by the estimator that the method's options name."""
+    if type(method).loss is not Method.loss:
+        raise UserError(f"{type(method).__name__} has a loss of its own, without a likelihood: it has no Fisher")
+    generators = method.generators("fisher", theta, task)
+    return diagonal(method.net, theta, task.train, method.fisher, generators, method.n_samples, method.fisher_batch)
+
+
+def check(estimator: str, n_samples: int | None, batch: int, draws: int = 1) -> None:
+    """Refuse options that `diagonal` cannot serve."""
+    if estimator not in ESTIMATORS:
+        raise unknown("fisher", estimator, ESTIMATORS)
+    if n_samples is not None:
+        check_whole("n_samples", n_samples)
+    check_whole("fisher_batch", batch)
+    check_whole("draws", draws)

@@ -1,0 +1,38 @@
+"""The last examples of a task, in the order in which they were trained on: the episodic memory of GEM and A-GEM."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from methods.base.examples import Examples, Part
+
+
+class Ring:
+    """The last `size` examples of each of `groups` groups; copies, in places that are taken again in turn."""
+
+    def __init__(self, size: int, groups: int = 1):
+        self.size, self.groups = size, groups
+        self.seen: Tensor | None = None  # [groups] how many came, ever
+        self.x = self.y = self.mask = None
+
+    def add(self, x: Tensor, y: Tensor, mask: Tensor, group: Tensor) -> None:
+        """Pixels [B, ...], units [B] and mask [C] or [B, C] of a batch, and the group [B] that each belongs to."""
+        if self.seen is None:
+            places = self.size * self.groups
+            self.seen = y.new_zeros(self.groups)
+            self.x, self.y = x.new_empty(places, *x.shape[1:]), y.new_empty(places)
+            self.mask = mask.new_empty(places, mask.shape[-1])
+        member = F.one_hot(group, self.groups)
+        rank = (member.cumsum(0) * member).sum(1) - 1  # how many of its own group came before it in the batch
+        total = member.sum(0)
+        kept = (rank >= total[group] - self.size).nonzero().flatten()  # no place is written twice
+        place = (group * self.size + (self.seen[group] + rank) % self.size)[kept]
+        for held, given in ((self.x, x), (self.y, y), (self.mask, mask.expand(len(y), -1))):
+            held.index_copy_(0, place, given.index_select(0, kept))
+        self.seen += total
+
+    def examples(self) -> Examples:
+        """What is kept; places that were never filled are left out."""
+        filled = torch.arange(self.size, device=self.seen.device) < self.seen[:, None]
+        rows = filled.flatten().nonzero().flatten()
+        return Examples((Part(self.x, rows, self.y[rows], self.mask[rows]),)).merge()

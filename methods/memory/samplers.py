@@ -1,0 +1,78 @@
+"""How RWalk chooses exemplars of a class (Chaudhry et al., 2018, section 4.3).
+
+    uniform          every example is as likely
+    plane_distance   q(x) ~ 1 / |phi(x) . w_y|      near the class's plane: w_y its weights, without the bias
+    entropy          q(x) ~ H(p(.|x))               the network is unsure
+    mof              mean of features: greedily, so that the mean of phi over those chosen is nearest that over all
+
+phi are the inputs of the last linear layer, in evaluation mode, as they are (iCaRL scales them to unit length first).
+The first three are distributions, drawn from without replacement; none returns an example twice.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from methods.base.errors import UserError
+from methods.memory.herding import herd
+
+SAMPLERS = ("uniform", "plane_distance", "entropy", "mof")
+PASS = 256  # examples in one forward pass; changes memory only
+
+
+def exemplars(net, theta: Tensor, examples, sampler: str, per_class: int, generator: torch.Generator):
+    """Up to `per_class` examples of each class among `examples`, with pixels of their own."""
+    units = torch.cat([part.y for part in examples.parts])
+    chosen = []
+    for unit in units.unique():
+        members = (units == unit).nonzero().flatten()
+        places = choose(net, theta, examples.select(members), sampler, per_class, generator)
+        chosen.append(members[places])
+    return examples.select(torch.cat(chosen))
+
+
+def choose(net, theta: Tensor, examples, sampler: str, m: int, generator: torch.Generator) -> Tensor:
+    """Places [min(m, N)] of distinct ones among the N examples of one class."""
+    if sampler == "uniform":
+        return torch.randperm(len(examples), generator=generator)[:m].to(theta.device)
+    features, planes, entropies = observe(net, theta, examples)
+    if sampler == "mof":
+        return herd(features, features.mean(0), m)
+    weights = entropies if sampler == "entropy" else 1 / ((features * planes).sum(-1).abs() + 1e-12)
+    return draw(weights, m, generator)
+
+
+@torch.no_grad()
+def observe(net, theta: Tensor, examples) -> tuple[Tensor, Tensor, Tensor]:
+    """phi [N, D], the weights w_y [N, D] of each example's own unit, and the entropy [N] over the allowed units."""
+    layer = _last_linear(net.module)
+    seen = []
+    handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append((inputs[0], module.weight)))
+    features, planes, entropies = [], [], []
+    try:
+        for x, y, mask in examples.batches(PASS):
+            log_p = (net(theta, x) + mask).log_softmax(-1)
+            phi, weight = seen.pop()
+            features.append(phi)
+            planes.append(weight[y])
+            entropies.append(-(log_p.exp() * log_p).sum(-1))
+    finally:
+        handle.remove()
+    return torch.cat(features), torch.cat(planes), torch.cat(entropies)
+
+
+def draw(weights: Tensor, m: int, generator: torch.Generator) -> Tensor:
+    """Places [min(m, N)] drawn without replacement with chances proportional to weights [N] >= 0.
+
+    The smallest E / weight, E exponential, win (Efraimidis and Spirakis, 2006). Weights of 0 come last, at random.
+    """
+    device, weights = weights.device, weights.double().cpu()
+    waits = torch.empty_like(weights).exponential_(generator=generator).log() - weights.clamp(min=1e-300).log()
+    return waits.argsort()[:m].to(device)
+
+
+def _last_linear(module: nn.Module) -> nn.Linear:
+    layers = [each for each in module.modules() if isinstance(each, nn.Linear)]
+    head = getattr(module, "head", layers[-1] if layers else None)
+    if not isinstance(head, nn.Linear):
+        raise UserError("the network has no linear head: choose exemplars with sampler=uniform")
+    return head

@@ -1,0 +1,294 @@
+"""A table as its file declares it: paper_tables/<name>.toml -> Table, checked key by key."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.metrics import AGAINST_A_REFERENCE, METRICS
+from methods.base.errors import UserError, unknown
+from paper_tables import ledger, published
+from paper_tables.published import Published
+from paper_tables.verdict import LOOKS, MAX_MARGIN, MAX_SEEDS
+
+FOLDER = Path(__file__).parent
+SCENARIOS = ("task", "domain", "class")
+STRENGTHS = ("paper", "official code", "searched", "none")
+
+NUMBER = (int, float)
+TABLE_KEYS = {
+    "title": str,
+    "source": str,
+    "metric": str,
+    "margin": NUMBER,
+    "scenarios": list,
+    "seeds": int,
+    "stream": dict,
+    "train": dict,
+    "row": list,
+}
+TABLE_OPTIONS = {"paper_seeds": int, "looks": int, "times": bool}
+ROW_KEYS = {"label": str}
+ROW_OPTIONS = {
+    "method": dict,
+    "train": dict,
+    "metric": str,
+    "reference": str,
+    "strength": str,
+    "scenarios": list,
+    "paper": (str, dict),
+    "verdict": str,
+    "note": str,
+    "search": dict,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what is run, how it is measured, and the published cell of each scenario."""
+
+    label: str
+    method: dict | None  # None: published numbers alone
+    stream: dict
+    train: dict
+    metric: str
+    reference: str | None  # the row of joint training that an intransigence is against
+    strength: str | None  # where the method's options come from
+    scenarios: tuple[str, ...]
+    paper: dict[str, Published]
+    no_verdict: str | None  # why the published cells get no verdict
+    note: str | None
+    search: dict[str, tuple]  # the values that were tried of options that are "searched"
+    found: Callable[[str, str], float]  # (option, scenario) -> the best of them
+
+    def run(self, scenario: str, seed: int) -> dict:
+        """The declaration of one run, every option resolved for the scenario."""
+        if seed in ledger.SEEDS and self.search:
+            raise UserError(f"seed {seed} was searched with ({self.label}): report other seeds")
+        best = {option: self.found(option, scenario) for option in self.search}
+        return {
+            "stream": dict(self.stream),
+            "scenario": scenario,
+            "method": _resolve({**self.method, **best}, scenario),
+            "train": _resolve(self.train, scenario),
+            "seed": seed,
+        }
+
+    def trial(self, scenario: str, seed: int, options: dict) -> dict:
+        """The declaration of one trial of a search, evaluated on held-out training data."""
+        plain = replace(self, search={}, method={**self.method, **options})
+        return plain.run(scenario, seed) | {"stream": {**self.stream, "evaluate": "held-out"}}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A checked table file; `margin` in points, `seeds` the default number of them."""
+
+    name: str
+    title: str
+    source: str
+    metric: str
+    margin: float
+    looks: int
+    scenarios: tuple[str, ...]
+    seeds: int
+    paper_seeds: int | None
+    times: bool  # whether the caption gives the seconds of a run of each row
+    rows: tuple[Row, ...]
+    remarks: str
+
+    def select(self, names: str | None) -> "Table":
+        """The rows of these labels or method names ("ewc,SI") and those they are measured against; None: all rows."""
+        if names is None:
+            return self
+        wanted = [name.strip().lower() for name in names.split(",")]
+        keys = {row.label: {row.label.lower(), row.method["name"].lower() if row.method else ""} for row in self.rows}
+        known = set().union(*keys.values()) - {""}
+        for name in wanted:
+            if name not in known:
+                raise unknown(f"row of table {self.name}", name, known)
+        chosen = [row for row in self.rows if keys[row.label] & set(wanted)]
+        kept = {row.label for row in chosen} | {row.reference for row in chosen}
+        return replace(self, rows=tuple(row for row in self.rows if row.label in kept))
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """The tables that a folder declares."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def load(name: str, folder: Path = FOLDER) -> Table:
+    """The table paper_tables/<name>.toml; UserError names the file, the row and the nearest known key."""
+    if name not in names(folder):
+        raise unknown("table", name, names(folder))
+    path = folder / f"{name}.toml"
+    where = f"{folder.name}/{path.name}"
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} is not TOML: {error}") from None
+    _check_keys(declared, TABLE_KEYS, TABLE_OPTIONS, where)
+    _check_metric(declared["metric"], where)
+    if not 0 < declared["margin"] <= MAX_MARGIN:
+        raise UserError(f"{where}: margin must be above 0 and at most {MAX_MARGIN} points, got {declared['margin']}")
+    for key, most in (("seeds", MAX_SEEDS), ("paper_seeds", MAX_SEEDS), ("looks", len(LOOKS))):
+        if not 1 <= declared.get(key, 1) <= most:
+            raise UserError(f"{where}: {key} must be 1 to {most}, got {declared[key]}")
+    scenarios = _scenarios(declared["scenarios"], SCENARIOS, where)
+    _check_named(declared["stream"], f"{where}: stream")
+    cells, trials = published.load(folder / "published"), ledger.read(name, folder / "searches")
+    rows = []
+    for number, entry in enumerate(declared["row"], start=1):
+        if not isinstance(entry, dict):
+            raise UserError(f"{where}: row {number} must be a table ([[row]]), got {entry!r}")
+        label = entry.get("label")
+        rows.append(_row(entry, declared, scenarios, cells, trials, name, f"{where}, row {label or number}"))
+        if [row.label.lower() for row in rows].count(rows[-1].label.lower()) > 1:
+            raise UserError(f"{where}: the row label {label!r} is repeated; name each row once")
+    if not rows:
+        raise UserError(f"{where} declares no row; add a [[row]]")
+    _check_references(rows, where)
+    remarks = path.with_suffix(".md")
+    return Table(
+        name=name,
+        title=declared["title"],
+        source=declared["source"],
+        metric=declared["metric"],
+        margin=float(declared["margin"]),
+        looks=declared.get("looks", 1),
+        scenarios=scenarios,
+        seeds=declared["seeds"],
+        paper_seeds=declared.get("paper_seeds"),
+        times=declared.get("times", False),
+        rows=tuple(rows),
+        remarks=remarks.read_text(encoding="utf-8") if remarks.exists() else "",
+    )
+
+
+def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
+    _check_keys(entry, ROW_KEYS, ROW_OPTIONS, where)
+    method, strength, metric = entry.get("method"), entry.get("strength"), entry.get("metric", declared["metric"])
+    if not entry["label"].strip():
+        raise UserError(f"{where}: label is empty")
+    _check_metric(metric, where)
+    scenarios = _scenarios(entry.get("scenarios", list(scenarios)), scenarios, where)
+    train = {**declared["train"], **entry.get("train", {})}
+    if method is None:
+        for key in ("train", "strength", "reference"):
+            if key in entry:
+                raise UserError(f"{where}: {key} needs a method")
+        if "paper" not in entry:
+            raise UserError(f"{where}: has neither method nor paper; give it one of them")
+    else:
+        _check_named(method, f"{where}: method")
+        if strength is None and set(method) - {"name", "preset"}:
+            raise UserError(
+                f"{where}: strength is missing; say where the method's options come from: {' or '.join(STRENGTHS)}"
+            )
+        for options, kind in ((method, "method"), (train, "train")):
+            _check_by_scenario(options, scenarios, f"{where}: {kind}")
+    if strength is not None and strength not in STRENGTHS:
+        raise unknown(f"strength in {where}", strength, STRENGTHS)
+    search = ledger.declared(entry, where)
+    if method is not None and (metric in AGAINST_A_REFERENCE) != ("reference" in entry):
+        raise UserError(f"{where}: {metric} {'takes no' if 'reference' in entry else 'needs a'} reference")
+    return Row(
+        label=entry["label"],
+        method=method,
+        stream=declared["stream"],
+        train=train,
+        metric=metric,
+        reference=entry.get("reference"),
+        strength=strength,
+        scenarios=scenarios,
+        paper=_paper(entry.get("paper", {}), scenarios, metric, cells, where),
+        no_verdict=entry.get("verdict"),
+        note=entry.get("note"),
+        search=search,
+        found=lambda option, scenario: ledger.best(trials, name, entry["label"], scenario, option, search[option]),
+    )
+
+
+def _paper(cited, scenarios, metric, cells, where) -> dict[str, Published]:
+    if isinstance(cited, str):
+        cited = {scenario: cited.replace("{scenario}", scenario) for scenario in scenarios}
+    _scenarios(list(cited), scenarios, f"{where}: paper", empty=True)
+    paper = {}
+    for scenario, name in cited.items():
+        if not isinstance(name, str):
+            raise UserError(f"{where}: paper must name a published cell, got {name!r}")
+        try:
+            cell = paper[scenario] = published.find(cells, name)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        if (cell.scenario, cell.metric) != (scenario, published.METRICS.get(metric)):
+            raise UserError(
+                f"{where}: the published cell {name!r} is {cell.metric} of scenario {cell.scenario}, "
+                f"the row is {metric} of scenario {scenario}"
+            )
+        if cell.mean is None:
+            raise UserError(f"{where}: the published cell {name!r} holds no number; leave it out of paper")
+    return paper
+
+
+def _check_references(rows: list[Row], where: str) -> None:
+    """An intransigence is against joint training of the same network in the same scenarios."""
+    joint = {row.label: row for row in rows if row.method and row.method["name"] == "joint"}
+    for row in (row for row in rows if row.reference is not None):
+        at = f"{where}, row {row.label}"
+        if row.reference not in joint:
+            raise unknown(f"row of joint training in {at}: reference", row.reference, joint)
+        other = joint[row.reference]
+        if (net := row.train.get("net")) != other.train.get("net"):
+            raise UserError(f"{at}: network {net!r}, its reference {other.label!r} has {other.train.get('net')!r}")
+        if missing := set(row.scenarios) - set(other.scenarios):
+            raise UserError(f"{at}: its reference {other.label!r} is not run {min(missing)}-incremental")
+
+
+def _resolve(options: dict, scenario: str) -> dict:
+    return {key: value[scenario] if isinstance(value, dict) else value for key, value in options.items()}
+
+
+def _check_by_scenario(options, scenarios, where):
+    for key, value in options.items():
+        if isinstance(value, dict):
+            for name in value:
+                if name not in SCENARIOS:
+                    raise unknown(f"scenario in {where}: {key}", name, SCENARIOS)
+            for name in scenarios:
+                if name not in value:
+                    raise UserError(f"{where}: {key} lacks the scenario {name!r}")
+
+
+def _check_keys(entry, needed, optional, where):
+    known = needed | optional
+    for key, value in entry.items():
+        if key not in known:
+            raise unknown(f"key in {where}:", key, known)
+        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
+        if type(value) not in kinds:  # isinstance would take true for 1
+            raise UserError(f"{where}: {key} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
+    for key in needed:
+        if key not in entry:
+            raise UserError(f"{where}: {key} is missing")
+
+
+def _check_named(entry, where):
+    if not isinstance(entry.get("name"), str):
+        raise UserError(f'{where} needs a name, as in {{ name = "..." }}, got {entry!r}')
+
+
+def _check_metric(metric, where):
+    if metric not in METRICS | AGAINST_A_REFERENCE:
+        raise unknown(f"metric in {where}", metric, METRICS | AGAINST_A_REFERENCE)
+
+
+def _scenarios(found, known, where, empty=False) -> tuple[str, ...]:
+    for scenario in found:
+        if scenario not in known:
+            raise unknown(f"scenario in {where}", scenario, known)
+        if found.count(scenario) > 1:
+            raise UserError(f"{where}: the scenario {scenario!r} is repeated")
+    if not (found or empty):
+        raise UserError(f"{where}: scenarios is empty; name one of {' or '.join(known)}")
+    return tuple(found)

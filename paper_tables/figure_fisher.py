@@ -1,0 +1,148 @@
+"""What the Fisher estimators do on one trained network: each against the exact diagonal, and where its mass lies.
+
+An MLP 784-400-400-10 is trained on MNIST for one epoch; every diagonal is of all its training examples, in evaluation
+mode. The figure has a panel for each estimator, parameter by parameter (both axes logarithmic, counts in colour), and
+the share of each layer in the sum of the diagonal. Parameters whose exact entry is 0 (pixels that are always black) are
+left out. Written with the numbers behind it to results/tables/fisher-estimators.*; `make figure-fisher`.
+"""
+
+import io
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from benchmarks import models, streams
+from benchmarks.files import write_atomically
+from benchmarks.learner import Train, fit
+from benchmarks.markdown import table as markdown_table
+from benchmarks.record import ROOT
+from benchmarks.stream import Stream
+from methods import make
+from methods.base.examples import Examples
+from methods.base.net import Net
+from methods.base.rng import derive, generator
+from methods.importance.fisher import diagonal
+
+TRAIN = Train(net="mlp-400-400", optimizer="adam", lr=1e-3, optimizer_state="keep", batch=128, epochs=1)
+SEED = 1
+ESTIMATORS = ("exact", "sample", "empirical", "argmax", "p_weighted", "batched", "batched_rescaled")
+COLUMNS = 3
+DECADES = 8  # of the exact diagonal are shown
+
+
+def main(root: Path, folder: Path = ROOT / "results" / "tables") -> None:
+    """Train, estimate, write the figure and the numbers."""
+    stream = streams.build(streams.resolve({"name": "splitmnist"}), "class", SEED, root)
+    net, theta, examples = trained(stream, TRAIN)
+    found = diagonals(net, theta, examples)
+    text = markdown(numbers(net, found))
+    write_atomically(folder / "fisher-estimators.md", text)
+    write_atomically(folder / "fisher-estimators.png", figure(net, found))
+    print(text, end="")
+
+
+def trained(stream: Stream, train: Train) -> tuple[Net, Tensor, Examples]:
+    """A network trained on all tasks together, its parameters [P], and what it was trained on."""
+    (task,) = stream.joined().tasks
+    shape = stream.tests[0].parts[0].source.shape[1:]
+    net = Net(models.build(train.net, shape, stream.n_units, derive(SEED, "init")))
+    theta, method = net.vector(), make("naive")
+    method.begin(net, theta, lambda role, task, replica=0: generator(SEED, role, task))
+    fit(method, theta, task, train.make_optimizer(theta), train, [generator(SEED, "batches", 0)])
+    return net, theta, task.train
+
+
+def diagonals(net: Net, theta: Tensor, examples: Examples) -> dict[str, Tensor]:
+    """Every estimator's diagonal [P] on the same examples."""
+    shown = track(ESTIMATORS, description="diagonals", console=Console(stderr=True))
+    return {name: diagonal(net, theta, examples, name, [generator(SEED, name, 0)]) for name in shown}
+
+
+def numbers(net: Net, found: dict[str, Tensor]) -> pd.DataFrame:
+    """By estimator: its sum over the exact one's, ||F - F*|| / ||F*||, and each layer's share of its own sum."""
+    exact = found["exact"].double()
+    lines = {}
+    for name, F in found.items():
+        F = F.double()
+        shares = {layer: float(F[places].sum() / F.sum()) for layer, places in layers(net).items()}
+        distance = float((F - exact).norm() / exact.norm())
+        lines[name] = {"sum / exact": float(F.sum() / exact.sum()), "distance": distance} | shares
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def layers(net: Net) -> dict[str, Tensor]:
+    """The places in theta of each layer's weights and biases."""
+    places = torch.arange(net.n_parameters).split(net.sizes)
+    owners: dict[str, list[Tensor]] = {}
+    for name, own in zip(net.shapes, places, strict=True):
+        owners.setdefault(name.rpartition(".")[0], []).append(own)
+    return {name: torch.cat(own) for name, own in owners.items()}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The numbers as a page."""
+    shares = list(table.columns[2:])
+    header = ["", "sum / exact's sum", "distance from exact", *(f"share of {name}" for name in shares)]
+    lines = [
+        [name, f"{row.iloc[0]:.3g}", f"{row.iloc[1]:.2g}", *(f"{100 * share:.1f} %" for share in row.iloc[2:])]
+        for name, row in table.iterrows()
+    ]
+    about = (
+        "MLP 784-400-400-10 after one epoch of MNIST, on all 60000 training examples. The distance from the exact\n"
+        "diagonal F* is ||F - F*|| / ||F*||. `make figure-fisher` writes this page and its figure."
+    )
+    return f"# Fisher estimators on one network\n\n{about}\n\n{markdown_table(header, lines)}\n"
+
+
+def figure(net: Net, found: dict[str, Tensor]) -> bytes:
+    """A PNG: a panel for each estimator beside `exact`, and the layers' shares below."""
+    others = [name for name in found if name != "exact"]
+    rows = -(-len(others) // COLUMNS)
+    with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper"):
+        drawing = Figure(figsize=(3.1 * COLUMNS, 2.6 * rows + 2.6), layout="constrained")
+        FigureCanvasAgg(drawing)
+        grid = drawing.add_gridspec(rows + 1, COLUMNS, height_ratios=[*[1] * rows, 0.8])
+        exact = found["exact"].numpy()
+        top = 10 ** np.ceil(np.log10(exact.max()))
+        for n, name in enumerate(others):
+            axes = drawing.add_subplot(grid[n // COLUMNS, n % COLUMNS])
+            drawn = _panel(axes, exact, found[name].numpy(), top)
+            axes.set_title(name)
+        drawing.colorbar(drawn, ax=drawing.axes, label="parameters", shrink=0.6, pad=0.01)
+        _shares(drawing.add_subplot(grid[rows, :]), numbers(net, found).iloc[:, 2:])
+        data = io.BytesIO()
+        drawing.savefig(data, format="png", dpi=150)
+    return data.getvalue()
+
+
+def _panel(axes, exact, other, top):
+    low = top / 10**DECADES
+    here = exact > 0
+    values = np.clip(other[here], low, top), np.clip(exact[here], low, top)  # what is beyond stands at the edge
+    extent = [np.log10(low), np.log10(top)] * 2
+    norm = mpl.colors.LogNorm(vmin=1, vmax=here.sum() / 10)
+    scales = {"xscale": "log", "yscale": "log", "extent": extent, "norm": norm}
+    drawn = axes.hexbin(values[1], values[0], gridsize=45, mincnt=1, cmap="viridis", linewidths=0, **scales)
+    axes.plot([low, top], [low, top], color="0.3", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="exact", ylabel="estimate", aspect="equal")
+    return drawn
+
+
+def _shares(axes, shares):
+    left = np.zeros(len(shares))
+    for layer, colour in zip(shares.columns, sns.color_palette("colorblind"), strict=False):
+        axes.barh(shares.index, 100 * shares[layer], left=left, color=colour, label=layer, height=0.7)
+        left += 100 * shares[layer].to_numpy()
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.set(xlim=(0, 100), xlabel="share of the diagonal's sum by layer (%)")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

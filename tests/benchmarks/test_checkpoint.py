@@ -1,0 +1,208 @@
+"""Checkpoints: a run that was stopped between two tasks and goes on gives what one that was not stopped gives."""
+
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+
+import methods
+from benchmarks import learner
+from benchmarks.checkpoint import Checkpoint, holdings
+from benchmarks.learner import Trace
+from methods.base.errors import UserError
+from methods.base.examples import Examples, Part
+from methods.base.net import Net
+from tests.support import toy
+
+CLASSES = {name: methods.find(name) for name in methods.names()}
+CASES = [(name, scenario) for name, cls in CLASSES.items() for scenario in cls.scenarios if not cls.joins_tasks]
+ADAM = replace(toy.TRAIN, optimizer="adam", lr=0.01)
+IDENTITY = {"method": {"name": "toy", "lam": 1.0}, "seed": 1}
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """The tasks that were trained on, and at which to stop before training."""
+
+    class Fitted(list):
+        stop_at = None
+
+    tasks, real = Fitted(), learner.fit
+
+    def fit(method, theta, task, *rest):
+        if task.index == tasks.stop_at:
+            raise Stopped
+        tasks.append(task.index)
+        real(method, theta, task, *rest)
+
+    monkeypatch.setattr(learner, "fit", fit)
+    return tasks
+
+
+def run(method, scenario, train=ADAM, checkpoint=None, seeds=(1,), trace=None):
+    """A whole run, on a net with buffers where there is one replica."""
+    stream = toy.stream(scenario, torch.float32)
+    build = toy.noisy if len(seeds) == 1 else toy.module
+    thetas = torch.stack([Net(build(stream, seed)).vector() for seed in seeds])
+    theta = thetas[0] if len(seeds) == 1 else thetas
+    return learner.learn(method, Net(build(stream)), theta, stream, train, seeds, trace, checkpoint)
+
+
+def stopped_and_resumed(fitted, stop_at, file, name, scenario, train=ADAM, seeds=(1,), traces=(None, None)):
+    fitted.stop_at = stop_at
+    with pytest.raises(Stopped):
+        run(toy.make(name), scenario, train, Checkpoint(file, IDENTITY), seeds, traces[0])
+    fitted.stop_at = None
+    fitted.clear()
+    result = run(toy.make(name), scenario, train, Checkpoint(file, IDENTITY), seeds, traces[1])
+    assert fitted == list(range(stop_at, 3))
+    return result
+
+
+@pytest.mark.parametrize("state", ["keep", "reset"])
+@pytest.mark.parametrize("stop_at", [1, 2])
+@pytest.mark.parametrize(("name", "scenario"), CASES)
+def test_a_run_that_goes_on_gives_the_same_matrix_to_the_bit(name, scenario, stop_at, state, tmp_path, fitted):
+    train = replace(ADAM, optimizer_state=state)
+    counts, theta = run(toy.make(name), scenario, train)
+    again_counts, again = stopped_and_resumed(fitted, stop_at, tmp_path / "x", name, scenario, train)
+    assert again_counts == counts
+    assert torch.equal(again, theta)
+
+
+@pytest.mark.parametrize("name", ["ewc", "si", "ewcpp", "scp"])
+def test_several_replicas_go_on_too(name, tmp_path, fitted):
+    counts, theta = run(toy.make(name), "task", seeds=(1, 2))
+    again_counts, again = stopped_and_resumed(fitted, 2, tmp_path / "x", name, "task", seeds=(1, 2))
+    assert again_counts == counts
+    assert torch.equal(again, theta)
+
+
+@pytest.mark.parametrize(("name", "scenario"), CASES)
+def test_state_is_equal_after_saving_and_loading(name, scenario, tmp_path):
+    method = toy.make(name)
+    run(method, scenario)
+    checkpoint = Checkpoint(tmp_path / "x", IDENTITY)
+    checkpoint.save(method.state())
+    same(checkpoint.load(torch.device("cpu")), method.state())
+
+
+def same(ours, theirs):
+    assert type(ours) is type(theirs)
+    if isinstance(ours, torch.Tensor):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
+    elif isinstance(ours, dict):
+        assert list(ours) == list(theirs)
+        for key, value in ours.items():
+            same(value, theirs[key])
+    elif isinstance(ours, list | tuple):
+        assert len(ours) == len(theirs)
+        for each, other in zip(ours, theirs, strict=True):
+            same(each, other)
+    elif hasattr(ours, "__dict__"):
+        kept, other = ({k: v for k, v in vars(each).items() if k[0] != "_"} for each in (ours, theirs))
+        same(kept, other)  # without scratch space
+    else:
+        assert ours == theirs
+
+
+def test_seconds_seeds_and_memory_go_on(tmp_path, fitted):
+    whole, first, second = Trace(), Trace(), Trace()
+    first.seconds["training"] = 1000.0
+    run(toy.make("replay"), "class", trace=whole)
+    stopped_and_resumed(fitted, 2, tmp_path / "x", "replay", "class", traces=(first, second))
+    assert second.seeds == whole.seeds
+    assert second.memory == whole.memory
+    assert second.seconds["training"] > first.seconds["training"] > 1000
+
+
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        ({"method": {"name": "toy", "lam": 2.0}, "seed": 1}, "method.lam = 2.0, this run 1.0"),
+        ({"method": {"name": "toy", "lam": 1.0}, "seed": 3}, "seed = 3, this run 1"),
+        ({"method": {"name": "toy", "lam": 1.0}, "seed": 1, "device": "cuda"}, "device = 'cuda', this run None"),
+        ({"method": {"name": "toy"}, "seed": 1}, "method.lam = None, this run 1.0"),
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_refused(identity, words, tmp_path):
+    Checkpoint(tmp_path / "x", identity).save({})
+    with pytest.raises(UserError, match=words) as error:
+        Checkpoint(tmp_path / "x", IDENTITY).load(torch.device("cpu"))
+    assert "remove it" in str(error.value) and "\n" not in str(error.value)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("this ran",)
+
+
+def broken(kind, file):
+    Checkpoint(file, IDENTITY).save({"theta": torch.arange(1000.0)})
+    whole = file.read_bytes()
+    {
+        "empty": lambda: file.write_bytes(b""),
+        "text": lambda: file.write_text("<html>not found</html>"),
+        "short": lambda: file.write_bytes(whole[: len(whole) // 2]),
+        "other": lambda: torch.save([1, 2], file),
+        "no state": lambda: torch.save({"identity": IDENTITY}, file),
+        "code": lambda: torch.save({"identity": IDENTITY, "state": Evil()}, file),
+        "pickle": lambda: file.write_bytes(pickle.dumps({"identity": IDENTITY, "state": Evil()}, protocol=2)),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "short", "other", "no state", "code", "pickle"])
+def test_what_is_no_checkpoint_is_named_and_runs_no_code(kind, tmp_path, capsys):
+    file = tmp_path / "run.pt"
+    broken(kind, file)
+    with pytest.raises(UserError, match=r"run.pt is not a checkpoint, or damaged: remove it") as error:
+        Checkpoint(file, IDENTITY).load(torch.device("cpu"))
+    assert "\n" not in str(error.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_no_file_is_no_state(tmp_path):
+    assert Checkpoint(tmp_path / "x", IDENTITY).load(torch.device("cpu")) is None
+
+
+def test_it_is_written_when_its_time_has_come(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("benchmarks.checkpoint.time.monotonic", lambda: now[0])
+    checkpoint = Checkpoint(tmp_path / "x", IDENTITY, every=60.0)
+    for now[0], expected in ((59.0, None), (61.0, {"at": 61.0}), (120.0, {"at": 61.0}), (122.0, {"at": 122.0})):
+        checkpoint.save({"at": now[0]})
+        assert checkpoint.load(torch.device("cpu")) == expected
+
+
+def test_holdings_count_examples_and_bytes_once():
+    pixels = torch.zeros(7, 2, 3)
+    kept = Examples((Part(pixels, torch.arange(5), torch.zeros(5, dtype=torch.int64), torch.zeros(4)),))
+    theta = torch.zeros(10)
+    state = {"memory": [kept, kept], "theta": theta, "view": theta[:3], "other": (torch.zeros(2, dtype=torch.float64),)}
+    assert holdings(state) == (5, 7 * 6 * 4 + 5 * 8 + 5 * 8 + 4 * 4 + 10 * 4 + 2 * 8)
+    assert holdings({"count": 3, "none": None}) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "examples", "tensors"),
+    [
+        ("naive", {}, 0, 0),
+        ("replay", {"memory": 12, "batch_memory": 4}, 12, None),
+        ("gem", {"per_task": 5}, 15, None),
+        ("l2", {"lam": 1.0}, 0, 3),  # importance, anchor, and the buffer of the gradient
+    ],
+)
+def test_a_run_notes_the_most_that_its_method_held(name, options, examples, tensors):
+    trace = Trace()
+    _, theta = run(methods.make(name, **options), "class", trace=trace)
+    assert trace.memory["examples"] == examples
+    if tensors is not None:
+        assert trace.memory["bytes"] == tensors * theta.numel() * 4
+    else:
+        assert trace.memory["bytes"] > examples * 16 * 4

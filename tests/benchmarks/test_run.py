@@ -1,0 +1,185 @@
+"""One run: what its description may hold, what its record carries, how it fails, and what a worker imports for it."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import data, record, run, streams
+from benchmarks.stream import pack
+from methods.base.errors import UserError
+from methods.base.rng import derive
+
+TRAIN = {"net": "mlp-8", "optimizer": "adam", "lr": 1e-3, "optimizer_state": "keep", "batch": 64, "epochs": 1}
+RUN = {
+    "stream": {"name": "splitdigits"},
+    "scenario": "class",
+    "method": {"name": "ewc", "preset": "hsu", "lam": 2.0},
+    "train": TRAIN,
+    "seed": 5,
+}
+CONTEXT = run.Context("cpu", "abc", data.fingerprint("digits", Path("data")), "digest of the sources")
+
+
+def changed(part, **options):
+    return {**RUN, part: {**RUN[part], **options}}
+
+
+def execute(description):
+    resolved = run.resolve(description)
+    stream = streams.build(resolved["stream"], resolved["scenario"], resolved["seed"], Path("data"))
+    return run.execute(resolved, stream, CONTEXT, 1.25)
+
+
+def test_every_option_is_filled_in():
+    found = run.resolve(RUN)
+    assert found == {
+        "stream": {"name": "splitdigits", "tasks": 5, "order": "fixed", "active_units": "seen", "evaluate": "test"},
+        "scenario": "class",
+        "method": {
+            "name": "ewc",
+            "preset": "hsu",
+            "lam": 2.0,
+            "fisher": "argmax",
+            "n_samples": None,
+            "fisher_batch": 128,
+        },
+        "train": {**TRAIN, "steps": None},
+        "seed": 5,
+    }
+    assert run.resolve(found) == found
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (changed("train", lrr=1e-3), "train: .*'lrr'"),
+        ({**RUN, "train": {key: value for key, value in TRAIN.items() if key != "lr"}}, "train: .*'lr'"),
+        ({**RUN, "train": {k: v for k, v in TRAIN.items() if k != "optimizer_state"}}, "train: .*'optimizer_state'"),
+        (changed("train", steps=10), "give exactly one of epochs and steps"),
+        (changed("train", epochs=None), "give exactly one of epochs and steps"),
+        (changed("train", epochs=0), "epochs must be a whole number >= 1, got 0"),
+        (changed("train", batch=2.5), "batch must be a whole number >= 1, got 2.5"),
+        (changed("train", lr=0.0), "lr must be a positive number, got 0.0"),
+        (changed("train", lr=float("nan")), "lr must be a positive number, got nan"),
+        (changed("train", optimizer="adm"), "unknown optimizer 'adm'; the nearest is 'adam'"),
+        (changed("train", optimizer_state="kept"), "unknown optimizer_state 'kept'; the nearest is 'keep'"),
+        (changed("train", net="mlp-"), "unknown net 'mlp-'"),
+        (changed("train", net="cnn"), "unknown net 'cnn'"),
+        (changed("method", name="ewcc"), "unknown method 'ewcc'; the nearest is 'ewc'"),
+        (changed("method", name="base"), "unknown method 'base'"),
+        (changed("method", lamb=1.0), "unknown option of ewc 'lamb'; the nearest is 'lam'"),
+        (changed("method", preset="hsue"), "unknown preset of ewc 'hsue'; the nearest is 'hsu'"),
+        ({**RUN, "method": {"name": "ewc"}}, "ewc: .*'lam'"),
+        (changed("method", lam=-1.0), "lam must be a finite number >= 0, got -1.0"),
+        (changed("method", lam=float("inf")), "lam must be a finite number >= 0, got inf"),
+        (changed("method", lam=float("nan")), "lam must be a finite number >= 0, got nan"),
+        (changed("method", lam="2"), "lam must be a finite number >= 0, got '2'"),
+        (changed("stream", name="splitdigit"), "unknown stream 'splitdigit'; the nearest is 'splitdigits'"),
+        (changed("stream", pad=2), "unknown option of the stream splitdigits 'pad'"),
+        ({**RUN, "scenario": "clas"}, "clas"),
+    ],
+)
+def test_mistakes(description, message):
+    with pytest.raises(UserError, match=message) as error:
+        run.resolve(description)
+    assert "\n" not in str(error.value)
+
+
+def test_a_record_explains_itself():
+    found = execute(RUN)
+    assert found.schema == record.SCHEMA and found.run == run.resolve(RUN) and found.reason is None
+    assert found.total == [89, 89, 90, 89, 88]
+    assert [[c is None for c in row] for row in found.correct] == [[j >= k for j in range(5)] for k in range(6)]
+    assert all(0 <= c <= total for row in found.correct for c, total in zip(row, found.total, strict=True) if c)
+    assert found.n_parameters == 64 * 8 + 8 + 8 * 10 + 10
+    assert found.seeds["init"] == derive(5, "init") and {"stream", "batches"} < set(found.seeds)
+    assert set(found.seconds) == {"data", "training", "importance", "evaluation"} and found.seconds["data"] == 1.25
+    assert found.seconds["training"] > 0 and found.seconds["importance"] > 0
+    assert found.peak_memory_mb > 50
+    assert found.versions["torch"] == version("torch") and {"python", "numpy", "avalanche-lib"} < set(found.versions)
+    assert found.machine["threads"] == torch.get_num_threads() and found.machine["device"] == "cpu"
+    assert found.machine["cpu"] and found.machine["capability"] == torch.backends.cpu.get_cpu_capability()
+    assert (found.commit, found.data) == ("abc", CONTEXT.data)
+    assert found.digest == CONTEXT.digest
+    assert set(found.memory) == {"examples", "bytes"} and found.memory["examples"] == 0 < found.memory["bytes"]
+
+
+@pytest.mark.parametrize(("name", "options"), [("naive", {}), ("ewc", {"lam": 1.0}), ("rehearsal", {"budget": 20})])
+def test_the_seeds_of_every_role_are_recorded(name, options, monkeypatch):
+    """Every role that a run draws from, its method's included."""
+    drawn = set()
+
+    def watched(seed, role, task=0):
+        drawn.add(role)
+        return derive(seed, role, task)
+
+    for module in ("methods.base.rng", "benchmarks.learner"):
+        monkeypatch.setattr(f"{module}.derive", watched)
+    found = execute({**RUN, "method": {"name": name, **options}})
+    assert drawn <= set(found.seeds)
+    assert {"init", "batches"} < drawn
+
+
+def test_the_seed_of_a_run_changes_it_and_nothing_else_does():
+    first, again, other = (execute({**RUN, "seed": seed}).correct for seed in (5, 5, 6))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_diverging_run_is_a_failed_record_with_its_reason(optimizer, tmp_path):
+    found = execute(changed("train", optimizer=optimizer, lr=1e30))
+    assert found.correct is None and found.accuracy is None
+    assert "is not finite" in found.reason and "task 1" in found.reason
+    assert found.total == [89, 89, 90, 89, 88]
+    record.save(found, tmp_path / "run.json")
+    assert record.load(tmp_path / "run.json") == found
+
+
+def test_joint_training_sees_all_tasks_at_once():
+    found = execute({**RUN, "method": {"name": "joint"}, "train": {**TRAIN, "epochs": 15}})
+    assert [[c is None for c in row] for row in found.correct] == [[True] * 5] * 5 + [[False] * 5]
+    assert sum(found.correct[-1]) / sum(found.total) > 0.7
+    assert found.total == [89, 89, 90, 89, 88]
+
+
+def test_commit_is_of_the_suite(monkeypatch, tmp_path):
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    assert run.commit() == "unknown"
+
+
+def test_device_that_is_not_there():
+    run.check_device("cpu")
+    for device in ("cuda:99", "gpu"):
+        with pytest.raises(UserError, match=f"device '{device}' is not available") as error:
+            run.check_device(device)
+        assert "\n" not in str(error.value)
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+from benchmarks import run, sweep
+from benchmarks.stream import unpack
+stream = unpack(sweep._load(Path(sys.argv[1]))[0])
+found = run.execute(json.loads(sys.argv[2]), stream, run.Context("cpu", "abc", "d", "e"), 0.0)
+heavy = {"avalanche", "torchvision", "sklearn", "pandas", "benchmarks.materialise"}
+print(json.dumps([found.correct, sorted(heavy & set(sys.modules))]))
+"""
+
+
+def test_a_worker_neither_imports_avalanche_nor_builds_a_stream(tmp_path):
+    resolved = run.resolve(RUN)
+    stream = streams.build(resolved["stream"], "class", 5, Path("data"))
+    torch.save([pack(stream)], tmp_path / "streams.pt")
+    command = [sys.executable, "-c", WORKER, tmp_path / "streams.pt", json.dumps(resolved)]
+    done = subprocess.run(command, cwd=record.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    correct, imported = json.loads(done.stdout)
+    assert imported == []
+    assert correct[-1] is not None and len(correct) == 6

@@ -1,0 +1,153 @@
+"""Options of the streams: defaults are filled in, and every impossible value is one clear line."""
+
+import numpy as np
+import pytest
+
+from benchmarks import streams
+from methods.base.errors import UserError
+from tests.support import small_sets
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Data sets in the array layout: `grey` and `colour` images, `vectors`, and `hole`, without a test image of 3."""
+    folder = tmp_path_factory.mktemp("data")
+    draw = np.random.default_rng(0)
+    for name, shape in (("grey", (5, 5)), ("colour", (3, 4, 4)), ("vectors", (7,)), ("hole", (5, 5))):
+        (folder / name).mkdir()
+        for part, n in (("train", 8), ("test", 4)):
+            np.save(folder / name / f"{part}_images.npy", draw.integers(0, 256, (n, *shape), np.uint8))
+            np.save(folder / name / f"{part}_labels.npy", np.arange(n) % 4)
+    np.save(folder / "hole/test_labels.npy", np.array([0, 1, 2, 2]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_root(tmp_path_factory):
+    """Stand-ins for the standard sets."""
+    folder = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        small_sets.write(folder, patch)
+        yield folder
+
+
+def build(root, scenario="task", **spec):
+    return streams.build(streams.resolve(spec), scenario, 1, root)
+
+
+def test_streams_are_their_files_and_name_their_data():
+    data = {
+        name: streams.data_name(streams.resolve({"name": name, **({"data": "mine"} if name == "arrays" else {})}))
+        for name in streams.names()
+    }
+    assert data == {
+        "arrays": "mine",
+        "permutedmnist": "mnist",
+        "rotatedmnist": "mnist",
+        "splitcifar10": "cifar10",
+        "splitcifar100": "cifar100",
+        "splitdigits": "digits",
+        "splitfashionmnist": "fashionmnist",
+        "splitmnist": "mnist",
+    }
+
+
+def test_defaults_are_filled_in():
+    found = streams.resolve({"name": "splitmnist", "pad": 2})
+    assert found == {
+        "name": "splitmnist",
+        "tasks": 5,
+        "order": "fixed",
+        "pad": 2,
+        "mean": 0.0,
+        "std": 1.0,
+        "active_units": "seen",
+        "evaluate": "test",
+    }
+    assert streams.resolve(found) == found
+
+
+GREY = {"name": "arrays", "data": "grey", "tasks": 2}
+
+
+def test_the_options_of_the_tests_below_are_good_without_their_mistake(root):
+    assert [task.classes for task in build(root, **GREY).tasks] == [(0, 1), (2, 3)]
+    assert build(root, **GREY, pad=1).tests[0].parts[0].source.shape == (4, 1, 7, 7)
+    assert build(root, **{**GREY, "data": "vectors"}).tests[0].parts[0].source.shape == (4, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "arays"}, "unknown stream 'arays'; the nearest is 'arrays'"),
+        ({"name": None}, "unknown stream None"),
+        ({"task": 2}, "unknown option of the stream arrays 'task'; the nearest is 'tasks'"),
+        ({"data": ""}, "the stream 'arrays' needs data ="),
+        ({"data": "gray"}, "data set 'gray': .*gray/train_images.npy is missing"),
+        ({"data": 5}, "data"),
+        ({"data": "hole"}, r"\b3\b"),
+        ({"tasks": 3}, "tasks must divide the 4 classes, got 3"),
+        ({"tasks": 0}, "tasks must divide the 4 classes, got 0"),
+        ({"tasks": -2}, "tasks must divide the 4 classes, got -2"),
+        ({"tasks": True}, "takes numbers, got True"),
+        ({"tasks": "2"}, "takes numbers, got '2'"),
+        ({"tasks": [2]}, "tasks must divide"),
+        ({"order": "reversed"}, "order must be 'fixed', 'seeded' or a list of the classes 0 to 3, got 'reversed'"),
+        ({"order": [0, 1]}, "order must be"),
+        ({"order": [0, 1, 2, 2]}, "order must be"),
+        ({"order": 5}, "order"),
+        ({"order": [0, 1, 2, "3"]}, "order"),
+        ({"order": [0.0, 1, 2, 3]}, "order"),
+        ({"pad": True}, "takes numbers, got True"),
+        ({"pad": 1.5}, "pad"),
+        ({"pad": -1}, "pad"),
+        ({"std": 0.0}, "std must be positive, got 0.0"),
+        ({"mean": float("nan")}, "takes numbers, got nan"),
+        ({"mean": [0.1, 0.2, 0.3]}, "mean"),
+        ({"data": "colour", "mean": [0.1, 0.2], "std": [1, 1]}, "mean"),
+        ({"data": "vectors", "pad": 1}, "vectors holds vectors, not images: pad, mean and std do not apply"),
+        ({"data": "vectors", "mean": 0.5}, "vectors holds vectors, not images"),
+        ({"active_units": "sen"}, "unknown active_units 'sen'; the nearest is 'seen'"),
+    ],
+)
+def test_mistakes(root, change, message):
+    with pytest.raises(UserError, match=message) as error:
+        build(root, **{**GREY, **change})
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_scenario(root):
+    with pytest.raises(UserError, match="unknown scenario 'tsk'; the nearest is 'task'"):
+        build(root, "tsk", **GREY)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "permutedmnist", "tasks": 0}, "tasks must be a positive whole number, got 0"),
+        ({"name": "permutedmnist", "first": "plane"}, "unknown first 'plane'; the nearest is 'plain'"),
+        ({"name": "permutedmnist", "permutations": "sedded"}, "permutations"),
+        ({"name": "permutedmnist", "permutations": -1}, "permutations"),
+        ({"name": "permutedmnist", "permutations": 1.5}, "permutations"),
+        ({"name": "rotatedmnist", "angles": [0, 200]}, "angles must be numbers from -180 to 180"),
+        ({"name": "rotatedmnist", "angles": []}, "angles must be numbers"),
+        ({"name": "rotatedmnist", "angles": 20}, "angles"),
+        ({"name": "rotatedmnist", "angles": [0, float("nan")]}, "angles must be numbers"),
+        ({"name": "rotatedmnist", "angles": [0, "20"]}, "angles must be numbers"),
+        ({"name": "rotatedmnist", "angles": [0, True]}, "angles must be numbers"),
+        ({"name": "rotatedmnist", "angles": "sedded"}, "angles must be numbers .* or 'seeded', got 'sedded'"),
+        ({"name": "rotatedmnist", "angles": "seeded"}, "tasks, the number of seeded angles, must be .* got None"),
+        ({"name": "rotatedmnist", "angles": "seeded", "tasks": 0}, "tasks, .* must be a whole number >= 1, got 0"),
+        ({"name": "rotatedmnist", "tasks": 5}, "tasks goes with angles = 'seeded'.* got tasks = 5"),
+        ({"name": "rotatedmnist", "examples": 31}, "examples must be at most the 30 training images of mnist, got 31"),
+        ({"name": "rotatedmnist", "examples": 0}, "examples must be a whole number >= 1, got 0"),
+        ({"name": "permutedmnist", "examples": 31}, "examples must be at most the 30 training images of mnist"),
+        ({"name": "permutedmnist", "examples": "all"}, "examples must be a whole number >= 1, got 'all'"),
+        ({"name": "splitdigits", "tasks": 3}, "tasks must divide the 10 classes, got 3"),
+        ({"name": "splitdigits", "pad": 2}, "unknown option of the stream splitdigits 'pad'"),
+    ],
+)
+def test_mistakes_in_streams_of_standard_sets(small_root, spec, message):
+    with pytest.raises(UserError, match=message) as error:
+        build(small_root, "domain", **spec)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,219 @@
+"""Every stream against Avalanche's own items and labels, exactly, on small stand-ins for the data sets."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import Compose, Normalize, ToTensor
+from torchvision.transforms.functional import rotate
+
+from benchmarks import data
+from benchmarks.streams import rotatedmnist, splitdigits
+from methods.base.rng import derive
+from tests.support import small_sets
+from tests.support.avalanche_items import (
+    HSU,
+    HSU_TRANSFORM,
+    NUMBERED,
+    SEED,
+    assert_each_example_once,
+    assert_same_items,
+    build,
+    ordered,
+    sides,
+    split_of,
+    theirs,
+)
+
+SPLITS = {  # stream -> its constructor in Avalanche, classes, tasks, pixels [C, H, W] once padded by 2, images
+    "splitmnist": ("SplitMNIST", 10, 5, (1, 32, 32), 30),
+    "splitfashionmnist": ("SplitFMNIST", 10, 5, (1, 32, 32), 30),
+    "splitcifar10": ("SplitCIFAR10", 10, 5, (3, 36, 36), 150),
+    "splitcifar100": ("SplitCIFAR100", 100, 10, (3, 36, 36), 300),
+}
+
+
+@pytest.fixture(scope="module")
+def small_root(tmp_path_factory):
+    """A data root with stand-ins for the standard sets, and `mine` in the array layout."""
+    root = tmp_path_factory.mktemp("data")
+    draw = np.random.default_rng(0)
+    (root / "mine").mkdir()
+    for part, n in (("train", 24), ("test", 12)):
+        np.save(root / "mine" / f"{part}_images.npy", draw.integers(0, 256, (n, 4, 5), np.uint8))
+        np.save(root / "mine" / f"{part}_labels.npy", small_sets.labels(draw, n, 6))
+    with pytest.MonkeyPatch.context() as patch:
+        small_sets.write(root, patch)
+        yield root
+
+
+@pytest.mark.parametrize("order", ["fixed", "seeded"])
+@pytest.mark.parametrize("scenario", NUMBERED)
+@pytest.mark.parametrize("name", SPLITS)
+def test_split_is_avalanches(small_root, name, scenario, order):
+    constructor, classes, tasks, shape, n = SPLITS[name]
+    stream = build(small_root, scenario, name=name, order=order, **HSU)
+    transform = HSU_TRANSFORM if name == "splitmnist" else Compose([ToTensor(), HSU_TRANSFORM])
+    benchmark = theirs(constructor, small_root, transform, tasks, **ordered(order, classes), **NUMBERED[scenario])
+    assert_same_items(stream, benchmark)
+    assert_each_example_once(stream)
+    assert stream.tests[0].parts[0].source.shape[1:] == shape
+    assert sum(len(task.train) for task in stream.tasks) == n
+
+
+@pytest.mark.parametrize("order", ["fixed", "seeded", (7, 2, 0, 9, 4, 1, 3, 8, 5, 6)])
+@pytest.mark.parametrize("scenario", NUMBERED)
+def test_split_digits_is_avalanches(small_root, scenario, order):
+    stream = build(small_root, scenario, name="splitdigits", order=order)
+    options = ordered(order, 10)
+    assert_same_items(
+        stream, split_of(data.load("digits", small_root), 16, 5, **options, **NUMBERED[scenario]), some=40
+    )
+    assert_each_example_once(stream)
+    if "fixed_class_order" in options:
+        assert [label for task in stream.tasks for label in task.classes] == options["fixed_class_order"]
+
+
+@pytest.mark.parametrize("scenario", NUMBERED)
+def test_array_layout_is_avalanches(small_root, scenario):
+    order = [5, 0, 3, 1, 4, 2]
+    stream = build(small_root, scenario, name="arrays", data="mine", tasks=3, order=order)
+    images = data.load("mine", small_root)
+    options = {"fixed_class_order": order, **NUMBERED[scenario]}
+    assert_same_items(stream, split_of(images, 255, 3, **options))
+    assert_each_example_once(stream)
+    assert [task.classes for task in stream.tasks] == [(5, 0), (3, 1), (4, 2)]
+
+
+def test_means_and_deviations_of_each_colour(small_root):
+    values = {"mean": [0.49, 0.48, 0.45], "std": [0.2, 0.19, 0.21]}
+    stream = build(small_root, "task", name="splitcifar10", **values)
+    transform = Compose([ToTensor(), Normalize(**values)])
+    options = {**ordered("fixed", 10), **NUMBERED["task"]}
+    assert_same_items(stream, theirs("SplitCIFAR10", small_root, transform, 5, **options))
+
+
+@pytest.mark.parametrize("scenario", NUMBERED)
+def test_permuted_mnist_is_avalanches(small_root, scenario):
+    stream = build(small_root, scenario, name="permutedmnist", tasks=3, permutations=7)
+    benchmark = theirs("PermutedMNIST", small_root, None, 3, seed=7)
+    assert_same_items(stream, benchmark, first_label=lambda k: 0 if scenario == "domain" else 10 * k)
+    seeded = build(small_root, scenario, name="permutedmnist", tasks=2, mean=0.1307, std=0.3081)
+    normalise = Compose([Normalize(0.1307, 0.3081)])
+    benchmark = theirs("PermutedMNIST", small_root, normalise, 2, seed=derive(SEED, "stream") % 2**32)
+    assert_same_items(seeded, benchmark, first_label=lambda k: 0 if scenario == "domain" else 10 * k)
+
+
+def test_permuted_mnist_may_begin_with_plain_images(small_root):
+    permuted = build(small_root, "domain", name="permutedmnist", tasks=3, permutations=7)
+    plain = build(small_root, "domain", name="permutedmnist", tasks=3, permutations=7, first="plain")
+    images = data.load("mnist", small_root)
+    for examples, raw in ((plain.tasks[0].train, images.train_x), (plain.tests[0], images.test_x)):
+        x, _, _ = examples.take(torch.arange(len(examples)))
+        assert torch.equal(x, raw[examples.parts[0].rows] / 255)
+    for (_, ours), (_, others) in zip(sides(plain), sides(permuted), strict=True):
+        for k in (1, 2):
+            everything = torch.arange(len(ours[k]))
+            assert all(map(torch.equal, ours[k].take(everything), others[k].take(everything)))
+
+
+def test_permuted_mnist_permutes_the_padded_pixels(small_root):
+    stream = build(small_root, "domain", name="permutedmnist", tasks=2, permutations=7, **HSU)
+    padded = HSU_TRANSFORM(data.load("mnist", small_root).test_x / 255)
+    draw = np.random.RandomState(7)
+    for test in stream.tests:
+        x, _, _ = test.take(torch.arange(len(test)))
+        assert x.shape[1:] == (1, 32, 32)
+        permuted = padded.flatten(1)[:, torch.from_numpy(draw.permutation(1024))]
+        assert torch.equal(x.flatten(1), permuted[test.parts[0].rows])
+
+
+def test_permuted_mnist_holds_its_pixels_once(small_root):
+    stream = build(small_root, "domain", name="permutedmnist", tasks=10)
+    for _, examples in sides(stream):
+        assert len({each.parts[0].source.data_ptr() for each in examples}) == 1
+        assert len({tuple(each.parts[0].permutation.tolist()) for each in examples}) == 10
+    joined = stream.joined().tasks[0].train
+    assert {part.source.data_ptr() for part in joined.parts} == {stream.tasks[0].train.parts[0].source.data_ptr()}
+
+
+@pytest.mark.parametrize("scenario", NUMBERED)
+def test_rotated_mnist_is_avalanches(small_root, scenario):
+    angles = [0, 20, -45.5, 180]
+    stream = build(small_root, scenario, name="rotatedmnist", angles=angles, **HSU)
+    benchmark = theirs("RotatedMNIST", small_root, HSU_TRANSFORM, 4, rotations_list=angles)
+    assert_same_items(stream, benchmark, first_label=lambda k: 0 if scenario == "domain" else 10 * k)
+
+
+def chosen(stream, images):
+    """For each task, which of its `images` the training examples are, found by their pixels, and their labels."""
+    found = []
+    for task, whole in zip(stream.tasks, images, strict=True):
+        x, y, _ = task.train.take(torch.arange(len(task.train)))
+        same = (x[:, None] == whole).flatten(2).all(-1)
+        assert bool((same.sum(1) == 1).all())
+        found.append((same.long().argmax(1), y))
+    return found
+
+
+def test_permuted_mnist_on_some_of_the_examples(small_root):
+    images = data.load("mnist", small_root)
+
+    def some(seed, **options):
+        spec = {"name": "permutedmnist", "tasks": 3, "examples": 12, **options}
+        stream = build(small_root, "domain", seed=seed, **spec)
+        assert [len(test) for test in stream.tests] == [20] * 3
+        assert stream.tasks[0].train.parts[0].source is stream.tasks[2].train.parts[0].source
+        permutations = [test.parts[0].permutation for test in stream.tests]
+        return chosen(stream, [(images.train_x / 255).flatten(1)[:, p].view(30, 1, 28, 28) for p in permutations])
+
+    first, again, other = some(1), some(1), some(2)
+    for rows, y in first:
+        assert len(rows.unique()) == 12 and torch.equal(y, images.train_y[rows])
+    assert len({tuple(rows.tolist()) for rows, _ in first}) == 3  # drawn anew for each task
+    for k in range(3):
+        assert torch.equal(first[k][0], again[k][0]) and not torch.equal(first[k][0], other[k][0])
+    fixed = [some(seed, permutations=7) for seed in (1, 2)]
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(*fixed, strict=True))
+
+
+def test_rotated_mnist_at_seeded_angles_on_some_of_the_examples(small_root):
+    images = data.load("mnist", small_root)
+    angles = {seed: rotatedmnist.draw(4, seed) for seed in (1, 2)}
+    for drawn in angles.values():
+        assert [int(angle // 45) for angle in drawn] == [0, 1, 2, 3]
+    assert angles[1] != angles[2] and angles[1] == rotatedmnist.draw(4, 1)
+    stream = build(small_root, "domain", seed=1, name="rotatedmnist", angles="seeded", tasks=4, examples=12, **HSU)
+    plain = build(small_root, "domain", name="rotatedmnist", angles=angles[1], **HSU)
+    for test, whole in zip(stream.tests, plain.tests, strict=True):
+        everything = torch.arange(len(whole))
+        assert all(map(torch.equal, test.take(everything), whole.take(everything)))
+    for rows, y in chosen(stream, [HSU_TRANSFORM(rotate(images.train_x / 255, angle)) for angle in angles[1]]):
+        assert len(rows.unique()) == 12 and torch.equal(y, images.train_y[rows])
+
+
+def test_seeded_angles_fill_their_bins():
+    places = torch.tensor([rotatedmnist.draw(5, seed) for seed in range(400)]) / 36 - torch.arange(5)
+    assert bool(((places >= 0) & (places < 1)).all())
+    assert bool(((places.mean(0) - 0.5).abs() < 0.06).all()) and bool(((places.var(0) - 1 / 12).abs() < 0.015).all())
+
+
+@pytest.mark.parametrize("spec", [{"name": "splitdigits"}, {"name": "permutedmnist", "tasks": 2, "permutations": 7}])
+def test_a_stream_without_the_seed_is_built_once(small_root, spec):
+    assert build(small_root, "class", seed=1, **spec) is build(small_root, "class", seed=2, **spec)
+
+
+def test_a_seeded_stream_depends_on_the_seed_alone(small_root):
+    def order(seed):
+        stream = splitdigits.stream("class", small_root, seed, order="seeded")
+        return [label for task in stream.tasks for label in task.classes]
+
+    torch.manual_seed(0)
+    first = order(1)
+    torch.manual_seed(1)
+    assert order(1) == first
+    assert sorted(first) == list(range(10))
+    assert len({tuple(order(seed)) for seed in range(1, 5)}) == 4
+    assert build(small_root, "class", seed=1, name="splitdigits", order="seeded").tasks[0].classes == tuple(first[:2])
+    permuted = {"name": "permutedmnist", "tasks": 1}
+    draws = [build(small_root, "domain", seed=seed, **permuted).tests[0].parts[0].permutation for seed in (1, 2)]
+    assert not torch.equal(*draws)

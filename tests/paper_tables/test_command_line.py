@@ -1,0 +1,139 @@
+"""The command line: each mistake is one line and status 2, Ctrl-C is a partial table and status 130, and it goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import record
+from paper_tables.__main__ import main
+from tests.support import sweeps
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def refused(capsys, *arguments):
+    """The one line of error that a command ends with."""
+    assert main([str(argument) for argument in arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table", "spltmnist"], "unknown table 'spltmnist'; the nearest is 'splitmnist'"),
+        (["table", "../table"], "unknown table '../table'"),
+        (["table", "splitdigits", "--rows", "ewcc"], "unknown row of table splitdigits 'ewcc'; the nearest is 'ewc'"),
+        (["table", "splitdigits", "--seeds", "abc"], "seeds must be positive integers, got 'abc'"),
+        (["table", "splitdigits", "--seeds", "0"], "seeds must be positive integers, got '0'"),
+        (["table", "splitdigits", "--seeds", "2.5"], "seeds must be positive integers, got '2.5'"),
+        (["table", "splitdigits", "--seeds", "3,3"], "seed 3 is repeated in '3,3'"),
+        (["table", "splitdigits", "--jobs", "0"], "JOBS must be a whole number >= 1, got '0'"),
+        (["table", "splitdigits", "--jobs", "-1"], "JOBS must be a whole number >= 1, got '-1'"),
+        (["table", "splitdigits", "--jobs", "two"], "JOBS must be a whole number >= 1, got 'two'"),
+        (["table", "splitdigits", "--device", "cuda:99"], "device 'cuda:99' is not available"),
+        (["table", "splitdigits", "--device", "gpu"], "device 'gpu' is not available"),
+        (["table", "splitmnist", "--data", "nowhere"], "data root nowhere: No such file or directory; set DATA="),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path, capsys, arguments, message):
+    error = refused(capsys, *arguments, "--results", tmp_path / "results")
+    assert error.startswith(f"error: {message}")
+    assert files(tmp_path) == []
+
+
+def test_an_unknown_data_set(tmp_path, capsys):
+    assert "data set 'mnits'" in refused(capsys, "data", "mnits", "--data", tmp_path)
+    assert "data root" in refused(capsys, "data", "mnist", "--data", tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_results_folder_under_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    arguments = ["table", "splitdigits", "--rows", "adam", "--seeds", "1", "--results", tmp_path / "file" / "results"]
+    assert str(tmp_path / "file" / "results") in refused(capsys, *arguments)
+    assert (tmp_path / "file").read_text() == "mine" and len(files(tmp_path)) == 1
+
+
+def test_the_data_root_is_the_environment_variable_where_no_other_is_given(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DATA", str(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in refused(capsys, "data", "mnist")
+
+
+def test_no_data_and_no_network_end_soon_with_what_to_do(tmp_path):
+    environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower() and key != "DATA"}
+    environment |= dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # nobody answers there
+    (tmp_path / "data").mkdir()
+    command = [sys.executable, "-m", "paper_tables", "table", "splitmnist", "--data", tmp_path / "data"]
+    done = subprocess.run(
+        [*command, "--results", tmp_path / "results"],
+        cwd=record.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,  # it would wait for ever
+    )
+    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    for said in (f"mnist is not in {tmp_path / 'data'}", "http", "DATA=", "`make table-splitdigits`"):
+        assert said in error
+    assert files(tmp_path) == []
+
+
+COMMAND = ["table", "splitdigits", "--rows", "adam", "--seeds", "3", "--jobs", "2"]
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A table that Ctrl-C stopped, once no process of it is left: (results folder, status, output)."""
+    folder, place = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("place")
+    sweeps.prepare(place)
+    process = sweeps.start(place, sweeps.COMMAND, *COMMAND, "--results", folder)
+    try:
+        sweeps.wait_for(folder, 2, process)
+        os.killpg(process.pid, signal.SIGINT)
+    finally:
+        output = sweeps.finish(process)
+    return folder, process.returncode, output
+
+
+def test_ctrl_c_prints_the_partial_table(interrupted):
+    folder, status, output = interrupted
+    assert status == 130
+    assert "interrupted: finished runs are kept, the same command goes on" in output
+    assert "Adam" in output and "Traceback" not in output
+    assert (folder / "tables" / "splitdigits.md").is_file()
+    assert 2 <= len(sweeps.versions(folder)) < 9 and sweeps.damaged(folder) == []
+    assert list(folder.glob(".streams-*")) == []
+
+
+def test_the_same_command_goes_on(interrupted, capsys):
+    """What Ctrl-C left is kept; a record that has become stale or damaged is named and done again."""
+    folder = interrupted[0]
+    before = sweeps.versions(folder)
+    stale, damaged, *kept = sorted(before)
+    fields = json.loads((folder / stale).read_text())
+    (folder / stale).write_text(json.dumps({**fields, "digest": "another"}))
+    (folder / damaged).write_text((folder / damaged).read_text()[:-40])
+    assert main([*COMMAND, "--results", str(folder)]) == 0
+    shown = capsys.readouterr()
+    assert [line for line in shown.err.splitlines() if "stale" in line and str(folder / stale) in line]
+    aside = (folder / damaged).with_suffix(".damaged")
+    assert aside.is_file() and [line for line in shown.err.splitlines() if str(aside) in line]
+    after = sweeps.versions(folder)
+    assert len(after) == 9 and sweeps.damaged(folder) == []
+    assert {file: after[file] for file in kept} == {file: before[file] for file in kept}
+    assert record.load(folder / stale).digest == fields["digest"]
+    assert record.load(folder / stale).correct == fields["correct"]
+
+    assert main([*COMMAND, "--results", str(folder)]) == 0
+    again = capsys.readouterr()
+    assert sweeps.versions(folder) == after
+    assert again.out == shown.out and "stale" not in again.err and "damaged" not in again.err

@@ -1,0 +1,191 @@
+"""The tables of the literature: every row can be run, nothing that a paper prints is left out, strengths are theirs."""
+
+import re
+
+import pytest
+
+from benchmarks.run import resolve
+from paper_tables import declaration, published, runs
+
+TABLES = [name for name in declaration.names() if name not in ("splitdigits", "splitmnist")]
+MULTI = "chaudhry2018/table-1-multi-head/incremental-mnist/"
+SINGLE = "chaudhry2018/table-1-single-head/incremental-mnist/"
+# Table -> beginnings of the cells that it cites, and those that it leaves out.
+CITED = {
+    "fisher": ("vandeven2025fisher/results-table/split-mnist/",),
+    "gem-mnist-rotations": ("lopezpaz2017/table-3/mnist-rotations/",),
+    "gem-mnist-permutations": ("lopezpaz2017/figure-1/mnist-permutations/",),
+    "agem-permutedmnist": ("chaudhry2019agem/table-4/permuted-mnist/",),
+    "mas-splitmnist": ("aljundi2018/demo-notebook/split-mnist-demo/",),
+    "rwalk-splitmnist": (MULTI, *(f"{SINGLE}{method}/" for method in ("vanilla", "ewc", "pi-si"))),
+    "rwalk-splitmnist-samples": tuple(f"{SINGLE}{method}-s-" for method in ("vanilla", "ewc", "pi", "rwalk")),
+    "rotatedmnist": ("ntu2022hw14_community/run-log/rotated-mnist/",),
+    "si-splitmnist": ("zenke2017/figure-3-notebook/split-mnist/",),
+    "si-permutedmnist": ("zenke2017/figure-4-data/permuted-mnist/",),
+    "vandeven2019-splitmnist": ("vandeven2019/table-4/split-mnist/",),
+    "permutedmnist": (
+        "vandeven2018rtf/table-4/permuted-mnist/",
+        "vandeven2019/table-5/permuted-mnist/icarl-budget-2000/",
+    ),
+    "vandeven2022-splitmnist": ("vandeven2022/neurips-2022-tutorial-figure/split-mnist/",),
+}
+LEFT_OUT = {
+    "fisher": "train-time",  # of a GPU
+    "agem-permutedmnist": "gem/domain/curve$",  # of another run file
+    "mas-splitmnist": r"task-\d-acc$",  # the average of these is there
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_can_be_run(name):
+    declared = declaration.load(name)
+    for row in declared.rows:
+        first = {option: values[0] for option, values in row.search.items()}
+        for scenario in row.scenarios if row.method else ():
+            assert resolve(row.trial(scenario, 1, first))["scenario"] == scenario
+    assert declared.remarks and not any("," in row.label for row in declared.rows)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_of_the_paper_is_cited_once(name):
+    cited = [cell.cell for row in declaration.load(name).rows for cell in row.paper.values()]
+    known = [cell for cell in published.load() if cell.startswith(CITED[name])]
+    assert sorted(cited) == sorted(cell for cell in known if not re.search(LEFT_OUT.get(name, "^$"), cell))
+
+
+def options(name):
+    """(label, scenario) -> the options of the method and of the training, resolved."""
+    found = runs.runs_of(declaration.load(name), (1,))
+    return {(label, scenario): {**run["train"], **run["method"]} for (label, scenario, _), run in found.items()}
+
+
+def test_lopez_paz_and_ranzato():
+    for name, rates, strength, memory in (
+        ("gem-mnist-rotations", {"naive": 0.003, "ewc": 0.01, "gem": 0.1}, 1000, 1000),
+        ("gem-mnist-permutations", {"naive": 0.03, "ewc": 0.1, "gem": 0.1}, 3, 10),
+    ):
+        for (label, _), run in options(name).items():
+            assert run["lr"] == rates[run["name"]]
+            assert run["epochs"] == int((re.search(r"\d", label) or "1")[0])
+            if run["name"] == "ewc":
+                assert run["lam"] == 2 * strength and run["n_samples"] == run["fisher_batch"] == memory
+            if run["name"] == "gem":
+                mode = "shift" if "margin added" in label else "bound"
+                assert (run["per_task"], run["margin"], run["margin_mode"]) == (256, 0.5, mode)
+                assert run["eps"] == (0 if "without eps" in label else 1e-3)
+
+
+def test_chaudhry_et_al_2019():
+    rates = {"naive": 0.03, "ewcpp": 0.03, "si": 0.1, "mas": 0.1, "rwalk": 0.1, "agem": 0.1, "gem": 0.1, "joint": 0.03}
+    strengths = {"ewcpp": 2 * 10, "si": 0.1, "mas": 0.1, "rwalk": 1}
+    for run in options("agem-permutedmnist").values():
+        assert (run["lr"], run["batch"], run["epochs"]) == (rates[run["name"]], 10, 1)
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"])
+        if run["name"] in ("agem", "gem"):
+            assert run.get("per_task", 10 * run.get("per_class", 0)) == 250
+        if run["name"] == "ewcpp":
+            assert (run["alpha"], run["interval"], run["per_sample"], run["normalise"]) == (0.9, 10, False, True)
+        assert run.get("variant", "released") == "released"
+        if run["name"] == "mas":
+            assert (run["ema"], run["per_sample"]) == (0, False)
+
+
+def test_van_de_ven_and_tolias_2019():
+    strengths = {
+        "ewc": {"task": 1e7, "domain": 1e6, "class": 1e8},
+        "online_ewc": {"task": 1e8, "domain": 1e8, "class": 1e9},
+        "si": {"task": 50, "domain": 500, "class": 0.5},
+    }
+    gamma = {"task": 0.8, "domain": 0.7, "class": 0.8}
+    for (label, scenario), run in options("vandeven2019-splitmnist").items():
+        assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (2000, None, 128, 1e-3)
+        if run["name"] in strengths:
+            assert run.get("lam", run.get("c")) == strengths[run["name"]][scenario]
+        if run["name"] in ("ewc", "online_ewc"):
+            assert (run["fisher"], run["n_samples"]) == ("argmax", None)
+            assert run.get("gamma", gamma[scenario]) == gamma[scenario]
+        if run["name"] == "lwf":
+            assert (run["weighting"], run["unit_mean"], run["T"], run["lam"]) == ("vdv", "text" not in label, 2, 1)
+        if run["name"] == "icarl":
+            assert (run["K"], run["loss_units"], run["share"], run["classifier"]) == (2000, "seen", "floor", "nme")
+            assert (run["selection"], run["T"]) == (("herding", 1) if "its paper" in label else ("random", 2))
+
+
+def test_van_de_ven_and_tolias_on_permuted_mnist():
+    lam = {"ewc": {"task": 500, "domain": 500, "class": 1}, "online_ewc": {"task": 500, "domain": 1000, "class": 5}}
+    lam["lwf"] = dict.fromkeys(lam["ewc"], 1)
+    c, gamma = {"task": 5, "domain": 5, "class": 0.1}, {"task": 0.8, "domain": 0.9, "class": 1}
+    for (_, scenario), run in options("permutedmnist").items():
+        assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (5000, None, 128, 1e-4)
+        assert (run["net"], run["optimizer"], run["optimizer_state"]) == ("mlp-1000-1000", "adam", "keep")
+        assert run.get("lam") == lam.get(run["name"], {}).get(scenario)
+        assert (run.get("c", c[scenario]), run.get("gamma", gamma[scenario])) == (c[scenario], gamma[scenario])
+        assert (run.get("fisher", "argmax"), run.get("grad", "total"), run.get("T", 2)) == ("argmax", "total", 2)
+        assert run.get("K", 2000) == 2000 and run.get("n_samples") is None and run.get("unit_mean", True)
+    stream = declaration.load("permutedmnist").rows[0].stream
+    assert (stream["tasks"], stream["pad"], stream.get("first", "permuted")) == (10, 2, "permuted")
+
+
+def test_van_de_ven_et_al_2022():
+    strengths = {"ewc": {"task": 1e5, "domain": 1e10, "class": 1e9}, "si": {"domain": 5e4, "class": 5e3}}
+    strengths["lwf"] = {"domain": 1, "class": 1}
+    kept = {"replay": ("class_balanced", "vdv", 128), "icarl": (None, None, None)}
+    for (label, scenario), run in options("vandeven2022-splitmnist").items():
+        assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (2000, None, 128, 1e-3)
+        assert run.get("per_class") == (100 if run["name"] in kept else None)
+        if run["name"] in kept:
+            assert tuple(map(run.get, ("buffer", "weighting", "batch_memory"))) == kept[run["name"]]
+        assert run["name"] != "icarl" or (run["loss_units"], run["classifier"]) == ("seen", "nme")
+        assert (run.get("T", 2), run.get("selection", "random")) == (2, "random")
+        if run["name"] == "lwf":
+            assert (run["weighting"], run["unit_mean"]) == ("vdv" if "2019" in label else "vdv2022", False)
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"], {}).get(scenario)
+        assert run.get("fisher", "exact") == "exact" and run.get("n_samples") is None
+        assert (run.get("grad", "total"), run.get("clamp", "none"), run.get("xi", 0.1)) == ("total", "none", 0.1)
+    assert declaration.load("vandeven2022-splitmnist").rows[0].stream["active_units"] == "all"
+
+
+def test_zenke_et_al():
+    for name, expected in (("si-splitmnist", ("reset", 10, 64, 0.001)), ("si-permutedmnist", ("keep", 20, 256, 0.1))):
+        for (label, _), run in options(name).items():
+            state = "keep" if "without reset" in label else expected[0]
+            assert (run["optimizer_state"], run["epochs"], run["batch"], run.get("xi", expected[3])) == (
+                state,
+                *expected[1:],
+            )
+            assert run.get("clamp", "cumulative") == "cumulative" and run["net"].partition(",")[2].startswith("xavier")
+            strength = re.search(r"c = (\S+)", label)
+            assert run.get("c") == (None if run["name"] == "naive" else float(strength[1]) if strength else 1.0)
+    assert declaration.load("si-splitmnist").rows[0].stream["evaluate"] == "train"
+
+
+def test_the_course_notebook():
+    strengths = {"online_ewc": 2 * 100, "mas": 0.1, "si": 1, "rwalk": 100, "scp": 100}
+    for run in options("rotatedmnist").values():
+        assert (run.get("grad", "total"), run.get("clamp", "none"), run.get("xi", 0.1)) == ("total", "none", 0.1)
+        assert (run["lr"], run["epochs"], run["batch"], run["optimizer_state"]) == (1e-4, 10, 128, "reset")
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"])
+    rows = declaration.load("rotatedmnist").rows
+    assert all(bool(row.no_verdict) == row.label.startswith(("RWalk", "SCP")) for row in rows)
+
+
+def test_aljundi_et_al():
+    for run in options("mas-splitmnist").values():
+        assert (run["lam"], run["batch"], run["epochs"], run["lr"]) == (1, 200, 20, 1e-3)  # batch: of the importance
+        assert (run["per_sample"], run["unit_mean"], run["optimizer"]) == (False, False, "momentum")
+    assert {run["train"]["batch"] for run in runs.runs_of(declaration.load("mas-splitmnist"), (1,)).values()} == {150}
+
+
+def test_chaudhry_et_al_2018():
+    strengths = {"ewcpp": 2 * 75000, "si": 0.1, "rwalk": 1000}
+    for name in ("rwalk-splitmnist", "rwalk-splitmnist-samples"):
+        for (label, _), run in options(name).items():
+            expected = 0 if label.startswith("Vanilla-S") else strengths.get(run["name"])
+            assert run.get("lam", run.get("c")) == expected
+            assert run.get("per_class", 10) == 10 and (run.get("sampler") is not None) == ("-S" in label)
+        declared = declaration.load(name)
+        assert {row.reference for row in declared.rows if row.method and row.metric == "intransigence"} == {"Joint"}
+        assert not any(cell.verified for row in declared.rows for cell in row.paper.values())
+        assert all(row.stream.get("active_units", "seen") == "current" for row in declared.rows) == (
+            "samples" not in name
+        )

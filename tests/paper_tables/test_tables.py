@@ -1,0 +1,240 @@
+"""Table files: the committed ones, and every mistake in one."""
+
+import re
+
+import pytest
+
+import methods
+from methods.base.errors import UserError
+from paper_tables import declaration, published
+from paper_tables.seeds import parse_seeds
+from tests.support.toy_table import TABLE, toy_loader
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return toy_loader(tmp_path)
+
+
+def test_every_table_file_loads_and_every_cited_cell_exists():
+    cells = published.load()
+    found = {name: declaration.load(name) for name in declaration.names()}
+    assert {"splitmnist", "splitdigits"} <= set(found)
+    for each in found.values():
+        assert all(cell == cells[cell.cell] for row in each.rows for cell in row.paper.values())
+
+
+def test_split_mnist_is_the_papers_table():
+    mnist = declaration.load("splitmnist")
+    papers = "Adam,SGD,Adagrad,L2,Naive rehearsal,Naive rehearsal-C,EWC,Online EWC,SI,MAS,LwF,GEM,DGR,RtF,Offline"
+    assert [row.label for row in mnist.rows if row.paper] == papers.split(",")
+    cited = {cell.cell for row in mnist.rows for cell in row.paper.values()}
+    assert cited == {name for name in published.load() if name.startswith("hsu2018/table-2/split-mnist/")}
+    assert [row.label for row in mnist.rows if row.no_verdict] == ["LwF", "DGR", "RtF"]
+    assert [row.label for row in mnist.rows if not row.method] == ["DGR", "RtF"]
+
+
+# Hsu et al.'s coefficients (task, domain, class) of penalties without our factor 1/2, by row.
+COEFFICIENTS = {"L2": (0.01, 0.5, 100), "EWC": (100, 100, 600), "Online EWC": (400, 700, 100)}
+
+
+@pytest.mark.parametrize("name", ["splitmnist", "splitdigits"])
+def test_strengths_are_the_papers(name):
+    rows = {row.label: row for row in declaration.load(name).rows}
+    for label, theirs in COEFFICIENTS.items():
+        assert [rows[label].run(s, 1)["method"]["lam"] for s in declaration.SCENARIOS] == [
+            2 * value for value in theirs
+        ]
+    assert [rows["SI"].run(s, 1)["method"]["c"] for s in declaration.SCENARIOS] == [300, 3000, 600]
+    assert [rows["MAS"].run(s, 1)["method"]["lam"] for s in declaration.SCENARIOS] == [1, 1e4, 1]
+
+
+@pytest.mark.parametrize("name", ["splitmnist", "splitdigits"])
+def test_every_method_is_in_the_table(name):
+    assert {row.method["name"] for row in declaration.load(name).rows if row.method} == set(methods.names())
+
+
+def test_the_digits_have_the_strengths_of_the_table_on_mnist():
+    mnist, digits = ({row.label: row for row in declaration.load(name).rows} for name in ("splitmnist", "splitdigits"))
+    searched = {label: row for label, row in mnist.items() if row.strength == "official code" and "lam" in row.method}
+    assert len(searched) == 4
+    for label, row in searched.items():
+        assert digits[label].method == row.method
+
+
+def test_published_numbers_are_data_files_alone():
+    for path in declaration.FOLDER.glob("*.toml"):
+        assert "mean =" not in re.sub(r"mean = 0\.\d+, std", "", path.read_text())  # but for those of pixels
+
+
+def test_a_run_is_resolved_for_its_scenario(toy):
+    adam, ewc, *_ = toy().rows
+    assert ewc.run("class", 3) == {
+        "stream": {"name": "toy", "tasks": 2},
+        "scenario": "class",
+        "method": {"name": "ewc", "lam": 4.0, "gamma": 0.9},
+        "train": {"net": "mlp-8", "optimizer": "adam", "lr": 0.01, "optimizer_state": "keep", "batch": 8, "epochs": 1},
+        "seed": 3,
+    }
+    assert ewc.run("task", 3)["method"]["lam"] == 2.0 and ewc.run("task", 3)["train"]["lr"] == 0.1
+    assert adam.run("task", 1)["train"]["lr"] == 1e-3
+    adam.run("task", 1)["stream"]["name"] = "changed"
+    assert adam.run("task", 1)["stream"]["name"] == "toy"
+
+
+def test_defaults_and_cells(toy):
+    found = toy()
+    assert (found.margin, found.looks, found.seeds, found.paper_seeds, found.remarks) == (1.0, 1, 3, 10, "")
+    adam, ewc, lwf, offline = found.rows
+    assert adam.metric == "average_accuracy" and offline.metric == "micro_accuracy"
+    assert set(adam.paper) == {"task", "class"} and set(ewc.paper) == {"task"} and offline.paper == {}
+    assert lwf.method is None and lwf.no_verdict == "quoted from elsewhere"
+    assert offline.scenarios == ("class",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        # unknown names, at every level, name the place and the nearest known one
+        ("margin      = 1.0", "margn = 1.0", "key in paper_tables/toy.toml: 'margn'; the nearest is 'margin'"),
+        ("note     =", "notes =", "key in paper_tables/toy.toml, row EWC: 'notes'; the nearest is 'note'"),
+        ('strength = "paper"', 'strength = "papers"', "strength in .*row EWC 'papers'; the nearest is 'paper'"),
+        ('metric      = "average_accuracy"', 'metric = "accuracy"', "metric in .*toml 'accuracy'"),
+        ('"micro_accuracy"', '"micro"', "metric in .*row Offline 'micro'; the nearest is 'micro_accuracy'"),
+        ('["task", "class"]', '["task", "clas"]', "scenario in .*toml 'clas'; the nearest is 'class'"),
+        ('scenarios = ["class"]', 'scenarios = ["domain"]', "scenario in .*row Offline 'domain'"),
+        ("lam = { task", "lam = { tsk", "scenario in .*row EWC: method: lam 'tsk'; the nearest is 'task'"),
+        ("lr = { task", "lr = { tsk", "scenario in .*row EWC: train: lr 'tsk'; the nearest is 'task'"),
+        ("paper    = { task", "paper = { tsk", "scenario in .*row EWC: paper 'tsk'; the nearest is 'task'"),
+        ('"toy/ewc/task"', '"toy/ew/task"', "row EWC: unknown published cell 'toy/ew/task'; .* 'toy/ewc/task'"),
+        # wrong types
+        ("margin      = 1.0", "margin = true", "margin must be int or float, got True"),
+        ("seeds       = 3\np", "seeds = 3.0\np", "seeds must be int, got 3.0"),
+        ("seeds       = 3\np", "seeds = true\np", "seeds must be int, got True"),
+        ('{ name = "toy", tasks = 2 }', '"toy"', "stream must be dict, got 'toy'"),
+        ('{ name = "naive" }', '"naive"', "row Adam: method must be dict"),
+        ('label  = "Adam"', "label = 3", "row 3: label must be str, got 3"),
+        ('{ task = "toy/ewc/task" }', '["toy/ewc/task"]', "row EWC: paper must be str or dict"),
+        ('{ task = "toy/ewc/task" }', "{ task = 3 }", "row EWC: paper must name a published cell, got 3"),
+        # values out of range
+        ("margin      = 1.0", "margin = 0.0", "margin must be above 0 and at most 3"),
+        ("margin      = 1.0", "margin = nan", "margin must be above 0"),
+        ("margin      = 1.0", "margin = 3.5", "at most 3.0 points, got 3.5"),
+        ("margin      = 1.0", "margin = 1.0\nlooks = 4", "looks must be 1 to 3, got 4"),
+        ("seeds       = 3\np", "seeds = 0\np", "seeds must be 1 to 1000, got 0"),
+        ('["task", "class"]', "[]", "scenarios is empty"),
+        ('["task", "class"]', '["task", "class", "task"]', "the scenario 'task' is repeated"),
+        # missing and repeated
+        ("margin      = 1.0", "", "paper_tables/toy.toml: margin is missing"),
+        ('label  = "Adam"', "", "row 1: label is missing"),
+        ('label  = "Adam"', 'label = " "', "label is empty"),
+        ('label  = "Adam"', 'label = "ewc"', "the row label 'EWC' is repeated"),
+        ('strength = "paper"', "", "row EWC: strength is missing; say where .* paper or official code"),
+        ("lam = { task = 2.0, class = 4.0 }", "lam = { task = 2.0 }", "lam lacks the scenario 'class'"),
+        ('{ name = "joint" }', "{}", "row Offline: method needs a name"),
+        ('{ name = "toy", tasks = 2 }', "{ tasks = 2 }", "stream needs a name"),
+        ('paper   = "toy/lwf/{scenario}"', "", "row LwF: has neither method nor paper"),
+        ('verdict = "quoted', 'strength = "paper"\nverdict = "quoted', "row LwF: strength needs a method"),
+        # what an intransigence is against
+        ("note     =", 'metric = "intransigence"\nnote =', "row EWC: intransigence needs a reference"),
+        ("note     =", 'reference = "Offline"\nnote =', "row EWC: average_accuracy takes no reference"),
+        ('verdict = "quoted', 'reference = "Offline"\nverdict = "quoted', "row LwF: reference needs a method"),
+        (
+            'paper    = { task = "toy/ewc/task" }',
+            'metric = "intransigence"\nreference = "Adam"',
+            "unknown row of joint training in .*row EWC: reference 'Adam'",
+        ),
+        (
+            "train    = { lr = { task = 1e-1, class = 1e-2 } }\n"
+            'strength = "paper"\npaper    = { task = "toy/ewc/task" }',
+            'train = { net = "mlp-4" }\nstrength = "paper"\nmetric = "intransigence"\nreference = "Offline"',
+            "row EWC: network 'mlp-4', its reference 'Offline' has ",
+        ),
+        (
+            'scenarios = ["class"]',
+            'scenarios = ["class"]\n\n[[row]]\nlabel = "L2"\nstrength = "none"\nmethod = { name = "l2", lam = 1.0 }\n'
+            'metric = "intransigence"\nreference = "Offline"',
+            "row L2: its reference 'Offline' is not run task-incremental",
+        ),
+        (
+            'method = { name = "naive" }\npaper  = "toy/adam/{scenario}"',
+            'method = { name = "l2", lam = "searched" }\nsearch = { lam = [1, 2] }\nstrength = "searched"\n'
+            'metric = "intransigence"\nreference = "Offline"',
+            "row Adam: a search cannot be scored against the runs of another row: leave out one of the two",
+        ),
+        # the cell is of another kind
+        ('"toy/ewc/task"', '"toy/ewc/task/bwt"', "is bwt_points of scenario task, the row is average_accuracy"),
+        ('"toy/ewc/task"', '"toy/lwf/class"', "is avg_acc_final of scenario class, the row is"),
+        ('"toy/ewc/task"', '"toy/none/task"', "'toy/none/task' holds no number"),
+        # not TOML
+        ("margin      = 1.0", "margin = ", r"paper_tables/toy.toml is not TOML: .*line 5"),
+    ],
+)
+def test_mistakes_in_a_table_file(toy, old, new, message):
+    toy()
+    with pytest.raises(UserError, match=message) as error:
+        toy((old, new))
+    assert "\n" not in str(error.value)
+
+
+def test_other_unusable_table_files(toy):
+    with pytest.raises(UserError, match="declares no row"):
+        toy(text=TABLE.split("[[row]]")[0] + "row = []\n")
+    with pytest.raises(UserError, match=r"row 1 must be a table \(\[\[row\]\]\), got 'EWC'"):
+        toy(text=TABLE.split("[[row]]")[0] + 'row = ["EWC"]\n')
+    (toy.folder / "toy.toml").write_bytes(b"title = \xff\xfe")
+    with pytest.raises(UserError, match="not TOML"):
+        declaration.load("toy", toy.folder)
+    with pytest.raises(UserError, match="unknown table 'spltmnist'; the nearest is 'splitmnist'"):
+        declaration.load("spltmnist")
+    with pytest.raises(UserError, match=r"unknown table '\.\./table'"):
+        declaration.load("../table")
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (None, ["Adam", "EWC", "LwF", "Offline"]),
+        ("ewc", ["EWC"]),
+        ("OFFLINE, naive", ["Adam", "Offline"]),
+        ("joint,lwf", ["LwF", "Offline"]),
+    ],
+)
+def test_select(toy, names, labels):
+    assert [row.label for row in toy().select(names).rows] == labels
+
+
+@pytest.mark.parametrize("names", ["ewcc", "ewc,", ""])
+def test_select_unknown(toy, names):
+    with pytest.raises(UserError, match="unknown row of table toy"):
+        toy().select(names)
+
+
+def test_parse_seeds():
+    assert parse_seeds("5") == (1, 2, 3, 4, 5)
+    assert parse_seeds("1") == (1,)
+    assert parse_seeds("3,7") == (3, 7)
+    assert parse_seeds(" 12, 5 ") == (12, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "got ''"),
+        ("0", "got '0'"),
+        ("-3", "got '-3'"),
+        ("2.5", "got '2.5'"),
+        ("1e3", "got '1e3'"),
+        ("many", "got 'many'"),
+        ("3,,7", "got ''"),
+        ("3,seven", "got 'seven'"),
+        ("3,7,3", "seed 3 is repeated"),
+        ("3,03", "seed 3 is repeated"),
+        ("٣", "got '٣'"),
+        ("1001", "limit is 1000"),
+        ("9" * 5000, "got '999"),
+    ],
+)
+def test_parse_seeds_refuses(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_seeds(text)

@@ -1,0 +1,288 @@
+"""The verdict: worked by hand, and its false-verdict rates by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from paper_tables.published import Published
+from paper_tables.verdict import MAX_SEEDS, RATE, borrowed, inside, outside, prediction, verdict, welch, widened
+
+
+def cell(mean=90.0, spread=1.0, kind="std", n=10, verified=True, resolution=0.01, reading_error=0.0):
+    return Published(
+        "paper/table/row", "task", "avg_acc_final", mean, spread, kind, n, verified, "", "", resolution, reading_error
+    )
+
+
+def runs(mean, std, n):
+    """n numbers of exactly this mean and sample standard deviation."""
+    numbers = np.arange(n, dtype=float)
+    return list(mean + std * (numbers - numbers.mean()) / numbers.std(ddof=1))
+
+
+def test_welch_by_hand():
+    # Variances of the means: ours 4 / 4 = 1, the paper's 9 / 9 = 1; freedom (1 + 1)^2 / (1 / 3 + 1 / 8) = 96 / 11;
+    # the t quantile at 8.727 degrees lies between the tabled 1.860 (8) and 1.833 (9).
+    low, high = welch(2.0, 2.0, 4, 3.0, 9)
+    half = (high - low) / 2
+    assert (low + high) / 2 == pytest.approx(2.0, abs=1e-12)
+    assert 1.833 * math.sqrt(2) < half < 1.860 * math.sqrt(2)
+    assert half == pytest.approx(stats.t.ppf(0.95, 96 / 11) * math.sqrt(2), rel=1e-12)
+
+
+def test_welch_with_equal_spreads_and_sizes_by_hand():
+    # s = 1, n = 10 on both sides: 18 degrees of freedom, t = 1.7341 (table), standard error sqrt(0.2) = 0.44721.
+    low, high = welch(0.0, 1.0, 10, 1.0, 10)
+    assert high == pytest.approx(1.7341 * 0.44721, abs=2e-4)
+    assert low == -high
+
+
+def test_welch_agrees_with_scipy():
+    generator = np.random.default_rng(0)
+    ours, paper = generator.normal(90, 1, 7), generator.normal(91, 3, 12)
+    expected = stats.ttest_ind(ours, paper, equal_var=False).confidence_interval(0.9)
+    found = welch(ours.mean() - paper.mean(), ours.std(ddof=1), 7, paper.std(ddof=1), 12)
+    assert found == pytest.approx((expected.low, expected.high), rel=1e-10)
+
+
+def test_borrowed_spread_by_hand():
+    # One spread for both: n - 1 = 4 degrees of freedom, t = 2.1318 (table), error 2 sqrt(1 / 5 + 1 / 20) = 1.
+    assert borrowed(0.5, 2.0, 5, 20) == pytest.approx((0.5 - 2.1318, 0.5 + 2.1318), abs=1e-4)
+
+
+def test_prediction_by_hand():
+    # 95 % for one run: t = 2.7764 (table, 4 degrees), 2 sqrt(1 + 1 / 5) = 2.19089.
+    assert prediction(0.0, 2.0, 5) == pytest.approx((-2.7764 * 2.19089, 2.7764 * 2.19089), abs=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("mean", "word"),
+    [(90.0, "reproduced"), (90.2, "reproduced"), (90.3, "inconclusive"), (91.7, "inconclusive"), (91.8, "differs")],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_three_words(mean, word, sign):
+    # The half width is 0.7755 (see above): reproduced up to |d| = 0.2245, differs beyond 1.7755.
+    found = verdict(runs(90 + sign * (mean - 90), 1.0, 10), cell(), margin=1.0)
+    assert (found.word, found.n, found.margin, found.dagger) == (word, 10, 1.0, False)
+    assert found.difference == pytest.approx(sign * (mean - 90))
+    assert found.high - found.low == pytest.approx(2 * 0.7755, abs=2e-4)
+    assert (found.note is not None) == (word == "inconclusive")
+
+
+def test_inside_and_outside_at_the_edges():
+    assert inside(-1.0, 1.0, 1.0) and not inside(-1.0, np.nextafter(1, 2), 1.0)
+    assert outside(np.nextafter(1, 2), 3.0, 1.0) and not outside(1.0, 3.0, 1.0)
+    assert outside(-3.0, np.nextafter(-1, -2), 1.0) and not outside(-3.0, -1.0, 1.0)
+
+
+def test_margin_is_twice_the_papers_error_and_at_most_three():
+    assert widened(1.0, 2.0, 16) == 1.0  # 2 * 2 / 4 = 1
+    assert widened(1.0, 3.0, 9) == 2.0
+    assert widened(1.0, 10.0, 4) == 3.0
+    assert verdict(runs(90, 1, 10), cell(spread=3.0, n=9), 1.0).margin == 2.0
+    # sem 0.9 of 4 runs: twice the error is 1.8
+    assert verdict(runs(90, 1, 10), cell(spread=0.9, kind="sem", n=4), 1.0).margin == pytest.approx(1.8)
+
+
+def test_reading_error_widens_the_margin():
+    read_off = cell(reading_error=0.3)
+    assert verdict(runs(90.5, 1.0, 10), cell(), 1.0).word == "inconclusive"
+    found = verdict(runs(90.5, 1.0, 10), read_off, 1.0)
+    assert (found.word, found.margin) == ("reproduced", 1.3)
+    assert verdict(runs(91.8, 1.0, 10), read_off, 1.0).word == "inconclusive"
+    assert verdict(runs(90, 1, 10), cell(spread=30.0, reading_error=0.3), 1.0).margin == pytest.approx(3.3)
+
+
+@pytest.mark.parametrize("paper", [cell(), cell(spread=None, kind="none"), cell(n=None), cell(n=1)])
+@pytest.mark.parametrize("mean", [90.0, 20.0])
+def test_one_seed_is_inconclusive(paper, mean):
+    found = verdict([mean], paper, 1.0)
+    assert found.word == "inconclusive" and found.n == 1
+    assert "at least two" in found.note and math.isnan(found.low)
+
+
+def test_one_seed_plans_with_the_papers_spread():
+    note = verdict([90.0], cell(spread=0.5, n=10), 1.0).note
+    wanted = int(note.split("spread as the paper's, ")[1].split()[0])
+    assert verdict(runs(90.0, 0.5, wanted), cell(spread=0.5, n=10), 1.0).word == "reproduced"
+    assert verdict(runs(90.0, 0.5, wanted - 1), cell(spread=0.5, n=10), 1.0).word == "inconclusive"
+
+
+def test_seeds_that_would_settle_it():
+    paper = cell(spread=0.5, n=20)
+    for mean in (90.4, 91.9):
+        found = verdict(runs(mean, 1.5, 5), paper, 1.0)
+        wanted = int(found.note.removesuffix(" seeds would settle it"))
+        assert verdict(runs(mean, 1.5, wanted), paper, 1.0).word == ("reproduced" if mean < 91 else "differs")
+        before = verdict(runs(mean, 1.5, wanted - 1), paper, 1.0)
+        assert (before.word, before.note) == ("inconclusive", found.note)
+
+
+def test_no_seeds_settle_it():
+    # The paper's own standard error is 1: even our exact mean leaves 1.2 +- 1.83 across the margin of 2.
+    found = verdict(runs(91.2, 1.0, 10), cell(spread=math.sqrt(10)), 1.0)
+    assert found.margin == pytest.approx(2.0)
+    assert found.note == "no number of our seeds settles it: the paper's own error is too large"
+
+
+def test_very_many_seeds_would_settle_it():
+    # Half width 1.65 * 20 / sqrt(n) < 1 - 0.17 only beyond n = 1500.
+    found = verdict(runs(90.0, 20.0, 10), cell(spread=0.5, n=30), 1.0)
+    assert found.note == f"more than {MAX_SEEDS} seeds would settle it"
+
+
+def test_zero_spread_is_floored_at_the_printed_digits():
+    # Resolution 0.1: 0.1 / sqrt(12) = 0.028868 on both sides, 18 degrees, error 0.028868 sqrt(0.2) = 0.01291.
+    found = verdict([90.0] * 10, cell(spread=0.0, resolution=0.1), 1.0)
+    assert found.word == "reproduced"
+    assert found.high == pytest.approx(1.7341 * 0.01291, abs=1e-5)
+    assert found.low == pytest.approx(-found.high)
+    assert verdict([91.1] * 10, cell(spread=0.0, resolution=0.01), 1.0).word == "differs"
+    # no spread at all on the paper's side: ours, floored, stands in
+    assert verdict([90.0] * 2, cell(spread=None, kind="none"), 1.0).high > 0
+
+
+def test_dagger_when_the_paper_gives_n_but_no_spread():
+    found = verdict(runs(90.5, 2.0, 5), cell(spread=None, kind="none", n=20), 1.0)
+    assert found.dagger and found.margin == 1.0  # our own spread must not widen the margin
+    assert (found.low, found.high) == pytest.approx((0.5 - 2.1318, 0.5 + 2.1318), abs=1e-4)
+    assert verdict(runs(90.0, 0.1, 5), cell(spread=None, kind="none", n=20), 1.0).word == "reproduced"
+    assert verdict(runs(99.0, 0.1, 5), cell(spread=None, kind="none", n=20), 1.0).word == "differs"
+
+
+@pytest.mark.parametrize("paper", [cell(n=1), cell(n=None), cell(spread=None, kind="none", n=1)])
+def test_single_run_or_no_n_of_the_paper(paper):
+    # Our prediction interval is 90 +- 6.083 (see above).
+    for offset, word in ((0, "compatible"), (6.08, "compatible"), (6.09, "differs"), (-6.09, "differs")):
+        found = verdict(runs(90.0 + offset, 2.0, 5), paper, 1.0)
+        assert (found.word, found.dagger) == (word, False)
+    read_off = cell(n=1, reading_error=0.5)
+    assert verdict(runs(96.5, 2.0, 5), read_off, 1.0).word == "compatible"
+
+
+def test_unconfirmed_gets_no_verdict():
+    for mean in (90.0, 20.0):
+        found = verdict(runs(mean, 1.0, 10), cell(verified=False), 1.0)
+        assert found.word == "unconfirmed" and math.isnan(found.low) and math.isnan(found.margin)
+
+
+def test_symmetric_in_ours_and_paper():
+    low, high = welch(1.3, 0.7, 5, 2.1, 12)
+    assert welch(-1.3, 2.1, 12, 0.7, 5) == pytest.approx((-high, -low), rel=1e-14)
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        a, b = generator.normal(90, 1, 8), generator.normal(90 + generator.uniform(-3, 3), 0.5, 6)
+        words = [verdict(list(x), cell(y.mean(), y.std(ddof=1), n=len(y)), 2.0).word for x, y in ((a, b), (b, a))]
+        assert words[0] == words[1]
+
+
+def test_monotone_in_n():
+    """More runs on both sides never widen the interval; nor do more of ours against a paper of 10 runs or more."""
+    n = np.arange(2, 200)
+    for ours, paper in ((1, 1), (0.1, 2), (2, 0.1)):
+        low, high = welch(0.0, ours, n, paper, n)
+        assert (np.diff(high - low) < 0).all()
+        assert (np.diff(np.subtract(*borrowed(0.0, ours, n, 20)[::-1])) < 0).all()
+    order = ["inconclusive", "reproduced"]
+    for paper_n in (10, 20, 30):
+        words = [verdict(runs(90.2, 1.0, n), cell(spread=0.5, n=paper_n), 1.0).word for n in range(2, 41)]
+        assert words == sorted(words, key=order.index) and words[-1] == "reproduced"
+
+
+def test_each_of_three_looks_uses_a_third_of_the_rate():
+    once, thrice = (verdict(runs(90.1, 1.0, 10), cell(), 1.0, looks=looks) for looks in (1, 3))
+    quantiles = [stats.t.isf(rate, 18) for rate in (0.05, 0.05 / 3)]
+    assert (thrice.high - thrice.low) / (once.high - once.low) == pytest.approx(quantiles[1] / quantiles[0], rel=1e-12)
+    assert (once.word, thrice.word) == ("reproduced", "inconclusive")
+
+
+DRAWS = 20_000
+
+
+def simulate(shift, ours=(1.0, 5), paper=(0.6, 10), margin=1.0, seed=0, rate=RATE):
+    """Rates of (reproduced, differs) when our true mean lies `shift` above the paper's; `ours`, `paper`: std and n."""
+    generator = np.random.default_rng(seed)
+    a = generator.normal(shift, ours[0], (DRAWS, ours[1]))
+    b = generator.normal(0, paper[0], (DRAWS, paper[1]))
+    interval = welch(a.mean(1) - b.mean(1), a.std(1, ddof=1), ours[1], b.std(1, ddof=1), paper[1], rate)
+    return inside(*interval, margin).mean(), outside(*interval, margin).mean()
+
+
+def bounds(rate):
+    """Where an observed rate falls with probability 0.9999."""
+    return stats.binom.ppf([0.00005, 0.99995], DRAWS, rate) / DRAWS
+
+
+SIDES = [((0.3, 5), (0.3, 10)), ((0.2, 10), (0.4, 10)), ((0.1, 20), (0.5, 10))]
+
+
+@pytest.mark.parametrize(("ours", "paper"), SIDES)
+@pytest.mark.parametrize("shift", [1.0, -1.0])
+def test_rates_at_the_margin_are_the_nominal_ones(ours, paper, shift):
+    """There both kinds of false verdict are most frequent: 5 %, neither above nor far below (Welch: within a tenth)."""
+    low, high = bounds(0.95 * RATE)[0], bounds(1.1 * RATE)[1]
+    reproduced, differs = simulate(shift, ours, paper)
+    assert low <= reproduced <= high
+    assert low <= differs <= high
+
+
+@pytest.mark.parametrize(("ours", "paper"), [*SIDES, ((1.0, 3), (2.0, 10)), ((3.0, 5), (0.1, 20))])
+def test_equal_means_seldom_differ(ours, paper):
+    reproduced, differs = simulate(0.0, ours, paper)
+    assert differs <= bounds(RATE)[1]
+    if (ours, paper) in SIDES:
+        assert reproduced > 0.95  # and the verdict is of use
+
+
+@pytest.mark.parametrize(("ours", "paper"), SIDES)
+def test_a_shift_of_three_errors_beyond_the_margin_is_seldom_reproduced(ours, paper):
+    error = math.sqrt(ours[0] ** 2 / ours[1] + paper[0] ** 2 / paper[1])
+    reproduced, differs = simulate(1.0 + 3 * error, ours, paper)
+    assert reproduced <= bounds(RATE)[1]
+    assert differs > 0.75
+
+
+def test_three_looks_together_keep_the_rate():
+    """10, 20 and 40 seeds, stopping at the first verdict, at the margin: at most 5 %; full-rate looks exceed it."""
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(1.0, 0.5, (DRAWS, 40)), generator.normal(0, 0.3, (DRAWS, 20))
+
+    def stopped(rate):
+        done, false = np.zeros(DRAWS, dtype=bool), np.zeros(DRAWS, dtype=bool)
+        for n in (10, 20, 40):
+            x = a[:, :n]
+            interval = welch(x.mean(1) - b.mean(1), x.std(1, ddof=1), n, b.std(1, ddof=1), 20, rate)
+            differs = outside(*interval, 1.0)
+            false |= differs & ~done
+            done |= differs | inside(*interval, 1.0)
+        return false.mean()
+
+    assert stopped(RATE / 3) <= bounds(RATE)[1] < stopped(RATE)
+
+
+def test_prediction_interval_keeps_its_rate():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(0, 1, (DRAWS, 5)), generator.normal(0, 1, DRAWS)
+    differs = outside(*prediction(a.mean(1) - b, a.std(1, ddof=1), 5), 0.0).mean()
+    assert bounds(RATE)[0] <= differs <= bounds(RATE)[1]
+
+
+def test_borrowed_interval_keeps_its_rate():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(1.0, 0.3, (DRAWS, 5)), generator.normal(0, 0.3, (DRAWS, 20)).mean(1)
+    interval = borrowed(a.mean(1) - b, a.std(1, ddof=1), 5, 20)
+    for kind in (inside, outside):
+        assert bounds(RATE)[0] <= kind(*interval, 1.0).mean() <= bounds(RATE)[1]
+
+
+def test_verdict_is_the_interval_on_summaries():
+    generator = np.random.default_rng(0)
+    for _ in range(100):
+        a, b = generator.normal(generator.uniform(-3, 3), 0.5, 5), generator.normal(0, 0.5, 10)
+        found = verdict(list(a), cell(b.mean(), b.std(ddof=1), resolution=1e-9), 1.0)
+        interval = welch(a.mean() - b.mean(), a.std(ddof=1), 5, b.std(ddof=1), 10)
+        assert (found.low, found.high) == pytest.approx(interval, rel=1e-12)
+        expected = "reproduced" if inside(*interval, 1.0) else "differs" if outside(*interval, 1.0) else "inconclusive"
+        assert found.word == expected

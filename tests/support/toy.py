@@ -1,0 +1,110 @@
+"""A tiny stream and tiny nets, on which a whole run takes milliseconds."""
+
+from dataclasses import MISSING, fields
+from typing import get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+import methods
+from benchmarks import models
+from benchmarks.learner import Train, learn
+from benchmarks.stream import Stream, TaskData, assemble
+from methods.base.examples import Examples
+from methods.base.method import Method
+from methods.base.net import Net
+from methods.base.rng import generator
+
+SHAPE = (1, 4, 4)
+SIZES = (26, 30, 34)  # training examples of each class, by task: no two tasks alike, none a multiple of a batch
+SMALL = (7, 9, 11)
+N_TEST = 10
+TRAIN = Train(net="mlp-8", optimizer="sgd", lr=0.1, optimizer_state="keep", batch=16, epochs=2)
+REQUIRED = {float: 1.0, int: 8, int | None: 8}  # what an option without a default gets, by its type
+# Of each pair a method needs one.
+SIZES_OF_MEMORY = {"gem": ("per_task", "budget"), "icarl": ("K", "per_class"), "replay": ("memory", "per_class")}
+
+
+def stream(scenario: str = "task", dtype=torch.float64, sizes=SIZES, active_units: str = "seen") -> Stream:
+    """Tasks of two noisy classes each; the classes of different tasks overlap, so that they interfere."""
+    draws = torch.Generator().manual_seed(0)
+    tasks = []
+    for k, n in enumerate(sizes):
+        centres = torch.randn(2, *SHAPE, generator=draws, dtype=torch.float64)
+        y = torch.arange(2 * (n + N_TEST)) % 2
+        x = centres[y] + torch.randn(len(y), *SHAPE, generator=draws, dtype=torch.float64)
+        rows = torch.randperm(len(y), generator=draws)
+        train, test = rows[: 2 * n], rows[2 * n :]
+        source = x.to(dtype)
+        tasks.append(TaskData((2 * k, 2 * k + 1), (source, train, y[train]), (source, test, y[test])))
+    return assemble(scenario, tasks, active_units)
+
+
+def module(stream: Stream, seed: int = 1, spec: str = TRAIN.net) -> nn.Module:
+    """A net for the stream, in its dtype, initialised from `seed`."""
+    built = models.build(spec, torch.Size(SHAPE), stream.n_units, seed)
+    return built.to(stream.tests[0].parts[0].source.dtype)
+
+
+def noisy(stream: Stream, seed: int = 1) -> nn.Module:
+    """A net with batch normalisation and dropout."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
+        net.add_module("head", nn.Linear(8, stream.n_units))
+    return net.to(stream.tests[0].parts[0].source.dtype)
+
+
+def make(name: str, **options) -> Method:
+    """The method `name`; an option without a default that is not given gets a value that suits the toy stream."""
+    cls = methods.find(name)
+    types = get_type_hints(cls)
+    given = {**cls.presets.get(options.get("preset"), {}), **options}
+    missing = [option for option in required(cls) if option not in given]
+    sizes = SIZES_OF_MEMORY.get(name)
+    if sizes and not set(sizes) & set(given):
+        missing.append(sizes[0])
+    return methods.make(name, **({option: REQUIRED[types[option]] for option in missing} | options))
+
+
+def required(cls: type[Method]) -> list[str]:
+    """The options without a default."""
+    return [field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING]
+
+
+def run(method: Method, stream: Stream, seeds=(1,), train: Train = TRAIN, build=module) -> tuple[list, Tensor]:
+    """Counts and theta of a whole run: [P] for one seed, [R, P] for several, each from an initialisation of its own."""
+    if method.joins_tasks:
+        stream = stream.joined()
+    thetas = [Net(build(stream, seed)).vector() for seed in seeds]
+    theta = thetas[0] if len(seeds) == 1 else torch.stack(thetas)
+    return learn(method, Net(build(stream)), theta, stream, train, tuple(seeds))
+
+
+def begin(method: Method, stream: Stream, seed: int = 1, build=module) -> Tensor:
+    """The method begun on a net of its own, for tests that call the hooks themselves; returns theta [P]."""
+    net = Net(build(stream, seed))
+    theta = net.vector()
+    method.begin(net, theta, lambda role, task, replica=0: generator(seed, role, task))
+    return theta
+
+
+def after_tasks(method: Method, stream: Stream, n_tasks: int) -> list[Tensor]:
+    """The method after `n_tasks` tasks at parameters drawn at random instead of trained; returns those."""
+    theta = begin(method, stream)
+    draws = torch.Generator().manual_seed(0)
+    thetas = []
+    for task in stream.tasks[:n_tasks]:
+        theta = theta + 0.3 * torch.randn(theta.shape, generator=draws, dtype=theta.dtype)
+        method.before_task(theta, task)
+        method.after_task(theta, task)
+        thetas.append(theta)
+    return thetas
+
+
+def second_task(scenario: str = "class") -> tuple[nn.Module, Net, Tensor, Examples]:
+    """Module, net, theta and the 18 examples of the second task; only in domain-IL may they use every unit."""
+    small = stream(scenario, sizes=SMALL)
+    built = module(small)
+    net = Net(built)
+    return built, net, net.vector(), small.tasks[1].train

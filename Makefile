@@ -4,9 +4,6 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 TABLES := $(wildcard paper_tables/*.toml)
 
-# Fresh pages from the system for every tensor would be a large part of the times.
-KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824
-
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
@@ -49,12 +46,12 @@ regress: $(READY) ## compare fresh runs of the digits with the committed referen
 	@$(PYTHON) -m paper_tables regress $${JOBS:+--jobs "$$JOBS"} $${DEVICE:+--device "$$DEVICE"}
 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
-	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.timing.bench_train
+	@$(PYTHON) -m benchmarks.timing.bench_train
 
 bench-fisher: $(READY) ## time the Fisher estimators, and compare them with other packages, where installed
-	@$(KEEP_MEMORY) $(PYTHON) -m pytest benchmarks/timing/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \
+	@$(PYTHON) -m pytest benchmarks/timing/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \
 	  --benchmark-autosave --benchmark-compare --benchmark-columns=min,median,iqr,rounds
-	@$(KEEP_MEMORY) $(PYTHON) -m benchmarks.timing.compare_fisher
+	@$(PYTHON) -m benchmarks.timing.compare_fisher
 
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
 	@$(PYTHON) -m paper_tables figure $${DATA:+--data "$$DATA"}

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from benchmarks.files import write_atomically
-from methods.base.errors import UserError
+from benchmarks.files import set_aside, write_atomically
 from methods.base.examples import Examples, Part
 from methods.base.quadratic import Quadratic
 from methods.importance.running_fisher import RunningFisher
@@ -27,14 +26,15 @@ STATE = [Examples, Part, Quadratic, RunningFisher]  # what a method may keep bes
 
 @dataclass
 class Checkpoint:
-    """Where a run leaves its state. identity: every option of the run; a file of another run is refused.
+    """Where a run leaves its state. identity: every option of the run, so that a file of another run is told apart.
 
-    every: seconds that pass between two writes, at least.
+    every: at least so many seconds pass between two writes. notes: what the user should hear of the file.
     """
 
     file: Path
     identity: dict
     every: float = 0.0
+    notes: list[str] = field(default_factory=list)
     _written: float = field(default_factory=lambda: time.monotonic(), init=False)
 
     def save(self, state: dict) -> None:
@@ -47,19 +47,23 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def load(self, device: torch.device) -> dict | None:
-        """The state on `device`, None if there is no file; one that is not this run's raises UserError."""
+        """The state on `device`, None if there is no file; one that is damaged or of another run is set aside."""
         try:
             with safe_globals(STATE):
                 found = torch.load(self.file, map_location=device, weights_only=True)
             identity, state = found["identity"], found["state"]
         except FileNotFoundError:
             return None
-        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.file} is not a checkpoint, or damaged: remove it to start anew") from error
+        except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError):
+            return self._set_aside("is damaged")
         if identity != self.identity:
             there, here = _first_difference(identity, self.identity)
-            raise UserError(f"{self.file} is of another run: it has {there}, this run {here}; remove it to start anew")
+            return self._set_aside(f"is of another run: it has {there}, this run {here}")
         return state
+
+    def _set_aside(self, fault: str) -> None:
+        aside = set_aside(self.file)
+        self.notes.append(f"the checkpoint {self.file} {fault}; it was moved to {aside}, and the run begins anew")
 
 
 def holdings(state) -> tuple[int, int]:

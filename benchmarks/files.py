@@ -29,3 +29,14 @@ def write_atomically(file: Path, text: str | bytes) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def set_aside(file: Path) -> Path:
+    """Move a damaged file out of the way, keeping it beside those set aside before; returns its new place."""
+    places = (file.with_suffix(f".damaged{n or ''}") for n in range(1000))
+    aside = next(place for place in places if not place.exists())
+    try:
+        os.replace(file, aside)
+    except OSError as error:
+        raise UserError(f"{file} is damaged and cannot be moved away ({error.strerror}): remove it") from error
+    return aside

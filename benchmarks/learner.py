@@ -75,12 +75,15 @@ class Train:
 class Trace:
     """What a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers.
 
-    memory: the most that the method held between two tasks.
+    correct: as `learn` gives it, up to the last task that was evaluated. memory: the most that the method held between
+    two tasks. warnings: what a reader of the numbers should know.
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "importance": 0.0, "evaluation": 0.0})
     seeds: dict[str, int] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=lambda: {"examples": 0, "bytes": 0})
+    correct: list[list] | None = None
+    warnings: list[str] = field(default_factory=list)
 
     def generator(self, seed: int, role: str, task: int) -> torch.Generator:
         """The generator of `role` in `task`, noted."""
@@ -103,16 +106,16 @@ class Trace:
 
 def start(
     method, stream: Stream, train: Train, seed: int, device: str, trace: Trace, checkpoint: Checkpoint | None = None
-) -> tuple[list[list], int]:
-    """Train a fresh network, initialised from `seed`, as `train` says; returns (correct, P). See `learn`."""
+) -> int:
+    """Train a fresh network, initialised from `seed`, as `train` says; its number of parameters. See `learn`."""
     if method.joins_tasks:
         steps = train.steps and train.steps * len(stream.tasks)
         stream, train = stream.joined(), replace(train, steps=steps)
     shape = stream.tests[0].parts[0].source.shape[1:]
     trace.seeds |= {"init": derive(seed, "init"), "stream": derive(seed, "stream")}
     net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device))
-    correct, _ = learn(method, net, net.vector(), stream.to(device), train, (seed,), trace, checkpoint)
-    return correct, net.n_parameters
+    learn(method, net, net.vector(), stream.to(device), train, (seed,), trace, checkpoint)
+    return net.n_parameters
 
 
 def learn(
@@ -135,11 +138,12 @@ def learn(
     theta = theta.detach().clone()
     method.begin(net, theta.clone(), lambda role, task, replica=0: trace.generator(seeds[replica], role, task))
     optimizer = train.make_optimizer(theta)
-    correct: list[list] = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
+    trace.correct = correct = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
     done, saved = 0, checkpoint and checkpoint.load(theta.device)
     if saved:
-        done, correct = saved["tasks"], saved["correct"]
+        done = saved["tasks"]
         _restore(saved, method, net, theta, optimizer, trace)
+        correct = trace.correct
     else:
         correct[0] = trace.time("evaluation", evaluate, method, theta, stream, 0)
     for k, task in enumerate(stream.tasks[done:], done + 1):
@@ -153,15 +157,14 @@ def learn(
         correct[task.index + 1] = trace.time("evaluation", evaluate, method, theta, stream, task.index + 1)
         trace.weigh(method)
         if checkpoint:
-            checkpoint.save(_state(k, correct, method, net, theta, optimizer, trace))
+            checkpoint.save(_state(k, method, net, theta, optimizer, trace))
     return correct, theta
 
 
-def _state(tasks: int, correct: list[list], method, net: Net, theta: Tensor, optimizer, trace: Trace) -> dict:
+def _state(tasks: int, method, net: Net, theta: Tensor, optimizer, trace: Trace) -> dict:
     """A run after so many tasks."""
     return {
         "tasks": tasks,
-        "correct": correct,
         "theta": theta,
         "buffers": dict(net.module.named_buffers()),
         "optimizer": optimizer.state_dict(),

@@ -142,26 +142,3 @@ def check(what: str, examples: Examples) -> None:
 
 def _offsets(sizes: Sequence[int]) -> list[int]:
     return [sum(sizes[:k]) for k in range(len(sizes))]
-
-
-def pack(stream: Stream) -> dict:
-    """The stream as plain containers of tensors, for torch.save; arrays that tasks share stay shared."""
-    fields = dict(vars(stream))
-    fields["tasks"] = [dict(vars(task), train=_pack_examples(task.train)) for task in stream.tasks]
-    fields["tests"] = [_pack_examples(test) for test in stream.tests]
-    return fields
-
-
-def unpack(fields: dict) -> Stream:
-    """The stream that `pack` took apart."""
-    tasks = tuple(Task(**dict(task, train=_unpack_examples(task["train"]))) for task in fields["tasks"])
-    tests = tuple(_unpack_examples(test) for test in fields["tests"])
-    return Stream(**dict(fields, tasks=tasks, tests=tests))
-
-
-def _pack_examples(examples: Examples) -> list[dict]:
-    return [dict(vars(part)) for part in examples.parts]
-
-
-def _unpack_examples(parts: list[dict]) -> Examples:
-    return Examples(tuple(Part(**part) for part in parts))

@@ -1,37 +1,35 @@
-"""Many runs on a pool of processes, one thread each; whatever happens, finished runs are kept and the same command
-goes on.
+"""Many runs, several at a time. Whatever happens, finished runs are kept, and the same command goes on.
 
-Every run writes its own record when it is done, so that an interrupted or killed sweep loses at most the runs in
-flight. A lock per run keeps two sweeps in one folder from doing the same run at once.
+The process that asks for a sweep hands out runs and writes each record when it comes back. An interrupted or killed
+sweep loses at most the runs in flight. A run that fails is a failed record with its reason. A run whose worker dies is
+tried once more, and is then a failed record too. A lock for each run keeps two sweeps in one folder from doing the same
+run at once.
 """
 
-import multiprocessing
 import os
-import re
-import shutil
-import signal
-import tempfile
-import threading
+import platform
 import time
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import lru_cache
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import data, record, streams
+from benchmarks import data, machine, record, streams, worker
+from benchmarks.executors import Processes
+from benchmarks.files import set_aside
 from benchmarks.record import Damaged, Record
-from benchmarks.run import Context, check_device, commit, digest, execute
-from benchmarks.stream import pack, unpack
+from benchmarks.run import Run
+from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
 
-KEEP_MEMORY = 1 << 30  # bytes that glibc keeps for the next step instead of giving them back and faulting them in again
+TRIES = 2  # of a run whose worker dies
+PATIENCE = 5.0  # seconds between two looks at a run that another sweep has
 
 
 @dataclass(frozen=True)
@@ -40,188 +38,229 @@ class State:
 
     records: list[Record | None]  # in the order of the runs; None: missing or stale
     stale: list[Path]
-    damaged: list[Path]  # where unreadable files have been moved to
+    damaged: list[tuple[Path, str]]  # where unusable files have been moved to, and what was wrong with them
 
 
-def survey(runs: list[dict], folder: Path, root: Path) -> State:
-    """The usable record of each resolved run; damaged files are set aside."""
+def survey(runs: list[Run], folder: Path, root: Path) -> State:
+    """The usable record of each run. A damaged file, or one that is of another run, is set aside."""
     records, stale, damaged = [], [], []
     for run in runs:
-        file = record.path(folder, run)
+        file = folder / run.place
         try:
             found = record.load(file)
-        except Damaged:
-            damaged.append(record.set_aside(file))
+            if found is not None and found.run != run:
+                raise Damaged(f"{file} is the record of another run ({found.run})")
+        except Damaged as error:
+            damaged.append((set_aside(file), str(error)))
             found = None
-        if found is not None and (found.digest != digest(run) or found.data != fingerprint(run, root)):
+        if found is not None and (found.digest, found.data) != (run.digest, fingerprint(run, root)):
             stale.append(file)
             found = None
         records.append(found)
     return State(records, stale, damaged)
 
 
-def fingerprint(run: dict, root: Path) -> str:
+def fingerprint(run: Run, root: Path) -> str:
     """Identity of the data that a run reads."""
-    return data.fingerprint(streams.data_name(run["stream"]), root)
+    return data.fingerprint(streams.data_set(run.stream), root)
 
 
-def sweep(runs: list[dict], folder: Path, root: Path, jobs: int, device: str = "cpu") -> None:
-    """Do the runs whose records are missing or stale, `jobs` at a time.
+def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "cpu") -> list[Record]:
+    """Do the runs whose records are missing or stale, `jobs` at a time; the records of those that failed.
 
-    Ctrl-C stops the workers and raises KeyboardInterrupt.
+    Ctrl-C stops the workers and raises KeyboardInterrupt. A run that cannot begin stops the sweep before any training.
     """
-    runs = list({record.path(folder, run): run for run in runs}.values())  # what several rows measure, once
+    runs = list(dict.fromkeys(runs))  # what several rows measure is run once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
     if not todo:
-        return
-    check_device(device)
+        return []
+    machine.check_device(device)
+    for name in {streams.data_set(run.stream) for run in todo}:
+        data.require(name, root)
     console = Console(stderr=True)
-    _sweep_leftovers(folder)
+    console.print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time")
+    todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
+    commit = machine.commit()
+    work = [_job(run, folder, root, device, commit) for run in todo]
+    executor = Processes(min(jobs, len(work)))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        spool = tempfile.TemporaryDirectory(prefix=f".streams-{os.getpid()}-", dir=folder)
+        _check(executor, work, executor.n)
+        desk = _Desk(executor, executor.n, folder, lambda text: console.print(text, markup=False))
+        with _progress(console, len(work)) as announce:
+            desk.serve(work, announce)
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+    executor.shutdown()
+    return desk.failed
+
+
+def _stream_of(run: Run) -> tuple:
+    return run.stream.name, run.scenario, run.seed if streams.needs_seed(run.stream) else 0
+
+
+def _job(run: Run, folder: Path, root: Path, device: str, commit: str) -> Job:
+    context = Context(device, commit, fingerprint(run, root), run.digest)
+    checkpoint = folder / ".checkpoints" / f"{_name(run)}-{context.digest}-{context.data}.pt"
+    return Job(run, str(root.resolve()), context, str(checkpoint.resolve()))
+
+
+def _name(run: Run) -> str:
+    """Of the files beside a run's record: its lock and its checkpoint."""
+    return f"{run.place.stem}-{run.scenario}-{run.stream.name}"
+
+
+def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
+    """Refuse what is known to be impossible, before anything is trained: UserError names the run."""
+    alike = {replace(job.run, seed=0): job for job in reversed(work)}  # the seed cannot make a run impossible
+    waiting, inside = deque(reversed(alike.values())), {}
+    while waiting or inside:
+        while waiting and len(inside) < at_a_time:
+            job = waiting.popleft()
+            inside[executor.submit(worker.check, job.to_text())] = job
+        for future in wait(inside, return_when=FIRST_COMPLETED).done:
+            job = inside.pop(future)
+            with suppress(BrokenExecutor):  # the run itself will show it
+                if refusal := Outcome.from_text(future.result()).refusal:
+                    raise UserError(f"{job.run}: {refusal}")
+
+
+class _Desk:
+    """Hands runs out to an executor, and writes each record when it comes back."""
+
+    def __init__(self, executor: Executor, at_a_time: int, folder: Path, say: Callable[[str], None]):
+        self.executor, self.at_a_time, self.folder, self.say = executor, at_a_time, folder, say
+        self.inside: dict[Future, tuple[Job, FileLock]] = {}
+        self.deaths: Counter[Job] = Counter()
+        self.failed: list[Record] = []
+
+    def serve(self, work: list[Job], announce: Callable[[Run], None]) -> None:
+        """Do all of the work; `announce` is told of each run that is done."""
+        waiting, elsewhere = deque(work), []  # elsewhere: runs that another sweep has
+        try:
+            while waiting or self.inside or elsewhere:
+                while waiting and len(self.inside) < self.at_a_time:
+                    self._hand_out(waiting.popleft(), elsewhere, announce)
+                if self.inside:
+                    for future in wait(self.inside, return_when=FIRST_COMPLETED).done:
+                        self._take_in(future, waiting, announce)
+                elif elsewhere:
+                    time.sleep(PATIENCE)
+                    waiting, elsewhere = deque(elsewhere), []
+        finally:
+            for _, lock in self.inside.values():
+                _unlock(lock)
+
+    def _hand_out(self, job: Job, elsewhere: list[Job], announce: Callable[[Run], None]) -> None:
+        try:
+            lock = _lock(self.folder, job.run)
+        except Timeout:
+            elsewhere.append(job)
+            return
+        _remove_unfinished(self.folder / job.run.place)
+        if _is_done(job, self.folder):
+            _unlock(lock)
+            announce(job.run)
+            return
+        self.inside[self.executor.submit(worker.work, job.to_text())] = job, lock
+
+    def _take_in(self, future: Future, waiting: deque[Job], announce: Callable[[Run], None]) -> None:
+        job, lock = self.inside.pop(future)
+        try:
+            found = self._record_of(job, future)
+            if found is None:
+                waiting.append(job)
+                return
+            record.save(found, self.folder / job.run.place)
+            for left in Path(job.checkpoint).parent.glob(f"{_name(job.run)}-*.pt"):  # also of other code or data
+                left.unlink(missing_ok=True)
+        finally:
+            _unlock(lock)
+        if found.reason is not None:
+            self.say(f"failed: {job.run}: {found.reason}")
+            self.failed.append(found)
+        announce(job.run)
+
+    def _record_of(self, job: Job, future: Future) -> Record | None:
+        """The record of a job that is done; None if its worker died and the job is to be tried again."""
+        try:
+            outcome = Outcome.from_text(future.result())
+        except BrokenExecutor:
+            self.deaths[job] += 1
+            if self.deaths[job] < TRIES:
+                self.say(f"the worker of {job.run} was killed (out of memory?): the run is tried again")
+                return None
+            return worker.failed(job, f"its worker was killed {TRIES} times (out of memory?)")
+        for note in outcome.notes:
+            self.say(note)
+        if outcome.record is None:
+            raise UserError(f"{job.run}: {outcome.refusal}")
+        return outcome.record
+
+
+def _is_done(job: Job, folder: Path) -> bool:
+    """Whether another sweep has done the run by now."""
+    with suppress(Damaged):
+        found = record.load(folder / job.run.place)
+        return found is not None and (found.run, found.digest, found.data) == (
+            job.run,
+            job.context.digest,
+            job.context.data,
+        )
+    return False
+
+
+def _lock(folder: Path, run: Run) -> FileLock:
+    """The lock of a run, taken; Timeout if another sweep has it."""
+    file = folder / ".locks" / f"{_name(run)}.lock"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file, timeout=0)
+        lock.acquire()
+        file.write_text(f"{platform.node()}, process {os.getpid()}\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write to the results folder {folder}: {error.strerror}") from error
-    with spool as place:
-        console.print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time; building the streams ...")
-        jobs_to_do = _spool(todo, root, Path(place) / "streams.pt", device)
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("elapsed"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-        ) as progress:
-            bar = progress.add_task("training", total=len(todo))
-            _drive(jobs_to_do, folder, jobs, _announcer(progress, bar, console, len(todo)))
-
-
-def _announcer(progress: Progress, bar, console: Console, total: int) -> Callable[[str], None]:
-    """Counts a finished run; where there is no terminal to draw a bar on, says so in a line now and then."""
-    start, done, said = time.monotonic(), 0, 0.0
-
-    def announce(line: str) -> None:
-        nonlocal done, said
-        done += 1
-        progress.update(bar, advance=1, description=line)
-        now = time.monotonic() - start
-        if not console.is_terminal and (now - said > 30 or done == total):
-            said = now
-            console.print(f"{done} of {total} runs, {now:.0f} s gone, about {now / done * (total - done):.0f} s left")
-
-    return announce
-
-
-def _spool(todo: list[dict], root: Path, file: Path, device: str) -> list["Job"]:
-    """Build the streams of the runs and write them where the workers map them; each array once."""
-    built, packed, jobs = {}, [], []
-    sha = commit()
-    for run in todo:
-        start = time.perf_counter()
-        stream = streams.build(run["stream"], run["scenario"], run["seed"], root)
-        seconds = time.perf_counter() - start
-        if id(stream) not in built:
-            built[id(stream)] = len(packed), seconds
-            packed.append(pack(stream))
-        index, seconds = built[id(stream)]
-        jobs.append(Job(run, file, index, Context(device, sha, fingerprint(run, root), digest(run)), seconds))
-    try:
-        torch.save(packed, file)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write the streams to {file.parent}: {error}") from error
-    return jobs
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run and what a worker needs for it."""
-
-    run: dict
-    streams: Path
-    index: int
-    context: Context
-    seconds_of_data: float
-
-    @property
-    def label(self) -> str:
-        """For the progress display."""
-        return f"{self.run['method']['name']} {self.run['scenario']} seed {self.run['seed']}"
-
-
-def _drive(todo: list[Job], folder: Path, jobs: int, announce: Callable[[str], None]) -> None:
-    context = multiprocessing.get_context("spawn")
-    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        os.environ.setdefault(name, str(KEEP_MEMORY))  # the workers' allocator reads it when they start
-    with ProcessPoolExecutor(min(jobs, len(todo)), context, _begin_worker) as pool:
-        try:
-            waiting: dict[Future, Job] = {pool.submit(_work, job, folder, 0.0): job for job in todo}
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    job = waiting.pop(future)
-                    if future.result():
-                        announce(job.label)
-                    else:  # another sweep is at it: come back when the rest is done
-                        waiting[pool.submit(_work, job, folder, 5.0)] = job
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker was killed (out of memory?); finished runs are kept, the same command goes on"
-            ) from error
-        except BaseException:
-            for process in multiprocessing.active_children():
-                process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(error, Timeout):
             raise
+        raise UserError(f"cannot lock runs in the results folder {folder}: {error.strerror or error}") from error
+    return lock
 
 
-def _begin_worker() -> None:
-    """One thread; a worker leaves Ctrl-C to its parent and does not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # moments of an unused head fade into denormals, which are many times slower
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _unlock(lock: FileLock) -> None:
+    """Give a lock back. Its file goes first: who waits for it notices, and makes another."""
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
 
 
-def _work(job: Job, folder: Path, patience: float) -> bool:
-    """Do the run and write its record; False if another process still has it after `patience` seconds."""
-    file = record.path(folder, job.run)
-    name = f"{file.stem}-{job.run['scenario']}-{job.run['stream']['name']}"
-    lock = folder / ".locks" / f"{name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / ".checkpoints" / f"{name}-{job.context.digest}-{job.context.data}.pt"
-    try:
-        with FileLock(lock, timeout=patience):
-            found = record.load(file) if file.is_file() else None
-            if found is None or (found.digest, found.data) != (job.context.digest, job.context.data):
-                stream = unpack(_load(job.streams)[job.index])
-                record.save(execute(job.run, stream, job.context, job.seconds_of_data, checkpoint), file)
-                for left in checkpoint.parent.glob(f"{name}-*.pt"):  # those of other code or data too
-                    left.unlink(missing_ok=True)
-            return True
-    except Timeout:
-        return False
+def _holder(folder: Path, run: Run) -> str:
+    """Who has the lock of a run."""
+    with suppress(OSError):
+        return (folder / ".locks" / f"{_name(run)}.lock").read_text(encoding="utf-8").strip()
+    return ""
 
 
-@lru_cache(maxsize=1)
-def _load(file: Path) -> list[dict]:
-    return torch.load(file, mmap=True, weights_only=True)
+def _remove_unfinished(file: Path) -> None:
+    """Remove what a killed writer of this record left. Nobody else writes it while its run is locked."""
+    for left in file.parent.glob(f".{file.name}.*"):
+        left.unlink(missing_ok=True)
 
 
-def _sweep_leftovers(folder: Path) -> None:
-    """Remove the mapped streams of sweeps that were killed."""
-    for place in folder.glob(".streams-*"):
-        pid = int(re.match(r"\.streams-(\d+)-", place.name)[1])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            shutil.rmtree(place, ignore_errors=True)
-        except PermissionError:
-            pass
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator[Callable[[Run], None]]:
+    """Counts finished runs on a bar; where there is no terminal to draw one on, in a line now and then."""
+    begun, done, said = time.monotonic(), 0, 0.0
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("elapsed"), TimeElapsedColumn()
+    left = TextColumn("left"), TimeRemainingColumn()
+    with Progress(TextColumn("{task.description}"), *columns, *left, console=console) as progress:
+        bar = progress.add_task("training", total=total)
+
+        def announce(run: Run) -> None:
+            nonlocal done, said
+            done += 1
+            progress.update(bar, advance=1, description=str(run))
+            now = time.monotonic() - begun
+            if not console.is_terminal and (now - said > 30 or done == total):
+                said = now
+                rest = now / done * (total - done)
+                console.print(f"{done} of {total} runs, {now:.0f} s gone, about {rest:.0f} s left")
+
+        yield announce

@@ -77,8 +77,8 @@ def _table(options: argparse.Namespace) -> int:
     jobs, root, folder = _jobs(options.jobs), _root(options.data), options.results or LOCAL
     runs = runs_of(chosen, seeds)
     before = survey(list(runs.values()), folder, root)
-    for file in before.damaged:
-        print(f"a damaged record is set aside as {file}; its run is done again", file=sys.stderr)
+    for aside, fault in before.damaged:
+        print(f"{fault}; it is moved to {aside}, and its run is done again", file=sys.stderr)
     if before.stale:
         named = ", ".join(str(_shown(file)) for file in before.stale[:3])
         more = f" and {len(before.stale) - 3} more" if len(before.stale) > 3 else ""

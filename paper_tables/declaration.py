@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.metrics import AGAINST_A_REFERENCE, METRICS
+from benchmarks.run import Run
 from methods.base.errors import UserError, unknown
+from methods.base.examples import SCENARIOS
 from paper_tables import ledger, published
 from paper_tables.published import Published
 from paper_tables.verdict import LOOKS, MAX_MARGIN, MAX_SEEDS
 
 FOLDER = Path(__file__).parent
-SCENARIOS = ("task", "domain", "class")
 STRENGTHS = ("paper", "official code", "searched", "none")
 
 NUMBER = (int, float)
@@ -61,23 +62,18 @@ class Row:
     search: dict[str, tuple]  # the values that were tried of options that are "searched"
     found: Callable[[str, str], float]  # (option, scenario) -> the best of them
 
-    def run(self, scenario: str, seed: int) -> dict:
-        """The declaration of one run, every option resolved for the scenario."""
+    def run(self, scenario: str, seed: int) -> Run:
+        """One run, with the options of the scenario."""
         if seed in ledger.SEEDS and self.search:
             raise UserError(f"seed {seed} was searched with ({self.label}): report other seeds")
         best = {option: self.found(option, scenario) for option in self.search}
-        return {
-            "stream": dict(self.stream),
-            "scenario": scenario,
-            "method": _resolve({**self.method, **best}, scenario),
-            "train": _resolve(self.train, scenario),
-            "seed": seed,
-        }
+        method, train = _of_scenario({**self.method, **best}, scenario), _of_scenario(self.train, scenario)
+        return Run.of(self.stream, scenario, method, train, seed)
 
-    def trial(self, scenario: str, seed: int, options: dict) -> dict:
-        """The declaration of one trial of a search, evaluated on held-out training data."""
-        plain = replace(self, search={}, method={**self.method, **options})
-        return plain.run(scenario, seed) | {"stream": {**self.stream, "evaluate": "held-out"}}
+    def trial(self, scenario: str, seed: int, options: dict) -> Run:
+        """One trial of a search, evaluated on held-out training data."""
+        stream = {**self.stream, "evaluate": "held-out"}
+        return replace(self, search={}, method={**self.method, **options}, stream=stream).run(scenario, seed)
 
 
 @dataclass(frozen=True)
@@ -245,7 +241,7 @@ def _check_references(rows: list[Row], where: str) -> None:
             raise UserError(f"{at}: its reference {other.label!r} is not run {min(missing)}-incremental")
 
 
-def _resolve(options: dict, scenario: str) -> dict:
+def _of_scenario(options: dict, scenario: str) -> dict:
     return {key: value[scenario] if isinstance(value, dict) else value for key, value in options.items()}
 
 

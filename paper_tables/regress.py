@@ -57,7 +57,7 @@ def regress(root: Path, jobs: int, device: str, accept: bool) -> int:
     _print(cells)
     if accept:
         for found in fresh:
-            record.save(found, record.path(record.REFERENCE, found.run))
+            record.save(found, record.REFERENCE / found.run.place)
         Console().print("accepted: commit results/reference, and say in CHANGELOG.md what moved and why")
         return 0
     return int(any(cell.state in ("MOVED", "no reference") for cell in cells))

@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.files import write_atomically
 from benchmarks.record import Record
-from benchmarks.run import resolve
+from benchmarks.run import Run
 from methods.base.errors import UserError
 from paper_tables.declaration import Table
 from paper_tables.ledger import NotSearched
@@ -13,7 +13,7 @@ from paper_tables.ledger import NotSearched
 README = record.ROOT / "README.md"
 END = "<!-- end of table -->"
 
-Runs = dict[tuple[str, str, int], dict]  # (row label, scenario, seed) -> resolved run
+Runs = dict[tuple[str, str, int], Run]  # by row label, scenario and seed
 
 
 def runs_of(table: Table, seeds: tuple[int, ...]) -> Runs:
@@ -23,7 +23,7 @@ def runs_of(table: Table, seeds: tuple[int, ...]) -> Runs:
         for scenario in row.scenarios if row.method else ():
             for seed in seeds:
                 try:
-                    runs[row.label, scenario, seed] = resolve(row.run(scenario, seed))
+                    runs[row.label, scenario, seed] = row.run(scenario, seed)
                 except NotSearched:
                     raise
                 except UserError as error:
@@ -60,7 +60,7 @@ def referenced_seeds(table: Table) -> tuple[int, ...]:
     except NotSearched:
         return ()
     for run in runs.values():
-        first = record.path(record.REFERENCE, run)
+        first = record.REFERENCE / run.place
         prefix = first.stem.removesuffix("1")
         seeds |= {int(file.stem.removeprefix(prefix)) for file in first.parent.glob(f"{prefix}*.json")}
     return tuple(sorted(seeds))
@@ -68,8 +68,8 @@ def referenced_seeds(table: Table) -> tuple[int, ...]:
 
 def references(runs: Runs) -> list[Record | None]:
     """The committed reference record of each run, whatever its digest: it tells what an earlier version computed."""
-    found = [record.load(record.path(record.REFERENCE, run)) for run in runs.values()]
-    return [f if f and record.is_of(f, run) else None for f, run in zip(found, runs.values(), strict=True)]
+    found = [record.load(record.REFERENCE / run.place) for run in runs.values()]
+    return [f if f and f.run == run else None for f, run in zip(found, runs.values(), strict=True)]
 
 
 def render_references(folder: Path) -> list[str]:
@@ -84,7 +84,7 @@ def render_references(folder: Path) -> list[str]:
             runs = runs_of(declared, seeds)
             found = references(runs)
             results = results_of(runs, found)
-            once = {record.path(record.REFERENCE, each.run): each for each in found if each}  # rows share runs
+            once = {each.run: each for each in found if each}  # rows share runs
             hours = sum(sum(each.seconds.values()) for each in once.values()) / 3600
             put_into(README, declared.name, render.write(declared, results, seeds, folder))
             cells = render.frame(declared, results)

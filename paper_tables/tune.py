@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from benchmarks.metrics import METRICS
-from benchmarks.run import resolve
+from benchmarks.run import Run
 from benchmarks.sweep import survey, sweep
 from paper_tables import ledger
 from paper_tables.declaration import Table
 
 
-def trials_of(table: Table) -> list[tuple[dict, dict]]:
-    """(what the ledger says of a trial, its resolved run) for every value, scenario and seed."""
+def trials_of(table: Table) -> list[tuple[dict, Run]]:
+    """(what the ledger says of a trial, its run) for every value, scenario and seed."""
     trials = []
     for row in table.rows:
         for option, values in row.search.items():
@@ -18,7 +18,7 @@ def trials_of(table: Table) -> list[tuple[dict, dict]]:
                 for value in values:
                     for seed in ledger.SEEDS:
                         trial = dict(zip(ledger.COLUMNS, (row.label, scenario, option, value, seed), strict=False))
-                        trials.append((trial, resolve(row.trial(scenario, seed, {option: value}))))
+                        trials.append((trial, row.trial(scenario, seed, {option: value})))
     return trials
 
 
@@ -26,7 +26,7 @@ def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path
     """Do the trials whose records are missing or stale, then write the ledger; the file."""
     metrics = {row.label: METRICS[row.metric] for row in table.rows if row.search}
 
-    def scores(trials: list[tuple[dict, dict]]) -> list[dict]:
+    def scores(trials: list[tuple[dict, Run]]) -> list[dict]:
         runs = [run for _, run in trials]
         sweep(runs, folder, root, jobs, device)
         scored = []

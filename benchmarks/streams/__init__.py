@@ -6,14 +6,13 @@ an option has the value "seeded". Every stream has the option `evaluate` (Stream
 
 import inspect
 import math
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
 from benchmarks.stream import EVALUATE, Stream
+from methods.base.choice import Choice
 from methods.base.errors import UserError, unknown
-from methods.base.examples import SCENARIOS
 
 
 def names() -> list[str]:
@@ -21,7 +20,7 @@ def names() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
-def resolve(spec: dict) -> dict:
+def resolve(spec: dict) -> Choice:
     """`spec` ({"name": ..., options}) with every option's value filled in; unknown names and options are refused."""
     options = dict(spec)
     name = options.pop("name", None)
@@ -35,7 +34,7 @@ def resolve(spec: dict) -> dict:
             raise UserError(f"option {option} of the stream {name} takes numbers, got {value!r}")
     if options.get("evaluate", "test") not in EVALUATE:
         raise unknown(f"evaluate of the stream {name}", options["evaluate"], EVALUATE)
-    return {"name": name, **known, **options}
+    return Choice(name, {**known, **options})
 
 
 def defaults(name: str) -> dict:
@@ -49,23 +48,23 @@ def _numbers(value: object) -> bool:
     return all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
 
 
-def data_name(spec: dict) -> str:
+def data_set(stream: Choice) -> str:
     """The data set that a stream reads, as benchmarks.data names it."""
-    if spec["name"] == "arrays":
-        return spec["data"]
-    return spec["name"].removeprefix("split").removeprefix("permuted").removeprefix("rotated")
+    if stream.name == "arrays":
+        return stream.options["data"]
+    return stream.name.removeprefix("split").removeprefix("permuted").removeprefix("rotated")
 
 
-def build(spec: dict, scenario: str, seed: int, root: Path) -> Stream:
-    """The stream of a resolved `spec`; streams that do not depend on the seed are built once for all seeds."""
-    if scenario not in SCENARIOS:
-        raise unknown("scenario", scenario, SCENARIOS)
-    options = tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in spec.items())
-    return _build(options, scenario, seed if "seeded" in spec.values() else 0, root)
+def needs_seed(stream: Choice) -> bool:
+    """Whether the stream depends on the seed of the run."""
+    return "seeded" in stream.options.values()
 
 
-@cache
-def _build(options: tuple, scenario: str, seed: int, root: Path) -> Stream:
-    arguments = dict(options)
-    name, evaluate = arguments.pop("name"), arguments.pop("evaluate")
-    return import_module(f"{__name__}.{name}").stream(scenario, root, seed, **arguments).evaluated_on(evaluate)
+def build(stream: Choice, scenario: str, seed: int, root: Path) -> Stream:
+    """The stream; it gets the seed only if it says that it depends on it."""
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in stream.options.items()}
+    evaluate = options.pop("evaluate")
+    made = import_module(f"{__name__}.{stream.name}").stream(
+        scenario, root, seed if needs_seed(stream) else 0, **options
+    )
+    return made.evaluated_on(evaluate)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks import models
+from benchmarks import models, numerics
 from benchmarks.timing.peers import BATCH, batches
 from methods.base.examples import Examples, Part, mask_of
 from methods.base.net import Net
@@ -107,7 +107,7 @@ def threads():
 @pytest.mark.parametrize(("net", "n", "batch", "n_threads", "estimator"), CASES)
 def test_cost(benchmark, threads, net, n, batch, n_threads, estimator):
     """Of one diagonal, with a plain pass in the same group."""
-    torch.set_flush_denormal(True)
+    numerics.settle()
     threads(n_threads)
     build = plain(batch) if estimator == "plain" else ours(estimator, batch)
     benchmark.group = f"{net}, N = {n}, batch {batch}, threads {n_threads}"

@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import methods
-from benchmarks import models
+from benchmarks import models, numerics
 from benchmarks.learner import Train, fit
 from benchmarks.stream import Stream, TaskData, assemble
 from methods.base.net import Net
@@ -60,8 +60,7 @@ PLAIN = "hand-written loop"
 
 def main() -> None:
     """Print the table of ratios."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    numerics.settle()
     stream = _stream()
     contenders = {PLAIN: _by_hand(stream)}
     timed = {name: methods.find(name) for name in methods.names()}

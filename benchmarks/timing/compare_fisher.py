@@ -34,10 +34,11 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks import numerics
 from benchmarks.files import write_atomically
+from benchmarks.machine import machine
 from benchmarks.markdown import table as markdown_table
 from benchmarks.record import ROOT
-from benchmarks.run import machine
 from benchmarks.timing import plot_fisher
 from benchmarks.timing.bench_fisher import SIZES, STEPS, data, network, ours, plain
 from benchmarks.timing.peers import BATCH, DRAW, MEANS, PEERS, PRODUCTS, Peer, flat
@@ -226,8 +227,7 @@ def markdown(rows: list[Row]) -> str:
 
 def main() -> None:
     """Print the table; write it and its figure."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+    numerics.settle()
     torch.manual_seed(0)
     warnings.filterwarnings("ignore")  # what the packages make torch say
     rows = [row for net in SIZES for row in measure(net)]

@@ -74,6 +74,9 @@ class Method:
         replicas = 1 if theta.dim() == 1 else len(theta)
         return [self.rng(role, task.index, replica) for replica in range(replicas)]
 
+    def check_stream(self, owned) -> None:
+        """Refuse a stream that the method cannot learn, before anything is trained. owned: the units of each task."""
+
     def before_task(self, theta: Tensor, task):
         """Before the first batch of a task; returns the task to train on."""
         return task

@@ -10,7 +10,6 @@ import methods
 from benchmarks import learner
 from benchmarks.checkpoint import Checkpoint, holdings
 from benchmarks.learner import Trace
-from methods.base.errors import UserError
 from methods.base.examples import Examples, Part
 from methods.base.net import Net
 from tests.support import toy
@@ -131,11 +130,14 @@ def test_seconds_seeds_and_memory_go_on(tmp_path, fitted):
         ({"method": {"name": "toy"}, "seed": 1}, "method.lam = None, this run 1.0"),
     ],
 )
-def test_a_checkpoint_of_another_configuration_is_refused(identity, words, tmp_path):
+def test_a_checkpoint_of_another_configuration_is_set_aside(identity, words, tmp_path):
     Checkpoint(tmp_path / "x", identity).save({})
-    with pytest.raises(UserError, match=words) as error:
-        Checkpoint(tmp_path / "x", IDENTITY).load(torch.device("cpu"))
-    assert "remove it" in str(error.value) and "\n" not in str(error.value)
+    content = (tmp_path / "x").read_bytes()
+    checkpoint = Checkpoint(tmp_path / "x", IDENTITY)
+    assert checkpoint.load(torch.device("cpu")) is None
+    (note,) = checkpoint.notes
+    assert words in note and "\n" not in note
+    assert (tmp_path / "x.damaged").read_bytes() == content and not (tmp_path / "x").exists()
 
 
 class Evil:
@@ -158,12 +160,16 @@ def broken(kind, file):
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "short", "other", "no state", "code", "pickle"])
-def test_what_is_no_checkpoint_is_named_and_runs_no_code(kind, tmp_path, capsys):
+def test_what_is_no_checkpoint_is_set_aside_and_runs_no_code(kind, tmp_path, capsys):
     file = tmp_path / "run.pt"
-    broken(kind, file)
-    with pytest.raises(UserError, match=r"run.pt is not a checkpoint, or damaged: remove it") as error:
-        Checkpoint(file, IDENTITY).load(torch.device("cpu"))
-    assert "\n" not in str(error.value)
+    for aside in ("run.damaged", "run.damaged1"):  # a second one does not overwrite the first
+        broken(kind, file)
+        content = file.read_bytes()
+        checkpoint = Checkpoint(file, IDENTITY)
+        assert checkpoint.load(torch.device("cpu")) is None
+        (note,) = checkpoint.notes
+        assert str(file) in note and str(tmp_path / aside) in note and "\n" not in note
+        assert (tmp_path / aside).read_bytes() == content and not file.exists()
     assert capsys.readouterr().out == ""
 
 

@@ -53,7 +53,7 @@ def test_evaluation_on_training_sets():
 def test_the_test_sets_are_the_default():
     stream = toy.stream("task")
     assert stream.evaluated_on("test") is stream
-    assert streams.resolve({"name": "splitdigits"})["evaluate"] == "test"
+    assert streams.resolve({"name": "splitdigits"}).options["evaluate"] == "test"
 
 
 def test_every_stream_has_the_option():

@@ -1,27 +1,32 @@
-"""Records: what is written comes back, nothing is half-written, and the digest follows what can change a number."""
+"""Records: what is written comes back, nothing is half-written, and what no run can leave is named."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import record, run
-from benchmarks.files import write_atomically
+from benchmarks import record
+from benchmarks.files import set_aside, write_atomically
 from benchmarks.record import Record
+from benchmarks.run import Run
 from methods.base.errors import UserError
 
-RUN = {
+OPTIONS = {
     "stream": {"name": "splitdigits", "tasks": 2, "order": "fixed"},
     "scenario": "class",
     "method": {"name": "ewc", "lam": 2.0, "fisher": "exact"},
-    "train": {"net": "mlp-8", "optimizer": "adam", "lr": 1e-3, "epochs": 1, "steps": None},
+    "train": {
+        **{"net": "mlp-8", "optimizer": "adam", "lr": 1e-3, "optimizer_state": "keep", "batch": 8},
+        **{"epochs": 1, "steps": None},
+    },
     "seed": 3,
 }
+RUN = Run.of(**OPTIONS)
 DONE = Record(
     schema=record.SCHEMA,
     run=RUN,
@@ -40,86 +45,88 @@ DONE = Record(
 )
 
 
-@pytest.mark.parametrize("saved", [DONE, replace(DONE, reason="the loss is not finite", correct=None)])
+@pytest.mark.parametrize(
+    "saved",
+    [
+        DONE,
+        replace(DONE, reason="the loss is not finite", correct=[[None, None], [3, None], [None, None]]),
+        replace(DONE, reason="the worker was killed", correct=None, total=[], warnings=["odd"]),
+    ],
+)
 def test_a_record_comes_back(tmp_path, saved):
-    file = record.path(tmp_path, RUN)
+    file = tmp_path / RUN.place
     assert record.load(file) is None
     record.save(saved, file)
     assert record.load(file) == saved
-    assert json.loads(file.read_text()) == asdict(saved)
+    assert json.loads(file.read_text(encoding="utf-8"))["run"] == RUN.to_json()
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_accuracy_is_computed_when_read():
     expected = np.array([[np.nan, np.nan], [0.75, np.nan], [0.25, 0.8]])
     np.testing.assert_array_equal(DONE.accuracy, expected)
-    assert replace(DONE, correct=None).accuracy is None
+    assert replace(DONE, reason="diverged").accuracy is None
     assert DONE.seed == 3
 
 
-NAMES = {"stream": "splitmnist", "method": "online_ewc"}
+OTHERS = {  # another value of every option
+    **{"stream.name": "arrays", "stream.tasks": 5, "stream.order": "seeded", "scenario": "task"},
+    **{"method.name": "online_ewc", "method.lam": 1.0, "method.fisher": "argmax"},
+    **{"train.net": "mlp-9", "train.optimizer": "sgd", "train.lr": 0.1, "train.optimizer_state": "reset"},
+    **{"train.batch": 9, "train.epochs": 2},
+}
 
 
-def leaves(options, part=None):
-    """Every way to change one option of a run but the seed."""
-    for key, value in options.items():
-        if isinstance(value, dict):
-            for inner, changed in leaves(value, key):
-                yield f"{key}.{inner}", {**options, key: changed}
-        elif key != "seed":
-            yield key, {**options, key: NAMES[part] if key == "name" else "other"}
+def with_option(key, value):
+    part, _, option = key.partition(".")
+    return Run.of(**OPTIONS | {part: {**OPTIONS[part], option: value} if option else value})
 
 
-def test_the_path_tells_every_option_apart(tmp_path):
-    file = record.path(tmp_path, RUN)
-    others = {name: record.path(tmp_path, changed) for name, changed in leaves(RUN)}
-    assert len(others) == 12
-    assert len({file, *others.values()}) == 13
-    assert file == record.path(tmp_path, dict(reversed(RUN.items())))
-    assert file.parent == tmp_path / "splitdigits" / "class" and file.name.startswith("ewc-")
-    again = record.path(tmp_path, {**RUN, "seed": 4})
-    assert file.name.endswith("-seed3.json") and again == file.with_name(file.name.replace("-seed3.", "-seed4."))
-
-
-def with_option(part, **options):
-    return {**RUN, part: {**RUN[part], **options}}
+def test_the_place_tells_every_option_apart():
+    others = {key: with_option(key, value).place for key, value in OTHERS.items()}
+    assert len({RUN.place, *others.values()}) == 1 + len(OTHERS)
+    assert RUN.place == Run.of(**{key: OPTIONS[key] for key in reversed(OPTIONS)}).place
+    assert RUN.place.parent == Path("splitdigits", "class") and RUN.place.name.startswith("ewc-")
+    again = replace(RUN, seed=4).place
+    assert RUN.place.name.endswith("-seed3.json")
+    assert again == RUN.place.with_name(RUN.place.name.replace("-seed3.", "-seed4."))
 
 
 @pytest.mark.parametrize(
-    ("part", "options"),
+    ("key", "value"),
     [
-        ("stream", {"active_units": "seen"}),  # the stream's default
-        ("method", {"fisher_batch": 128}),
-        ("method", {"preset": "hsu"}),  # what it stands for is among the options
-        ("train", {"epochs": 1, "steps": None}),
+        ("stream.active_units", "seen"),  # the stream's default
+        ("method.fisher_batch", 128),
+        ("method.preset", "vdv"),  # what it stands for is among the options
     ],
 )
-def test_an_option_that_comes_later_moves_no_record(tmp_path, part, options):
-    assert record.path(tmp_path, with_option(part, **options)) == record.path(tmp_path, RUN)
+def test_an_option_that_comes_later_moves_no_record(key, value):
+    assert with_option(key, value).place == RUN.place
+    assert with_option(key, value) == RUN
 
 
 @pytest.mark.parametrize(
-    ("part", "options"),
-    [("stream", {"active_units": "all"}), ("method", {"fisher_batch": 64}), ("method", {"fisher": "argmax"})],
+    ("key", "value"), [("stream.active_units", "all"), ("method.fisher_batch", 64), ("method.fisher", "argmax")]
 )
-def test_an_option_that_is_not_the_default_has_a_record_of_its_own(tmp_path, part, options):
-    assert record.path(tmp_path, with_option(part, **options)) != record.path(tmp_path, RUN)
+def test_an_option_that_is_not_the_default_has_a_record_of_its_own(key, value):
+    assert with_option(key, value).place != RUN.place
 
 
-def test_a_record_of_an_older_default_is_of_another_run():
-    assert record.is_of(DONE, RUN)
-    assert record.is_of(DONE, with_option("method", fisher_batch=128, preset="hsu"))  # the record knows neither yet
-    assert record.is_of(replace(DONE, run=with_option("stream", angles=[0, 20])), with_option("stream", angles=(0, 20)))
-    for part, options in (("method", {"fisher": "argmax"}), ("stream", {"tasks": 5}), ("train", {"epochs": 2})):
-        assert not record.is_of(replace(DONE, run=with_option(part, **options)), RUN)
+def test_a_run_comes_back_from_its_record():
+    tuples = Run.of(**OPTIONS | {"stream": {"name": "splitdigits", "order": tuple(range(10))}})
+    for run in (RUN, tuples, with_option("method.preset", "vdv")):
+        assert Run.of(**json.loads(json.dumps(run.to_json()))) == run
+        assert hash(Run.of(**run.to_json())) == hash(run)
+    assert all(with_option(key, value) != RUN for key, value in OTHERS.items())
 
 
 def test_every_reference_lies_where_its_run_says():
     files = sorted(record.REFERENCE.rglob("*.json"))
-    assert files == [record.path(record.REFERENCE, record.load(file).run) for file in files]
+    assert files == [record.REFERENCE / record.load(file).run.place for file in files]
 
 
-TEXT = json.dumps(asdict(DONE))
+TEXT = record.to_text(DONE)
+VALUES = json.loads(TEXT)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +138,10 @@ TEXT = json.dumps(asdict(DONE))
         ("[1, 2]", "is not a record"),
         ("null", "is not a record"),
         ("\udcff\udcfe", "is not a record"),
-        (json.dumps({**asdict(DONE), "schema": 0}), "has record schema 0, this version reads"),
-        (json.dumps({key: value for key, value in asdict(DONE).items() if key != "seeds"}), "is not a record.*seeds"),
-        (json.dumps({**asdict(DONE), "mood": "good"}), "is not a record.*mood"),
+        (json.dumps({**VALUES, "schema": 0}), "has record schema 0, this version reads"),
+        (json.dumps({**VALUES, "schema": "2"}), "has record schema '2', this version reads"),
+        (json.dumps({key: value for key, value in VALUES.items() if key != "seeds"}), "is not a record.*seeds"),
+        (json.dumps({**VALUES, "mood": "good"}), "is not a record.*mood"),
     ],
 )
 def test_a_file_that_is_no_record_is_named(tmp_path, content, message):
@@ -142,8 +150,71 @@ def test_a_file_that_is_no_record_is_named(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         record.load(file)
     assert str(error.value).startswith(str(file)) and "\n" not in str(error.value)
-    aside = record.set_aside(file)
-    assert record.load(file) is None and aside.read_bytes() == content.encode(errors="surrogateescape")
+    assert isinstance(error.value, record.Damaged)
+    for _ in range(2):  # a second one does not overwrite the first
+        file.write_bytes(content.encode(errors="surrogateescape"))
+        aside = set_aside(file)
+        assert record.load(file) is None and aside.read_bytes() == content.encode(errors="surrogateescape")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def impossible():
+    """Values of a record's fields that no run can leave, each parsed without an error."""
+    counts = [[None, None], [3, None], [1, 4]]
+    yield from ({"correct": rows} for rows in ([], [[]], counts[:2], [*counts, [1, 4]], [[1], [2], [3]], None, 3, "x"))
+    yield from ({"correct": [*counts[:2], row]} for row in ([1, 6], [-1, 4], [1, None], [True, 4], [1.0, 4], ["1", 4]))
+    yield from ({"correct": [*counts[:2], row]} for row in (None, 1, {}, [[1], 4]))
+    yield from ({"total": total} for total in ([0, 5], [4, -5], [4], [4, 5, 6], [4.5, 5], None, "ab", []))
+    yield from ({"reason": reason} for reason in (1, ["x"], False))
+    yield from ({"seconds": value} for value in ({"training": -1}, {"training": "x"}, [1], None))
+    yield from ({"peak_memory_mb": value} for value in (-1, "x", None))
+    runs = (None, [], {}, *({**VALUES["run"], "seed": n} for n in (0, "3", None)))
+    yield from ({"run": value} for value in runs)
+    yield from ({name: 1} for name in ("versions", "machine", "commit", "data", "digest", "memory", "seeds"))
+
+
+@pytest.mark.parametrize("change", impossible(), ids=str)
+def test_what_no_run_can_leave_is_damaged_and_named(tmp_path, change):
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(VALUES | change), encoding="utf-8")
+    with pytest.raises(record.Damaged) as error:
+        record.load(file)
+    assert str(error.value).startswith(str(file)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT.replace("[1, 4]", "[NaN, 4]"),
+        TEXT.replace("[1, 4]", "[Infinity, 4]"),
+        TEXT.replace("0.25", "-Infinity"),
+        TEXT.replace("[1, 4]", "[" * 100_000 + "]" * 100_000),
+        TEXT.replace("[1, 4]", "[1, 1" + "0" * 5000 + "]"),
+    ],
+    ids=["NaN", "Infinity", "-Infinity", "deep", "long"],
+)
+def test_json_that_is_no_record_is_damaged_and_named(tmp_path, text):
+    file = tmp_path / "run.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(record.Damaged, match=str(file)):
+        record.load(file)
+
+
+def test_a_newer_schema_is_called_that_and_left_alone(tmp_path):
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps({**VALUES, "schema": record.SCHEMA + 1}), encoding="utf-8")
+    with pytest.raises(UserError, match="is of a newer version") as error:
+        record.load(file)
+    assert not isinstance(error.value, record.Damaged) and file.is_file()
+
+
+def test_what_is_not_a_plain_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+    (tmp_path / "folder.json").mkdir()
+    for file in tmp_path.iterdir():
+        with pytest.raises(UserError, match=f"{file} is not a plain file: remove it"):
+            record.load(file)
 
 
 FULL = """
@@ -198,93 +269,3 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         write_atomically(tmp_path / "file" / "run.json", "new")
     with pytest.raises(UserError, match=r"file/run\.json"):
         record.load(tmp_path / "file" / "run.json")
-
-
-@pytest.fixture
-def sources(tmp_path, monkeypatch):
-    """A copy of the suite's sources, from which the digests of this test are taken."""
-    for package in record.PACKAGES:
-        shutil.copytree(record.ROOT / package, tmp_path / package)
-    monkeypatch.setattr(record, "ROOT", tmp_path)
-    record.digest.cache_clear()
-    yield tmp_path
-    record.digest.cache_clear()
-
-
-def change(file, old, new):
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new, 1))
-    record.digest.cache_clear()
-
-
-TINY = {
-    "benchmarks/loop.py": '"""The loop."""\nfrom methods import maths\n\n'
-    'def go(x):\n    """Goes."""\n    return maths.f(x)\n',
-    "methods/maths.py": '"""Formulas."""\nimport benchmarks.deep\n\nclass F:\n    """A formula."""\n    a = 1  # one\n',
-    "benchmarks/deep.py": "from methods.base.errors import UserError\nB = 2\n",
-    "methods/base/errors.py": "class UserError(ValueError):\n    pass\n",
-    "methods/other.py": "from methods import maths\nC = 3\n",
-}
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "changes"),
-    [
-        ("benchmarks/loop.py", "maths.f(x)", "maths.f(x) + 1", True),
-        ("methods/maths.py", "a = 1", "a = 2", True),
-        ("benchmarks/deep.py", "B = 2", "B = 3", True),
-        ("benchmarks/loop.py", "The loop.", "The training loop.", False),
-        ("benchmarks/loop.py", "Goes.", "Went.", False),
-        ("benchmarks/loop.py", '    """Goes."""\n', "", False),
-        ("methods/maths.py", "A formula.", "The formula.", False),
-        ("methods/maths.py", "# one", "# the unit", False),
-        ("methods/maths.py", "a = 1", "a  =  1", False),
-        ("methods/other.py", "C = 3", "C = 4", False),
-        ("methods/base/errors.py", "pass", "x = 1", False),
-    ],
-)
-def test_the_digest_follows_the_code_that_is_imported(tmp_path, monkeypatch, file, old, new, changes):
-    for name, text in TINY.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(record, "ROOT", tmp_path)
-    record.digest.cache_clear()
-    before = record.digest("benchmarks.loop")
-    change(tmp_path / file, old, new)
-    assert (record.digest("benchmarks.loop") != before) == changes
-    record.digest.cache_clear()
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        "benchmarks/learner",
-        "methods/base/net",
-        "benchmarks/models",
-        "benchmarks/stream",
-        "methods/base/examples",
-        "methods/base/rng",
-        "benchmarks/materialise",
-        "benchmarks/data",
-        "benchmarks/standard_sets",
-        "benchmarks/streams/splitdigits",
-        "benchmarks/streams/arrays",
-    ],
-)
-def test_the_digest_of_a_run_follows_what_trains_it(sources, file):
-    before = run.digest(RUN)
-    change(sources / f"{file}.py", "\n\n\n", "\n\n\nX = 1\n\n\n")
-    assert run.digest(RUN) != before
-
-
-def test_the_digest_of_a_run_follows_its_own_method_alone(sources):
-    naive = {**RUN, "method": {"name": "naive"}}
-    before, before_naive = run.digest(RUN), run.digest(naive)
-    assert before != before_naive
-    change(sources / "methods/ewc.py", "\n\n\n", "\n\n\nX = 1\n\n\n")
-    assert run.digest(RUN) not in (before, before_naive) and run.digest(naive) == before_naive
-    before = run.digest(RUN)
-    for file in ("methods/si.py", "benchmarks/streams/splitmnist.py", "benchmarks/sweep.py", "benchmarks/metrics.py"):
-        change(sources / file, "\n\n\n", "\n\n\nX = 1\n\n\n")
-    assert run.digest(RUN) == before

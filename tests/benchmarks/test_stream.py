@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import stream
-from benchmarks.stream import TaskData, assemble, pack, unpack
+from benchmarks.stream import TaskData, assemble
 from methods.base.errors import UserError
 from methods.base.examples import Examples, Part
 from methods.base.rng import generator
@@ -137,32 +137,6 @@ def test_batches_hold_every_example_once():
     shuffled = [torch.cat([y for _, y, _ in train.batches(5, generator(s, "batches"))]).tolist() for s in (1, 1, 2)]
     assert shuffled[0] == shuffled[1] != shuffled[2] != everything[1].tolist()
     assert sorted(shuffled[0]) == sorted(everything[1].tolist())
-
-
-@pytest.mark.parametrize("scenario", stream.SCENARIOS)
-def test_packing_keeps_everything(scenario, tmp_path):
-    made = toy(scenario, permuted=True)
-    torch.save(pack(made), tmp_path / "stream.pt")
-    back = unpack(torch.load(tmp_path / "stream.pt", mmap=True, weights_only=True))
-    for name in ("scenario", "n_units", "owned"):
-        assert getattr(back, name) == getattr(made, name)
-    assert [vars(task) | {"train": None} for task in back.tasks] == [vars(t) | {"train": None} for t in made.tasks]
-    theirs = [*(task.train for task in made.tasks), *made.tests]
-    ours = [*(task.train for task in back.tasks), *back.tests]
-    for mine, other in zip(ours, theirs, strict=True):
-        (part,), (expected,) = mine.parts, other.parts
-        for name, value in vars(expected).items():
-            assert torch.equal(getattr(part, name), value), name
-
-
-def test_packed_tasks_share_one_array(tmp_path):
-    """Ten tasks on one array cost one array, in the file and where it is mapped."""
-    source, rows, y = torch.rand(50, 1, 20, 20), torch.arange(50), torch.zeros(50, dtype=torch.int64)
-    tasks = [TaskData((0,), (source, rows, y), (source, rows, y), torch.randperm(400)) for _ in range(10)]
-    torch.save([pack(assemble("domain", tasks))], tmp_path / "stream.pt")
-    assert (tmp_path / "stream.pt").stat().st_size < 2.5 * source.nbytes
-    back = unpack(torch.load(tmp_path / "stream.pt", mmap=True, weights_only=True)[0])
-    assert len({each.parts[0].source.data_ptr() for each in [*(t.train for t in back.tasks), *back.tests]}) == 1
 
 
 def part(rows, y):

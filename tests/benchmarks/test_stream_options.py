@@ -37,7 +37,7 @@ def build(root, scenario="task", **spec):
 
 def test_streams_are_their_files_and_name_their_data():
     data = {
-        name: streams.data_name(streams.resolve({"name": name, **({"data": "mine"} if name == "arrays" else {})}))
+        name: streams.data_set(streams.resolve({"name": name, **({"data": "mine"} if name == "arrays" else {})}))
         for name in streams.names()
     }
     assert data == {
@@ -54,8 +54,7 @@ def test_streams_are_their_files_and_name_their_data():
 
 def test_defaults_are_filled_in():
     found = streams.resolve({"name": "splitmnist", "pad": 2})
-    assert found == {
-        "name": "splitmnist",
+    assert found.name == "splitmnist" and found.options == {
         "tasks": 5,
         "order": "fixed",
         "pad": 2,
@@ -64,7 +63,7 @@ def test_defaults_are_filled_in():
         "active_units": "seen",
         "evaluate": "test",
     }
-    assert streams.resolve(found) == found
+    assert streams.resolve(found.to_json()) == found
 
 
 GREY = {"name": "arrays", "data": "grey", "tasks": 2}

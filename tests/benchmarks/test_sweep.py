@@ -4,38 +4,28 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
 
-from benchmarks import data, learner, record, run, sweep
-from benchmarks.run import Context, execute
-from benchmarks.stream import unpack
+from benchmarks import data, record, sweep, worker
+from benchmarks.run import Run
+from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
 from tests.support import sweeps
-from tests.support.sweeps import RUNS
+from tests.support.sweeps import RUNS, TRAIN
 
 ROOT = Path("data")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """What the sweeps in other processes read."""
-    folder = tmp_path_factory.mktemp("place")
-    sweeps.prepare(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def two_at_once(place, tmp_path_factory):
+def two_at_once(tmp_path_factory):
     """Two sweeps of one worker each, at once in one folder: (the folder, every version of every record, outputs)."""
     folder, seen = tmp_path_factory.mktemp("two"), {}
-    (place / "go").unlink(missing_ok=True)
-    processes = [sweeps.start(place, sweeps.SWEEP, folder, 1) for _ in range(2)]
+    processes = [sweeps.sweep(folder, 1) for _ in range(2)]
     try:
-        (place / "go").touch()
         while any(process.poll() is None for process in processes):
             for file, version in sweeps.versions(folder).items():
                 seen.setdefault(file, set()).add(version)
@@ -47,40 +37,50 @@ def two_at_once(place, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed(place, tmp_path_factory):
-    """A sweep of two workers, its parent killed half-way, then done again: (folder, records, all whole, left over)."""
+def killed(tmp_path_factory):
+    """A sweep of two workers, one of them killed at work and later the parent, then done again.
+
+    (folder, records when the parent was killed, all whole, output)
+    """
     folder = tmp_path_factory.mktemp("killed")
-    (place / "go").touch()
-    process = sweeps.start(place, sweeps.SWEEP, folder, 2)
+    process = sweeps.sweep(folder, 2)
     try:
-        sweeps.wait_for(folder, 3, process)
+        sweeps.wait_for(folder, 2, process)
+        os.kill(sweeps.workers(process)[0], signal.SIGKILL)
+        sweeps.wait_for(folder, 5, process)
         os.kill(process.pid, signal.SIGKILL)
     finally:
-        sweeps.finish(process)
+        output = sweeps.finish(process)
     before, whole = sweeps.versions(folder), sweeps.damaged(folder) == []
-    left = list(folder.glob(".streams-*"))
-    sweep.sweep(RUNS, folder, ROOT, 2)
-    return folder, before, whole, left
+    (folder / RUNS[-1].place).with_name(f".{RUNS[-1].place.name}.left").write_text("half", encoding="utf-8")
+    assert sweep.sweep(RUNS, folder, ROOT, 2) == []
+    return folder, before, whole, output
 
 
 def results(folder):
-    return {record.path(Path(), run).as_posix(): record.load(record.path(folder, run)).correct for run in RUNS}
+    return {run: record.load(folder / run.place).correct for run in RUNS}
 
 
 def test_two_sweeps_at_once_do_every_run_once(two_at_once):
     folder, seen, outputs = two_at_once
-    assert sorted(seen) == sorted(record.path(Path(), run).as_posix() for run in RUNS)
+    assert sorted(seen) == sorted(run.place.as_posix() for run in RUNS)
     assert {file: len(written) for file, written in seen.items()} == dict.fromkeys(seen, 1)
     assert sweeps.damaged(folder) == []
     assert not any("Traceback" in output for output in outputs)
 
 
-def test_a_killed_sweep_leaves_whole_records_and_goes_on(killed):
-    folder, before, whole, left = killed
+def test_a_killed_worker_costs_its_run_and_a_killed_sweep_goes_on(killed):
+    folder, before, whole, output = killed
+    assert "was killed (out of memory?): the run is tried again" in output and "Traceback" not in output
     after = sweeps.versions(folder)
-    assert whole and 3 <= len(before) < len(after) == len(RUNS)
+    assert whole and 5 <= len(before) < len(after) == len(RUNS)
     assert {file: after[file] for file in before} == before
-    assert len(left) == 1 and list(folder.glob(".streams-*")) == []
+
+
+def test_nothing_is_left_lying_about(two_at_once, killed):
+    for folder in (two_at_once[0], killed[0]):
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        assert sorted(files) == sorted(folder / run.place for run in RUNS)
 
 
 def test_two_workers_and_one_give_the_same_to_the_bit(two_at_once, killed):
@@ -89,146 +89,230 @@ def test_two_workers_and_one_give_the_same_to_the_bit(two_at_once, killed):
 
 def test_nothing_is_left_to_do(two_at_once, monkeypatch):
     folder, _, _ = two_at_once
-    monkeypatch.setattr(sweep, "_spool", None)
-    monkeypatch.setattr(sweep, "_drive", None)
+    monkeypatch.setattr(sweep, "Processes", None)
     state = sweep.survey(RUNS, folder, ROOT)
     assert [found.run for found in state.records] == RUNS and state.stale == state.damaged == []
     before = sweeps.versions(folder)
-    sweep.sweep(RUNS, folder, ROOT, 1)
+    assert sweep.sweep([*RUNS, RUNS[0]], folder, ROOT, 1) == []
     assert sweeps.versions(folder) == before
 
 
-def test_a_run_that_is_named_twice_is_done_once(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(sweep, "_spool", lambda todo, *_: todo)
-    monkeypatch.setattr(sweep, "_drive", lambda jobs, *_: asked.extend(jobs))
-    sweep.sweep([RUNS[0], RUNS[1], RUNS[0]], tmp_path, ROOT, 1)
-    assert asked == RUNS[:2]
+def test_a_worker_has_one_thread_and_flushes_denormals(two_at_once):
+    folder, _, _ = two_at_once
+    assert {record.load(folder / run.place).machine["threads"] for run in RUNS} == {1}
+
+
+FINE = RUNS[0]
+HOT = Run.of(
+    {"name": "splitdigits"}, "class", {"name": "icarl", "K": 50}, TRAIN | {"net": "mlp-20", "lr": 3.0, "epochs": 2}, 1
+)
+DIVERGES = Run.of({"name": "splitdigits"}, "class", {"name": "naive"}, TRAIN | {"optimizer": "sgd", "lr": 1e30}, 1)
+
+
+def test_a_bad_run_is_a_failed_record_with_its_reason_and_the_sweep_goes_on(tmp_path, monkeypatch):
+    runs = [HOT, DIVERGES, FINE]
+    failed = sweep.sweep(runs, tmp_path, ROOT, 1)
+    assert {found.run for found in failed} == {HOT, DIVERGES}
+    hot, diverged, fine = sweep.survey(runs, tmp_path, ROOT).records
+    assert "features of norm 0" in hot.reason and "is not finite" in diverged.reason and fine.reason is None
+    assert hot.accuracy is None and diverged.accuracy is None
+    monkeypatch.setattr(sweep, "Processes", None)
+    assert sweep.sweep(runs, tmp_path, ROOT, 1) == []  # a failed run is a result and not repeated
+
+
+class Inline:
+    """An executor without processes, in which the work of some runs ends in an error of the pool."""
+
+    n = 1
+
+    def __init__(self, dies=()):
+        self.dies, self.worked = dies, []
+
+    def submit(self, function, text):
+        from concurrent.futures import BrokenExecutor, Future
+
+        future, run = Future(), Job.from_text(text).run
+        self.worked += [run] if function is worker.work else []
+        if function is worker.work and run in self.dies:
+            future.set_exception(BrokenExecutor())
+        else:
+            future.set_result(function(text))
+        return future
+
+    def shutdown(self, **options):
+        pass
+
+
+def sweep_inline(monkeypatch, runs, folder, dies=()):
+    executor = Inline(dies)
+    monkeypatch.setattr(sweep, "Processes", lambda n: executor)
+    return sweep.sweep(runs, folder, ROOT, 1), executor.worked
+
+
+def test_a_run_that_always_kills_its_worker_is_tried_twice_and_then_failed(tmp_path, monkeypatch):
+    other = RUNS[1]
+    (failed,), worked = sweep_inline(monkeypatch, [FINE, other], tmp_path, dies=(FINE,))
+    assert worked.count(FINE) == 2 and worked.count(other) == 1
+    assert failed.run == FINE and "its worker was killed 2 times" in failed.reason
+    first, second = sweep.survey([FINE, other], tmp_path, ROOT).records
+    assert first == failed and second.reason is None
+
+
+def test_an_error_in_a_method_is_a_failed_record_that_names_the_place(tmp_path, monkeypatch):
+    import methods.ewc
+
+    def broken(self, theta, task):
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(methods.ewc.EWC, "after_task", broken)
+    (failed,), worked = sweep_inline(monkeypatch, RUNS[:2], tmp_path)
+    assert worked == RUNS[:2]
+    assert (
+        failed.reason == f"KeyError: 'no such thing' ({Path(__file__).name}, line {broken.__code__.co_firstlineno + 1})"
+    )
+
+
+def test_a_diverged_run_keeps_the_tasks_before(tmp_path, monkeypatch):
+    from benchmarks import learner
+
+    fit = learner.fit
+
+    def diverging(method, theta, task, *rest):
+        if task.index == 2:
+            raise learner.Diverged("the loss is not finite")
+        return fit(method, theta, task, *rest)
+
+    monkeypatch.setattr(learner, "fit", diverging)
+    (failed,), _ = sweep_inline(monkeypatch, [FINE], tmp_path)
+    assert [any(c is not None for c in row) for row in failed.correct] == [False, True, True, False, False, False]
+
+
+def test_what_cannot_begin_stops_the_sweep_before_any_training(tmp_path, monkeypatch):
+    odd = Run.of({"name": "splitdigits", "tasks": 3}, "class", {"name": "naive"}, TRAIN, 1)
+    executor = Inline()
+    monkeypatch.setattr(sweep, "Processes", lambda n: executor)
+    with pytest.raises(UserError, match="naive class seed 1: tasks must divide"):
+        sweep.sweep([FINE, odd], tmp_path, ROOT, 1)
+    assert executor.worked == [] and not sweeps.versions(tmp_path)
 
 
 @pytest.fixture
-def one(tmp_path, place):
-    """The first run, for a worker's work to be done in this process: (its record's file, the job)."""
-    file = tmp_path / "streams.pt"
-    torch.save([torch.load(place / "streams.pt", weights_only=True)["task"]], file)
-    context = Context("cpu", "abc", data.fingerprint("digits", ROOT), run.digest(RUNS[0]))
-    return record.path(tmp_path, RUNS[0]), sweep.Job(RUNS[0], file, 0, context, 0.5)
+def job(tmp_path):
+    """The first run, for a worker's work to be done in this process."""
+    context = Context("cpu", "abc", data.fingerprint("digits", ROOT), RUNS[0].digest)
+    return Job(RUNS[0], "data", context, str(tmp_path / "run.pt"))
 
 
-def test_a_worker_does_what_is_missing_or_stale_and_nothing_else(tmp_path, one, monkeypatch):
-    file, job = one
-    done = []
-
-    def counted(*arguments):
-        done.append(arguments[0])
-        return execute(*arguments)
-
-    monkeypatch.setattr(sweep, "execute", counted)
-    assert sweep._work(job, tmp_path, 0.0) and done == [RUNS[0]]
-    found = record.load(file)
-    assert found.seconds["data"] == 0.5 and found.run == RUNS[0]
-    assert sweep._work(job, tmp_path, 0.0) and len(done) == 1
-    for n, stale in enumerate(({"digest": "another"}, {"data": "another"}), start=2):
-        file.write_text(json.dumps({**json.loads(file.read_text()), **stale}))
-        state = sweep.survey(RUNS[:1], tmp_path, ROOT)
-        assert (state.records, state.stale, state.damaged) == ([None], [file], [])
-        assert sweep._work(job, tmp_path, 0.0) and len(done) == n
-        assert sweep.survey(RUNS[:1], tmp_path, ROOT).records[0].correct == found.correct
+def do(job):
+    return Outcome.from_text(worker.work(job.to_text())).record
 
 
-def test_a_run_that_is_stopped_goes_on_from_its_last_task(tmp_path, one, monkeypatch):
-    file, job = one
-    assert sweep._work(job, tmp_path, 0.0)
-    whole, kept = record.load(file), file.rename(tmp_path / "whole.json")
-    monkeypatch.setattr(run, "CHECKPOINT_EVERY", 0.0)
-    fit, trained = learner.fit, []
+@pytest.mark.parametrize("stops", [(2,), (1, 3)], ids=["once", "twice"])
+def test_a_run_that_is_stopped_goes_on_from_its_last_task(job, stops, monkeypatch):
+    from benchmarks import learner
+
+    whole = do(job)
+    monkeypatch.setattr(worker, "CHECKPOINT_EVERY", 0.0)
+    fit, trained, due = learner.fit, [], list(stops)
 
     def stopping(method, theta, task, *rest):
-        if trained == [0, 1]:
+        if due and task.index == due[0]:
+            due.pop(0)
             raise KeyboardInterrupt
         trained.append(task.index)
-        fit(method, theta, task, *rest)
+        return fit(method, theta, task, *rest)
 
     monkeypatch.setattr(learner, "fit", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        sweep._work(job, tmp_path, 0.0)
-    (checkpoint,) = (tmp_path / ".checkpoints").iterdir()
-    stale = checkpoint.with_name(checkpoint.name.replace(job.context.digest, "0123456789abcdef"))
-    stale.write_bytes(b"of older code")
-    monkeypatch.setattr(learner, "fit", lambda *arguments: (trained.append(arguments[2].index), fit(*arguments)))
-    assert sweep._work(job, tmp_path, 0.0)
+    for _ in stops:
+        with pytest.raises(KeyboardInterrupt):
+            do(job)
+    again = do(job)
     assert trained == [0, 1, 2, 3, 4]
-    assert record.load(file).correct == whole.correct == record.load(kept).correct
-    assert not checkpoint.exists() and not stale.exists()
+    assert again.correct == whole.correct and again.seeds == whole.seeds
 
 
-def test_a_run_that_another_sweep_has_is_left_to_it(tmp_path, one):
-    file, job = one
-    lock = tmp_path / ".locks" / f"{file.stem}-task-splitdigits.lock"
-    lock.parent.mkdir()
-    with FileLock(lock):
-        assert not sweep._work(job, tmp_path, 0.0)
-        assert not file.exists()
-    assert sweep._work(job, tmp_path, 0.0) and file.exists()
+def test_checkpoints_go_when_the_record_is_there(tmp_path, monkeypatch):
+    folder = tmp_path / ".checkpoints"
+    folder.mkdir()
+    left = folder / f"{sweep._name(FINE)}-0123456789abcdef-d.pt"
+    left.write_bytes(b"of older code")
+    sweep_inline(monkeypatch, [FINE], tmp_path)
+    assert not left.exists()
+
+
+def test_a_run_that_another_sweep_has_is_left_to_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "PATIENCE", 0.0)
+    lock = FileLock(tmp_path / ".locks" / f"{sweep._name(FINE)}.lock")
+    Path(lock.lock_file).parent.mkdir()
+    lock.acquire()
+    Path(lock.lock_file).write_text("another machine, process 7", encoding="utf-8")
+    done = []
+
+    def another(seconds):
+        """The other sweep writes its record while this one waits."""
+        done.append(record.load(tmp_path / RUNS[1].place))
+        found = replace(done[0], run=FINE, digest=FINE.digest)
+        record.save(found, tmp_path / FINE.place)
+        lock.release()
+
+    monkeypatch.setattr(sweep.time, "sleep", another)
+    _, worked = sweep_inline(monkeypatch, RUNS[:2], tmp_path)
+    assert worked == [RUNS[1]] and len(done) == 1
+    assert "another machine, process 7" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("content", ["", '{"schema": 1, "run": {', "<html>"])
 def test_a_damaged_record_is_set_aside(tmp_path, content):
-    file = record.path(tmp_path, RUNS[0])
+    file = tmp_path / RUNS[0].place
     file.parent.mkdir(parents=True)
-    file.write_text(content)
+    file.write_text(content, encoding="utf-8")
     state = sweep.survey(RUNS[:2], tmp_path, ROOT)
-    (aside,) = state.damaged
-    assert state.records == [None, None] and state.stale == []
-    assert aside.read_text() == content and aside.parent == file.parent and not file.exists()
+    ((aside, fault),) = state.damaged
+    assert state.records == [None, None] and state.stale == [] and str(file) in fault
+    assert aside.read_text(encoding="utf-8") == content and aside.parent == file.parent and not file.exists()
     assert sweep.survey(RUNS[:2], tmp_path, ROOT).damaged == []
 
 
-def test_a_failed_run_is_a_result_and_not_repeated(tmp_path, one, monkeypatch):
-    _, job = one
-    sgd = {**RUNS[0], "train": {**RUNS[0]["train"], "optimizer": "sgd", "lr": 1e30}}
-    assert sweep._work(sweep.Job(sgd, job.streams, 0, job.context, 0.0), tmp_path, 0.0)
-    (found,) = sweep.survey([sgd], tmp_path, ROOT).records
-    assert found.reason and found.correct is None
-    monkeypatch.setattr(sweep, "_spool", None)
-    sweep.sweep([sgd], tmp_path, ROOT, 1)
+@pytest.mark.parametrize(
+    "other",
+    [replace(FINE, seed=2), replace(FINE, scenario="task"), replace(FINE, train=replace(FINE.train, lr=1.0)), RUNS[1]],
+    ids=["seed", "scenario", "option", "method"],
+)
+def test_a_record_that_lies_where_another_belongs_is_set_aside(two_at_once, tmp_path, other):
+    found = record.load(two_at_once[0] / FINE.place)
+    record.save(replace(found, run=other), tmp_path / FINE.place)
+    state = sweep.survey([FINE], tmp_path, ROOT)
+    assert state.records == [None] and len(state.damaged) == 1 and "of another run" in state.damaged[0][1]
 
 
-def test_streams_are_written_once_for_all_runs(tmp_path):
-    file = tmp_path / "streams.pt"
-    jobs = sweep._spool(RUNS, ROOT, file, "cpu")
-    assert [job.run for job in jobs] == RUNS and {job.index for job in jobs} == {0, 1}
-    packed = sweep._load(file)
-    assert len(packed) == 2
-    for job in jobs:
-        assert unpack(packed[job.index]).scenario == job.run["scenario"]
-        assert job.seconds_of_data > 0
-    images = data.load("digits", ROOT)
-    assert file.stat().st_size < 1.5 * 4 * (images.train_x.numel() + images.test_x.numel())
+def test_a_stale_record_is_named_and_kept(two_at_once, tmp_path):
+    found = record.load(two_at_once[0] / FINE.place)
+    file = tmp_path / FINE.place
+    for change in ({"digest": "another"}, {"data": "another"}):
+        record.save(replace(found, **change), file)
+        state = sweep.survey([FINE], tmp_path, ROOT)
+        assert (state.records, state.stale, state.damaged) == ([None], [file], [])
+    record.save(found, file)
+    assert sweep.survey([FINE], tmp_path, ROOT).records == [found]
 
 
 @pytest.mark.parametrize("where", ["file/results", "file"])
-def test_a_results_folder_that_cannot_be_written(tmp_path, where):
-    (tmp_path / "file").write_text("mine")
+def test_a_results_folder_that_cannot_be_written(tmp_path, where, monkeypatch):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match=f"{tmp_path / where}") as error:
-        sweep.sweep(RUNS, tmp_path / where, ROOT, 1)
-    assert "\n" not in str(error.value) and (tmp_path / "file").read_text() == "mine"
+        sweep_inline(monkeypatch, RUNS[:1], tmp_path / where)
+    assert "\n" not in str(error.value) and (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
-def test_a_disk_that_is_full_before_the_first_run(tmp_path, monkeypatch):
-    def full(*arguments):
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-
-    monkeypatch.setattr(sweep.torch, "save", full)
-    with pytest.raises(UserError, match=f"cannot write the streams to {tmp_path}") as error:
-        sweep.sweep(RUNS, tmp_path, ROOT, 1)
+def test_locks_that_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / ".locks").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot lock runs in the results folder") as error:
+        sweep_inline(monkeypatch, RUNS[:1], tmp_path)
     assert "\n" not in str(error.value)
-    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [] == list(tmp_path.glob(".streams-*"))
 
 
-def test_streams_of_a_sweep_at_work_are_left_alone(tmp_path):
-    mine, gone = tmp_path / f".streams-{os.getpid()}-x", tmp_path / ".streams-999999999-x"
-    mine.mkdir()
-    gone.mkdir()
-    sweep._sweep_leftovers(tmp_path)
-    assert mine.exists() and not gone.exists()
+def test_a_job_and_an_outcome_come_back(job):
+    assert Job.from_text(job.to_text()) == job
+    outcome = Outcome(None, "no such data", ("a note",))
+    assert Outcome.from_text(outcome.to_text()) == outcome
+    assert json.loads(job.to_text())["run"] == job.run.to_json()

@@ -93,9 +93,8 @@ COMMAND = ["table", "splitdigits", "--rows", "adam", "--seeds", "3", "--jobs", "
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     """A table that Ctrl-C stopped, once no process of it is left: (results folder, status, output)."""
-    folder, place = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("place")
-    sweeps.prepare(place)
-    process = sweeps.start(place, sweeps.COMMAND, *COMMAND, "--results", folder)
+    folder = tmp_path_factory.mktemp("results")
+    process = sweeps.start(sweeps.COMMAND, *COMMAND, "--results", folder)
     try:
         sweeps.wait_for(folder, 2, process)
         os.killpg(process.pid, signal.SIGINT)

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from benchmarks.run import resolve
 from paper_tables import declaration, published, runs
 
 TABLES = [name for name in declaration.names() if name not in ("splitdigits", "splitmnist")]
@@ -42,7 +41,7 @@ def test_every_row_can_be_run(name):
     for row in declared.rows:
         first = {option: values[0] for option, values in row.search.items()}
         for scenario in row.scenarios if row.method else ():
-            assert resolve(row.trial(scenario, 1, first))["scenario"] == scenario
+            assert row.trial(scenario, 1, first).scenario == scenario
     assert declared.remarks and not any("," in row.label for row in declared.rows)
 
 
@@ -56,7 +55,10 @@ def test_every_cell_of_the_paper_is_cited_once(name):
 def options(name):
     """(label, scenario) -> the options of the method and of the training, resolved."""
     found = runs.runs_of(declaration.load(name), (1,))
-    return {(label, scenario): {**run["train"], **run["method"]} for (label, scenario, _), run in found.items()}
+    return {
+        (label, scenario): {**run.to_json()["train"], **run.method.to_json()}
+        for (label, scenario, _), run in found.items()
+    }
 
 
 def test_lopez_paz_and_ranzato():
@@ -173,7 +175,7 @@ def test_aljundi_et_al():
     for run in options("mas-splitmnist").values():
         assert (run["lam"], run["batch"], run["epochs"], run["lr"]) == (1, 200, 20, 1e-3)  # batch: of the importance
         assert (run["per_sample"], run["unit_mean"], run["optimizer"]) == (False, False, "momentum")
-    assert {run["train"]["batch"] for run in runs.runs_of(declaration.load("mas-splitmnist"), (1,)).values()} == {150}
+    assert {run.train.batch for run in runs.runs_of(declaration.load("mas-splitmnist"), (1,)).values()} == {150}
 
 
 def test_chaudhry_et_al_2018():

@@ -38,14 +38,14 @@ OURS = {"task": (90.0, 0.1), "domain": (90.5, 1.5), "class": (90.0, 5.0)}
 
 def fake(run, mean, spread):
     """A record whose accuracy is `spread` above the mean for odd seeds and below it for even ones."""
-    value = (mean + (spread if run["seed"] % 2 else -spread)) / 100
+    value = (mean + (spread if run.seed % 2 else -spread)) / 100
     total, seconds = np.full(2, 1000), {"training": 1.0, "importance": 0.0}
-    return SimpleNamespace(seed=run["seed"], accuracy=np.full((3, 2), value), total=total, seconds=seconds, reason=None)
+    return SimpleNamespace(seed=run.seed, accuracy=np.full((3, 2), value), total=total, seconds=seconds, reason=None)
 
 
 def records(runs, ours=OURS):
     """One for every run."""
-    return [fake(run, *ours[run["scenario"]]) for run in runs]
+    return [fake(run, *ours[run.scenario]) for run in runs]
 
 
 @pytest.fixture
@@ -96,9 +96,7 @@ def test_the_command_looks_again_until_all_is_settled_or_forty_seeds(
 def test_a_look_that_is_not_complete_says_so(declared):
     for n, text in ((7, " (7 of 10 runs)"), (10, " (10)"), (13, " (13 of 20 runs)"), (20, ""), (25, " (25)")):
         runs = runs_of(declared, tuple(range(1, n + 1)))
-        results = {
-            ("Adam", scenario): records(r for r in runs.values() if r["scenario"] == scenario) for scenario in OURS
-        }
+        results = {("Adam", scenario): records(r for r in runs.values() if r.scenario == scenario) for scenario in OURS}
         shown = render.markdown(declared, render.frame(declared, results), tuple(range(1, 21)))
         (row,) = [line for line in shown.splitlines() if line.startswith("| Adam")]
         ours = row.split("|")[2].strip()

@@ -5,6 +5,7 @@ import re
 import pytest
 
 import methods
+from benchmarks.learner import Train
 from methods.base.errors import UserError
 from paper_tables import declaration, published
 from paper_tables.seeds import parse_seeds
@@ -42,11 +43,11 @@ COEFFICIENTS = {"L2": (0.01, 0.5, 100), "EWC": (100, 100, 600), "Online EWC": (4
 def test_strengths_are_the_papers(name):
     rows = {row.label: row for row in declaration.load(name).rows}
     for label, theirs in COEFFICIENTS.items():
-        assert [rows[label].run(s, 1)["method"]["lam"] for s in declaration.SCENARIOS] == [
+        assert [rows[label].run(s, 1).method.options["lam"] for s in declaration.SCENARIOS] == [
             2 * value for value in theirs
         ]
-    assert [rows["SI"].run(s, 1)["method"]["c"] for s in declaration.SCENARIOS] == [300, 3000, 600]
-    assert [rows["MAS"].run(s, 1)["method"]["lam"] for s in declaration.SCENARIOS] == [1, 1e4, 1]
+    assert [rows["SI"].run(s, 1).method.options["c"] for s in declaration.SCENARIOS] == [300, 3000, 600]
+    assert [rows["MAS"].run(s, 1).method.options["lam"] for s in declaration.SCENARIOS] == [1, 1e4, 1]
 
 
 @pytest.mark.parametrize("name", ["splitmnist", "splitdigits"])
@@ -69,17 +70,12 @@ def test_published_numbers_are_data_files_alone():
 
 def test_a_run_is_resolved_for_its_scenario(toy):
     adam, ewc, *_ = toy().rows
-    assert ewc.run("class", 3) == {
-        "stream": {"name": "toy", "tasks": 2},
-        "scenario": "class",
-        "method": {"name": "ewc", "lam": 4.0, "gamma": 0.9},
-        "train": {"net": "mlp-8", "optimizer": "adam", "lr": 0.01, "optimizer_state": "keep", "batch": 8, "epochs": 1},
-        "seed": 3,
-    }
-    assert ewc.run("task", 3)["method"]["lam"] == 2.0 and ewc.run("task", 3)["train"]["lr"] == 0.1
-    assert adam.run("task", 1)["train"]["lr"] == 1e-3
-    adam.run("task", 1)["stream"]["name"] = "changed"
-    assert adam.run("task", 1)["stream"]["name"] == "toy"
+    run = ewc.run("class", 3)
+    assert (run.stream.name, run.stream.options["tasks"], run.scenario, run.seed) == ("splitdigits", 2, "class", 3)
+    assert (run.method.name, run.method.options["lam"], run.method.options["gamma"]) == ("online_ewc", 4.0, 0.9)
+    assert run.train == Train("mlp-8", "adam", 0.01, "keep", 8, epochs=1)
+    assert ewc.run("task", 3).method.options["lam"] == 2.0 and ewc.run("task", 3).train.lr == 0.1
+    assert adam.run("task", 1).train.lr == 1e-3
 
 
 def test_defaults_and_cells(toy):
@@ -111,7 +107,7 @@ def test_defaults_and_cells(toy):
         ("margin      = 1.0", "margin = true", "margin must be int or float, got True"),
         ("seeds       = 3\np", "seeds = 3.0\np", "seeds must be int, got 3.0"),
         ("seeds       = 3\np", "seeds = true\np", "seeds must be int, got True"),
-        ('{ name = "toy", tasks = 2 }', '"toy"', "stream must be dict, got 'toy'"),
+        ('{ name = "splitdigits", tasks = 2 }', '"toy"', "stream must be dict, got 'toy'"),
         ('{ name = "naive" }', '"naive"', "row Adam: method must be dict"),
         ('label  = "Adam"', "label = 3", "row 3: label must be str, got 3"),
         ('{ task = "toy/ewc/task" }', '["toy/ewc/task"]', "row EWC: paper must be str or dict"),
@@ -132,7 +128,7 @@ def test_defaults_and_cells(toy):
         ('strength = "paper"', "", "row EWC: strength is missing; say where .* paper or official code"),
         ("lam = { task = 2.0, class = 4.0 }", "lam = { task = 2.0 }", "lam lacks the scenario 'class'"),
         ('{ name = "joint" }', "{}", "row Offline: method needs a name"),
-        ('{ name = "toy", tasks = 2 }', "{ tasks = 2 }", "stream needs a name"),
+        ('{ name = "splitdigits", tasks = 2 }', "{ tasks = 2 }", "stream needs a name"),
         ('paper   = "toy/lwf/{scenario}"', "", "row LwF: has neither method nor paper"),
         ('verdict = "quoted', 'strength = "paper"\nverdict = "quoted', "row LwF: strength needs a method"),
         # what an intransigence is against

@@ -69,13 +69,13 @@ def test_trials_are_every_value_seed_and_scenario_on_held_out_data(declare):
         (s, v, seed) for s in ("task", "class") for v in (1.0, 10.0, 1e30) for seed in (101, 102, 103)
     }
     for trial, run in found:
-        assert run["stream"]["evaluate"] == "held-out"
-        assert (run["scenario"], run["method"]["lam"], run["seed"]) == (
+        assert run.stream.options["evaluate"] == "held-out"
+        assert (run.scenario, run.method.options["lam"], run.seed) == (
             trial["scenario"],
             trial["value"],
             trial["seed"],
         )
-        assert (trial["row"], trial["option"], run["method"]["name"]) == ("L2", "lam", "l2")
+        assert (trial["row"], trial["option"], run.method.name) == ("L2", "lam", "l2")
 
 
 def test_a_row_against_another_is_searched_around(declare, tmp_path, monkeypatch):
@@ -96,11 +96,11 @@ def test_a_row_against_another_is_searched_around(declare, tmp_path, monkeypatch
 def test_the_best_mean_is_taken_and_the_smallest_among_equals(declare):
     ledger.write("searched", trials({1.0: (76, 60, 70), 10.0: (80, 66, 60), 1e30: (None, 99, 99)}), declare.folder)
     row = declare().rows[0]
-    assert row.run("task", 1)["method"] == {"name": "l2", "lam": 1.0}
+    assert row.run("task", 1).method.options["lam"] == 1.0
     ledger.write("searched", trials({1.0: (76, 60, 70), 10.0: (80, 67, 60), 1e30: (None, 99, 99)}), declare.folder)
     row = declare().rows[0]
-    assert row.run("class", 1)["method"] == {"name": "l2", "lam": 10.0}
-    assert row.run("class", 1)["stream"] == {"name": "splitdigits", "tasks": 2}
+    assert row.run("class", 1).method.options["lam"] == 10.0
+    assert row.run("class", 1).stream.options["evaluate"] == "test"
 
 
 def test_scenarios_are_searched_apart(declare):
@@ -108,7 +108,7 @@ def test_scenarios_are_searched_apart(declare):
     both += trials({1.0: (2, 2, 2), 10.0: (1, 1, 1), 1e30: (0, 0, 0)}, ["class"])
     ledger.write("searched", both, declare.folder)
     row = declare().rows[0]
-    assert [row.run(scenario, 1)["method"]["lam"] for scenario in ("task", "class")] == [10.0, 1.0]
+    assert [row.run(scenario, 1).method.options["lam"] for scenario in ("task", "class")] == [10.0, 1.0]
 
 
 def test_a_search_that_is_not_done_or_not_complete_is_refused_with_the_command(declare):
@@ -137,7 +137,7 @@ def test_what_is_far_behind_on_the_first_seed_is_not_tried_on_the_others(declare
     some = trials({1.0: (90, 90, 90), 10.0: (85, 97, 97), 1e30: (84.9, None, None)})
     some = [trial for trial in some if trial["score"] is not None]
     ledger.write("searched", some, declare.folder)
-    assert declare().rows[0].run("task", 1)["method"]["lam"] == 10.0
+    assert declare().rows[0].run("task", 1).method.options["lam"] == 10.0
     ledger.write("searched", [trial for trial in some if trial["value"] != 10 or trial["seed"] != 103], declare.folder)
     with pytest.raises(ledger.NotSearched, match="1 of 7 trials are missing"):
         runs_of(declare(), (1,))
@@ -190,7 +190,7 @@ def test_the_command_trains_scores_and_writes_the_ledger(declare, tmp_path, monk
     failed = found[found.value == 1e30]
     assert failed.score.isna().all()  # they diverged
     assert found[found.value < 1e30].score.between(0, 100).all()
-    lam = declare().rows[0].run("task", 1)["method"]["lam"]
+    lam = declare().rows[0].run("task", 1).method.options["lam"]
     means = found[found.scenario == "task"].groupby("value").score.mean()
     assert means[lam] == means.max()
 

@@ -6,62 +6,40 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import torch
-
-from benchmarks import record, run, streams
-from benchmarks.stream import pack
-from methods.base.examples import SCENARIOS
+from benchmarks import record
+from benchmarks.run import Run
 
 TRAIN = {"net": "mlp-16", "optimizer": "adam", "lr": 1e-3, "optimizer_state": "keep", "batch": 32, "epochs": 8}
 RUNS = [
-    run.resolve(
-        {
-            "stream": {"name": "splitdigits"},
-            "scenario": scenario,
-            "method": method,
-            "train": TRAIN,
-            "seed": seed,
-        }
-    )
+    Run.of({"name": "splitdigits"}, scenario, method, TRAIN, seed)
+    for scenario in ("class", "task")
     for seed in (1, 2, 3)
-    for scenario in ("task", "class")
     for method in ({"name": "naive"}, {"name": "ewc", "lam": 100.0})
 ]
-# Streams built beforehand, so that the processes need not import Avalanche.
-PREBUILT = """
-import json, sys, time
-from pathlib import Path
-import torch
-from benchmarks import streams, sweep
-from paper_tables.__main__ import main
-from benchmarks.stream import unpack
-place = Path(sys.argv[1])
-built = {name: unpack(packed) for name, packed in torch.load(place / "streams.pt", weights_only=True).items()}
-streams.build = lambda spec, scenario, seed, root: built[scenario]
-"""
 SWEEP = """
-while not (place / "go").exists():
-    time.sleep(0.01)
-sweep.sweep(json.loads((place / "runs.json").read_text()), Path(sys.argv[2]), Path("data"), int(sys.argv[3]))
+import json, sys
+from pathlib import Path
+from benchmarks.run import Run
+from benchmarks.sweep import sweep
+if __name__ == "__main__":
+    runs = [Run.of(**run) for run in json.loads(sys.argv[1])]
+    sys.exit(len(sweep(runs, Path(sys.argv[2]), Path("data"), int(sys.argv[3]))))
 """
-COMMAND = "sys.exit(main(sys.argv[2:]))"
+COMMAND = """
+import sys
+from paper_tables.__main__ import main
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
 
 
-def prepare(place):
-    """What the processes read: the runs and their streams."""
-    built = {name: pack(streams.build(RUNS[0]["stream"], name, 1, Path("data"))) for name in SCENARIOS}
-    torch.save(built, place / "streams.pt")
-    (place / "runs.json").write_text(json.dumps(RUNS))
-
-
-def start(place, script, *arguments):
+def start(script, *arguments):
     """A process in a group of its own, its output read through one pipe that its workers hold too."""
     ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a child of a background shell would ignore Ctrl-C
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", PREBUILT + script, str(place), *map(str, arguments)],
+            [sys.executable, "-c", script, *map(str, arguments)],
             cwd=record.ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -72,10 +50,15 @@ def start(place, script, *arguments):
         signal.signal(signal.SIGINT, ignored)
 
 
+def sweep(folder, jobs, runs=RUNS):
+    """A sweep of the runs that has begun."""
+    return start(SWEEP, json.dumps([run.to_json() for run in runs]), folder, jobs)
+
+
 def finish(process):
     """What a process and its workers printed; an error if one of them still holds the pipe after a while."""
     try:
-        return process.communicate(timeout=30)[0]
+        return process.communicate(timeout=60)[0]
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
@@ -92,11 +75,18 @@ def versions(folder):
 
 def wait_for(folder, n, process):
     """Wait until `n` records are there and the process is still at work."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while len(versions(folder)) < n:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def workers(process):
+    """The ids of the processes that work for a sweep, the oldest first."""
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    names = {child: open(f"/proc/{child}/cmdline", encoding="utf-8").read() for child in children}  # noqa: SIM115
+    return [int(child) for child, name in names.items() if "resource_tracker" not in name]
 
 
 def damaged(folder):

@@ -14,7 +14,7 @@ margin      = 1.0
 scenarios   = ["task", "class"]
 seeds       = 3
 paper_seeds = 10
-stream      = { name = "toy", tasks = 2 }
+stream      = { name = "splitdigits", tasks = 2 }
 train       = { net = "mlp-8", optimizer = "adam", lr = 1e-3, optimizer_state = "keep", batch = 8, epochs = 1 }
 
 [[row]]
@@ -24,7 +24,7 @@ paper  = "toy/adam/{scenario}"
 
 [[row]]
 label    = "EWC"
-method   = { name = "ewc", lam = { task = 2.0, class = 4.0 }, gamma = 0.9 }
+method   = { name = "online_ewc", lam = { task = 2.0, class = 4.0 }, gamma = 0.9 }
 train    = { lr = { task = 1e-1, class = 1e-2 } }
 strength = "paper"
 paper    = { task = "toy/ewc/task" }

@@ -1,0 +1,76 @@
+"""The digest of a run: a checksum of the sources that can change its numbers.
+
+These are the modules that every run executes between its seed and its counts (`EVERY_RUN`), the files of its stream
+and its method, and what those two import of the other streams and of the ground floor. Docstrings, comments and the
+texts of errors are left out. Downloads, reports and the command line are in no list, so that a change to them leaves
+every record as it is.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+EVERY_RUN = (
+    "methods.base.examples",
+    "methods.base.method",
+    "methods.base.net",
+    "methods.base.quadratic",
+    "methods.base.rng",
+    "benchmarks.checkpoint",
+    "benchmarks.data",
+    "benchmarks.learner",
+    "benchmarks.materialise",
+    "benchmarks.models",
+    "benchmarks.numerics",
+    "benchmarks.stream",
+)
+TRAINING_PASS = "methods.importance.training_pass"  # for the methods that follow the squares of the training batch
+FOLLOWED = ("methods.", "benchmarks.streams.")
+TEXTS = ("methods.base.errors",)  # imported by a run, yet unable to change a number
+
+
+@cache
+def of_sources(stream: str, method: str, wants_squares: bool) -> str:
+    """16 hex digits for a run of the stream and the method of these names."""
+    own = [f"benchmarks.streams.{stream}", f"methods.{method}", *([TRAINING_PASS] if wants_squares else [])]
+    modules = sorted({*EVERY_RUN, *_with_imports(own)} - set(TEXTS))
+    text = "\0".join(f"{module}\0{_source(module)}" for module in modules)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _with_imports(modules: list[str]) -> set[str]:
+    """The modules and all that they import of FOLLOWED, directly or not."""
+    found, waiting = set(), list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += _imports(module)
+    return found
+
+
+def _imports(module: str) -> set[str]:
+    named = set()
+    for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in named if name.startswith(FOLLOWED) and _file(name).is_file()}
+
+
+def _file(module: str) -> Path:
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+def _source(module: str) -> str:
+    """The module's code without its docstrings, comments and error texts."""
+    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.Raise):
+            node.exc = node.cause = None
+    return ast.unparse(tree)

@@ -1,0 +1,154 @@
+"""What a worker does with a run: build its stream, train, and give back the record. Everything travels as JSON text."""
+
+import json
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from benchmarks import machine, numerics, record, streams
+from benchmarks.checkpoint import Checkpoint
+from benchmarks.learner import Trace, start
+from benchmarks.record import Record
+from benchmarks.run import Run
+from benchmarks.stream import Stream
+from methods.base.choice import Choice
+from methods.base.errors import UserError
+
+CHECKPOINT_EVERY = 60.0  # seconds: a short run is sooner done again than its state is written
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run cannot know by itself."""
+
+    device: str
+    commit: str
+    data: str  # fingerprint of the data set
+    digest: str  # of the sources, taken when the sweep began: an edit during it does not pass for what ran
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and what a worker needs for it. checkpoint: the file that a long run leaves its state in, or ""."""
+
+    run: Run
+    root: str
+    context: Context
+    checkpoint: str = ""
+
+    def to_text(self) -> str:
+        """As JSON."""
+        return json.dumps({**vars(self), "run": self.run.to_json(), "context": asdict(self.context)})
+
+    @classmethod
+    def from_text(cls, text: str) -> "Job":
+        """The job in a JSON text."""
+        values = json.loads(text)
+        return cls(**values | {"run": Run.of(**values["run"]), "context": Context(**values["context"])})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: a record, or the reason why nothing was trained. notes: what the user should hear."""
+
+    record: Record | None
+    refusal: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        """As JSON."""
+        return json.dumps({**vars(self), "record": self.record and record.to_text(self.record)})
+
+    @classmethod
+    def from_text(cls, text: str) -> "Outcome":
+        """The outcome in a JSON text."""
+        values = json.loads(text)
+        found = values["record"] and record.from_text(values["record"])
+        return cls(found, values["refusal"], tuple(values["notes"]))
+
+
+def check(text: str) -> str:
+    """Whether the run of a job could begin: an Outcome without a record. A stream or method may refuse it."""
+    job = Job.from_text(text)
+    try:
+        stream, _ = _stream(job.run, job.root)
+        job.run.make_method().check_stream(stream.owned)
+    except UserError as error:
+        return Outcome(None, str(error)).to_text()
+    return Outcome(None).to_text()
+
+
+def work(text: str) -> str:
+    """Do the run of a job: an Outcome with its record."""
+    numerics.settle()
+    job = Job.from_text(text)
+    try:
+        stream, seconds = _stream(job.run, job.root)
+    except UserError as error:
+        return Outcome(None, str(error)).to_text()
+    identity = job.run.to_json() | {name: getattr(job.context, name) for name in ("digest", "data", "device")}
+    saved = Checkpoint(Path(job.checkpoint), identity, every=CHECKPOINT_EVERY) if job.checkpoint else None
+    found = execute(job.run, stream, job.context, seconds, saved)
+    return Outcome(found, notes=tuple(saved.notes if saved else ())).to_text()
+
+
+def execute(
+    run: Run, stream: Stream, context: Context, seconds_of_data: float, checkpoint: Checkpoint | None = None
+) -> Record:
+    """Train and evaluate; whatever stops the run gives a failed record with its reason and the tasks that were done."""
+    machine.reset_peak_memory()
+    trace, reason, n_parameters = Trace(), None, None
+    try:
+        n_parameters = start(run.make_method(), stream, run.train, run.seed, context.device, trace, checkpoint)
+    except (Exception, SystemExit) as error:
+        reason = reason_of(error)
+    seconds = {"data": round(seconds_of_data, 3)} | {phase: round(s, 3) for phase, s in trace.seconds.items()}
+    return Record(
+        schema=record.SCHEMA,
+        run=run,
+        reason=reason,
+        correct=trace.correct,
+        total=[len(test) for test in stream.tests],
+        n_parameters=n_parameters,
+        seeds=trace.seeds,
+        seconds=seconds,
+        peak_memory_mb=round(machine.peak_memory_mb(), 1),
+        memory=None if reason else trace.memory,
+        warnings=trace.warnings,
+        **_made_by(context),
+    )
+
+
+def failed(job: Job, reason: str) -> Record:
+    """The record of a run that nothing came back of."""
+    nothing = {"correct": None, "total": [], "n_parameters": None, "seeds": {}, "seconds": {}, "peak_memory_mb": 0.0}
+    return Record(schema=record.SCHEMA, run=job.run, reason=reason, **nothing, **_made_by(job.context))
+
+
+def _made_by(context: Context) -> dict:
+    """The fields of a record that say which code, data and machine made it."""
+    made_on = {"versions": machine.versions(), "machine": machine.machine(context.device)}
+    return made_on | {"commit": context.commit, "data": context.data, "digest": context.digest}
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a run failed, in one line; an error that is neither divergence nor a refusal is given its place."""
+    text = " ".join(str(error).split())
+    if isinstance(error, FloatingPointError | UserError):
+        return text
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def _stream(run: Run, root: str) -> tuple[Stream, float]:
+    """The stream of a run, and the seconds that it took to build. The last one is kept."""
+    return _build(run.stream, run.scenario, run.seed if streams.needs_seed(run.stream) else 0, root)
+
+
+@lru_cache(maxsize=1)
+def _build(stream: Choice, scenario: str, seed: int, root: str) -> tuple[Stream, float]:
+    begun = time.perf_counter()
+    built = streams.build(stream, scenario, seed, Path(root))
+    return built, time.perf_counter() - begun

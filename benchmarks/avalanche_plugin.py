@@ -4,25 +4,41 @@
     strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
     strategy.train(experience)
 
-Each experience that is trained on is a task. In a step, the loss that the strategy differentiates is the method's, as
-a function of theta, a copy of the model's parameters; what the method makes of the gradient is then the parameters'
-gradient, and the strategy's optimiser takes the step. Predictions are the method's too.
+Each experience that is trained on is a task. In each step the strategy differentiates the method's loss, as a function
+of theta, a copy of the model's parameters. What the method makes of the gradient becomes the parameters' gradient, and
+the strategy's optimiser takes the step. Predictions are the method's too.
 
-The strategy's criterion is not used. Its own forward pass is still made, in evaluation mode, so that batch statistics
-and dropout move once in a step: metrics of training see its outputs. In evaluation the outputs are 1 at the predicted
-unit and 0 elsewhere, so an evaluation loss says nothing. A method sees an experience with its evaluation transforms;
-where it adds examples of its own (rehearsal, iCaRL), so does the training. Penalties that other plugins add to the loss
-are lost. The model is one network with one head, of all units, from the start: where each task has a head, its units
-are the classes of its experience, numbered through the stream (`class_ids_from_zero_from_first_exp`).
+What to know:
+
+- The model is one network with one head of all units, from the start. Where each task has a head, its units are the
+  classes of its experience, numbered through the stream (`class_ids_from_zero_from_first_exp`).
+- The strategy's criterion is not used. Its forward pass is still made, in evaluation mode, so that batch statistics and
+  dropout move once in a step. Training metrics see its outputs.
+- In evaluation the outputs are 1 at the predicted unit and 0 elsewhere. So an evaluation loss says nothing.
+- A method sees an experience with its evaluation transforms. Methods that add examples (rehearsal, iCaRL) also train on
+  these.
+- A penalty that another plugin adds to the loss would be lost. Plugins of Avalanche that do so, or that keep a memory
+  or a model of their own, are refused.
+- A plugin belongs to one run of one model. A new run needs a new plugin; another model in its place is refused.
+- Avalanche gives every parameter to the optimiser when training begins, also where the user gave it only some.
+- Avalanche 0.6.0's `save_checkpoint` fails for a strategy with a torch optimiser, also without a plugin. Leave the
+  optimiser out and keep its state beside it:
+      save_checkpoint(strategy, file, exclude=["optimizer"]); torch.save(strategy.optimizer.state_dict(), other)
+  After `maybe_load_checkpoint` make the optimiser anew, of the parameters of the strategy's model, and give it the
+  state.
 """
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute
 from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import is_multi_task_module
+from avalanche.training.plugins import EarlyStoppingPlugin, EvaluationPlugin, LRSchedulerPlugin
+from avalanche.training.plugins.clock import Clock
+from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -33,32 +49,51 @@ from methods.base.net import Net
 from methods.base.rng import generator
 from methods.importance.training_pass import Squares
 
+# Avalanche's plugins that neither change the loss nor the data, and work beside a method.
+BYSTANDERS = (Clock, EarlyStoppingPlugin, EvaluationPlugin, LRSchedulerPlugin, PeriodicEval)
+
 
 class Plugin(SupervisedPlugin):
-    """The method as a plugin of a `SupervisedTemplate`; what the method draws depends on `seed` alone.
+    """A method as a plugin of a `SupervisedTemplate`; what the method draws depends on `seed` alone.
 
     scenario: "class", the units of the classes seen so far; "domain", all units; "task", those of the experience.
+    classes_return: whether an experience may bring units of an earlier one, in "class" and "task".
     """
 
-    def __init__(self, method: Method, scenario: str = "class", seed: int = 0):
+    def __init__(self, method: Method, scenario: str = "class", seed: int = 0, classes_return: bool = False):
         super().__init__()
+        if not isinstance(method, Method):
+            raise UserError(f'give a method, as in Plugin(methods.make("ewc", lam=1.0)), got {method!r}')
         name = type(method).__name__
         if scenario not in method.scenarios:
             raise UserError(f"{name} does not run in scenario {scenario!r}: it is for {', '.join(method.scenarios)}")
         if method.joins_tasks:
             raise UserError(f"{name} trains on all tasks together: train on one experience that holds them")
-        self.method, self.scenario, self.seed = method, scenario, seed
+        self.method = replace(method)  # its own: a method object may be given to several plugins
+        self.scenario, self.seed, self.classes_return = scenario, seed, classes_return
         self.net: Net | None = None
         self.owned: list[list[int]] = []  # the units of each task so far
+
+    def before_training(self, strategy, **kwargs):
+        """Refuse what would go wrong without a word."""
+        others = [plugin for plugin in strategy.plugins if plugin is not self]
+        if any(isinstance(plugin, Plugin) for plugin in others):
+            raise UserError("two methods in one strategy: each would take the other's gradient; give one Plugin")
+        for plugin in others:
+            if type(plugin).__module__.startswith("avalanche.training.plugins") and not isinstance(plugin, BYSTANDERS):
+                raise UserError(
+                    f"Avalanche's {type(plugin).__name__} changes the loss, the data or the model and does not work "
+                    f"beside {type(self.method).__name__}: leave one of the two out"
+                )
 
     def after_train_dataset_adaptation(self, strategy, **kwargs):
         """Before the first batch of a task: what is trained on may change here, the data loader comes next."""
         x, y = _tensors(strategy.experience.dataset.eval(), strategy.device)
         if self.net is None:
             self._begin(strategy.model, x)
+        self._refuse_another_model(strategy.model)
         units = y.unique().tolist()
-        if units[0] < 0 or units[-1] >= self.n_units:
-            raise UserError(f"labels {units} for a model of {self.n_units} outputs: give it all units from the start")
+        self._check_units(units)
         self.owned.append(units)
         self.masks = self._training_masks().to(y.device)
         train = Examples((Part(x, torch.arange(len(y), device=y.device), y, self.masks[y[0]]),))
@@ -69,6 +104,7 @@ class Plugin(SupervisedPlugin):
 
     def before_training_exp(self, strategy, **kwargs):
         """Refuse a model that has changed; Avalanche adapts models between the data and the first batch."""
+        self._refuse_another_model(strategy.model)
         if Net(strategy.model).shapes != self.net.shapes:
             raise UserError("the model's parameters changed between tasks: give it all its units from the start")
 
@@ -110,12 +146,17 @@ class Plugin(SupervisedPlugin):
         """After the last batch of a task."""
         self.method.after_task(self.net.vector(), self.task)
 
+    def before_eval_exp(self, strategy, **kwargs):
+        """The units that a prediction for the experience may use."""
+        if self.net is not None:
+            self._refuse_another_model(strategy.model)
+            self.test_mask = self._test_mask(strategy.experience).to(strategy.device)
+
     def after_eval_forward(self, strategy, **kwargs):
         """Outputs whose largest is the method's prediction; before the first task they stay the model's."""
         if self.net is None:
             return
-        mask = self._test_mask(strategy.experience).to(strategy.device)
-        predicted = self.method.predict(self.net.vector(), strategy.mb_x, mask)
+        predicted = self.method.predict(self.net.vector(), strategy.mb_x, self.test_mask)
         strategy.mb_output = F.one_hot(predicted, self.n_units).to(strategy.mb_output.dtype)
 
     @torch.no_grad()
@@ -123,10 +164,38 @@ class Plugin(SupervisedPlugin):
         if is_multi_task_module(model):
             raise UserError("the model needs task labels: give one network with one head, of the units of all tasks")
         self.net = Net(model)
+        self.layers = list(model.modules())
         self.squares = Squares(self.net)
         theta = self.net.vector()
-        self.n_units = self.net(theta, x[:1]).shape[-1]
-        self.method.begin(self.net, theta, lambda role, task, replica=0: generator(self.seed, role, task))
+        self.n_units = self.net(theta, x[:1].repeat(2, *[1] * (x.dim() - 1))).shape[-1]  # some layers refuse one
+        self.method.begin(self.net, theta, self._generator)
+
+    def _generator(self, role: str, task: int, replica: int = 0) -> torch.Generator:
+        return generator(self.seed, role, task)
+
+    def _refuse_another_model(self, model: torch.nn.Module) -> None:
+        """The method's state is of one model, and its gradients would go to that one."""
+        if model is not self.net.module:
+            raise UserError(
+                "the plugin has trained another model than the strategy's: give a new run a new Plugin, and keep the "
+                "model object of a run (a copy is another one)"
+            )
+        known = set(map(id, self.layers))
+        if changed := [name for name, module in model.named_modules() if id(module) not in known]:
+            raise UserError(f"the layer {changed[0]!r} of the model is another than before: change no layer in a run")
+
+    def _check_units(self, units: list[int]) -> None:
+        if units[0] < 0 or units[-1] >= self.n_units:
+            raise UserError(f"labels {units} for a model of {self.n_units} outputs: give it all units from the start")
+        if self.scenario == "domain" or self.classes_return:
+            return
+        for k, earlier in enumerate(self.owned, start=1):
+            if shared := sorted(set(units) & set(earlier)):
+                raise UserError(
+                    f"experience {len(self.owned) + 1} has the units {shared} of experience {k}: number the classes "
+                    "through the stream (class_ids_from_zero_from_first_exp), take scenario 'domain', or say "
+                    "classes_return=True"
+                )
 
     def _seen_units(self) -> list[int]:
         """In domain-IL every unit; otherwise those of the tasks so far."""
@@ -142,7 +211,7 @@ class Plugin(SupervisedPlugin):
         return masks
 
     def _test_mask(self, experience) -> Tensor:
-        units = experience.classes_in_this_experience if self.scenario == "task" else self._seen_units()
+        units = {int(y) for y in experience.dataset.targets} if self.scenario == "task" else self._seen_units()
         return mask_of(sorted(units), self.n_units)
 
 
@@ -151,7 +220,10 @@ def _tensors(dataset, device: torch.device) -> tuple[Tensor, Tensor]:
     items = [dataset[n] for n in range(len(dataset))]
     if not items:
         raise UserError("the training set of an experience is empty: every task needs at least one example")
-    x = torch.stack([torch.as_tensor(item[0]) for item in items])
+    if not isinstance(items[0][0], Tensor):
+        kind = type(items[0][0]).__name__
+        raise UserError(f"the items of an experience must be tensors, got {kind}: add torchvision's ToTensor()")
+    x = torch.stack([item[0] for item in items])
     return x.to(device), torch.tensor([int(item[1]) for item in items], device=device)
 
 

@@ -80,6 +80,7 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "c
     console = Console(stderr=True)
     console.print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time")
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
+    _clear_locks(folder)
     commit = machine.commit()
     work = [_job(run, folder, root, device, commit) for run in todo]
     executor = Processes(min(jobs, len(work)))
@@ -133,6 +134,7 @@ class _Desk:
         self.inside: dict[Future, tuple[Job, FileLock]] = {}
         self.deaths: Counter[Job] = Counter()
         self.failed: list[Record] = []
+        self.holders = ""
 
     def serve(self, work: list[Job], announce: Callable[[Run], None]) -> None:
         """Do all of the work; `announce` is told of each run that is done."""
@@ -145,11 +147,19 @@ class _Desk:
                     for future in wait(self.inside, return_when=FIRST_COMPLETED).done:
                         self._take_in(future, waiting, announce)
                 elif elsewhere:
-                    time.sleep(PATIENCE)
+                    self._wait_for(elsewhere)
                     waiting, elsewhere = deque(elsewhere), []
         finally:
             for _, lock in self.inside.values():
                 _unlock(lock)
+
+    def _wait_for(self, elsewhere: list[Job]) -> None:
+        """Wait a while for runs that another sweep has; say for whom, when that changes."""
+        holders = ", ".join(sorted({_holder(self.folder, job.run) for job in elsewhere}))
+        if holders != self.holders:
+            self.say(f"waiting for {len(elsewhere)} runs of another sweep ({holders})")
+            self.holders = holders
+        time.sleep(PATIENCE)
 
     def _hand_out(self, job: Job, elsewhere: list[Job], announce: Callable[[Run], None]) -> None:
         try:
@@ -229,6 +239,15 @@ def _unlock(lock: FileLock) -> None:
     """Give a lock back. Its file goes first: who waits for it notices, and makes another."""
     Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
+
+
+def _clear_locks(folder: Path) -> None:
+    """Remove the locks that killed sweeps left, which nobody holds."""
+    for file in (folder / ".locks").glob("*.lock"):
+        lock = FileLock(file, timeout=0)
+        with suppress(OSError):  # Timeout is one: somebody holds it
+            lock.acquire()
+            _unlock(lock)
 
 
 def _holder(folder: Path, run: Run) -> str:

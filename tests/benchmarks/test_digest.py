@@ -22,7 +22,7 @@ HARMLESS = {
 
 
 def run_of(name, **changes):
-    options = methods.describe(toy.make(name, **changes))
+    options = methods.describe(toy.make(name, **({"K": 20} if name == "icarl" else {}), **changes))
     return Run.of({"name": "splitdigits", "tasks": 2}, "class", {"name": name, **options}, TRAIN, 1)
 
 

@@ -1,5 +1,6 @@
 """The regression check on hand-made records, and the committed references: they render to the committed tables."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -96,4 +97,13 @@ def test_the_committed_references_render_to_the_committed_tables(tmp_path, monke
             new = tmp_path / "tables" / f"{name}.{kind}"
             assert new.read_bytes() == (record.ROOT / "results" / "tables" / new.name).read_bytes()
     assert readme.read_text() == committed.read_text()
-    assert (tmp_path / "tables" / "splitmnist.md").read_text().splitlines()[4] in readme.read_text()
+    board = (tmp_path / "tables" / "scoreboard.md").read_text(encoding="utf-8")
+    assert board.splitlines()[-1] in readme.read_text(encoding="utf-8")
+
+
+def test_the_readme_links_to_the_long_table_and_its_picture():
+    text = runs.README.read_text(encoding="utf-8")
+    for file in re.findall(r"\]\(([^):]+)\)", text):
+        assert (record.ROOT / file).exists(), file
+    assert "](results/tables/splitmnist.md)" in text and "](results/tables/splitmnist.png)" in text
+    assert len(text.splitlines()) <= 150

@@ -86,7 +86,7 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "c
     executor = Processes(min(jobs, len(work)))
     try:
         _check(executor, work, executor.n)
-        desk = _Desk(executor, executor.n, folder, lambda text: console.print(text, markup=False))
+        desk = _Desk(executor, executor.n, folder, lambda text: console.print(text, markup=False, soft_wrap=True))
         with _progress(console, len(work)) as announce:
             desk.serve(work, announce)
     except BaseException:

@@ -1,8 +1,7 @@
 """A network as a function of one vector: logits = net(theta, x).
 
-theta [..., P] holds every trainable parameter once, in the order of `named_parameters()`. A tied parameter appears once,
-and its gradient is the sum over its uses. `[P]` is one network and `[R, P]` is R replicas. Only this file looks at the
-difference.
+theta [..., P] holds every trainable parameter once, in the order of `named_parameters()`. A tied parameter appears
+once, and its gradient is the sum over its uses. `[P]` is one network and `[R, P]` is R replicas.
 
 After a forward pass at theta, what the outputs depend on is theta alone. So a backward pass sees the same parameters
 and modes as the forward pass did, also where it repeats a part of it (torch.utils.checkpoint). A module whose outputs
@@ -173,7 +172,7 @@ class Net:
 
 
 def by_replica(function: Callable[..., Tensor], theta: Tensor, *others: Sequence) -> Tensor:
-    """For theta [R, P] the stack over r of function(theta[r], other[r], ...); for [P] function(theta, other[0], ...)."""
+    """The stack of function(theta[r], other[r], ...) over r for theta [R, P]; function(theta, other[0]) for [P]."""
     if theta.dim() == 1:
         return function(theta, *(other[0] for other in others))
     return torch.stack([function(*row) for row in zip(theta, *others, strict=True)])

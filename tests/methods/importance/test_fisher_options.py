@@ -152,7 +152,6 @@ def test_refusals():
     refused("sample draws at random: give `generators`", net, theta, (x, y), "sample")
     refused("n_samples draws at random: give `generators`", net, theta, (x, y), n_samples=3)
     refused("no examples", net, theta, (x[:0], y[:0]))
-    refused("fewer than two units", Net(nn.Linear(D, 1)), torch.zeros(D + 1), (x.float(), y))
     cube = Net(nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Linear(2, C)).double())
     refused("the network must give [N, C]", cube, cube.vector(), (x, y))
 

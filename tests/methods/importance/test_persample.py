@@ -1,5 +1,7 @@
 """Sums of a function of each example's gradient, against one backward pass for each example, on nets of every kind."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -39,7 +41,8 @@ def test_parameters_are_served_by_rules_where_these_hold_and_only_there(name):
 def test_without_any_rule_the_sums_are_the_same(name, f, monkeypatch):
     net, theta, x, seeds = case(name)
     fast = persample.sums(net, theta, x, lambda z: seeds, f)
-    monkeypatch.setattr(persample, "plan_of", lambda *_: persample.Plan({}, 1))
+    plan = replace(persample.plan_of(net, theta, x), uses={}, held=1)
+    monkeypatch.setattr(persample, "plan_of", lambda *_: plan)
     monkeypatch.setitem(persample.BUDGET, "cpu", 5 * 24 * net.n_parameters)  # chunks of a few examples
     close(persample.sums(net, theta, x, lambda z: seeds, f), fast)
 

@@ -42,7 +42,7 @@ def full(net, theta: Tensor, examples: Data, estimator: str = "exact", likelihoo
     for x, y, mask in passes(net, theta, examples):
         with torch.no_grad():
             seeds = scores(net(theta, x), y, mask, estimator, likelihood=p)
-        plan = plan_of(net, theta, x)
+        plan = plan_of(net, theta, x, by_examples=True)
         for seed in seeds:
             for gradients in by_examples(net, parameters, x, seed.to(theta.dtype), list(parameters), plan):
                 G = wide(torch.cat([G.flatten(1) for G in gradients.values()], dim=1))
@@ -71,7 +71,7 @@ def hessian_diagonal(net, theta: Tensor, examples: Data, likelihood: Said = "cat
     p, examples = likelihoods.of(likelihood), as_examples(examples, "empirical", theta.device)
     diagonal, units = accumulator(theta), torch.arange(len(theta), device=theta.device)
     for x, y, mask in passes(net, theta, examples):
-        plan = plan_of(net, theta, x)
+        plan = plan_of(net, theta, x, by_examples=True)
         if not plan.vmap:
             raise UserError("torch.func cannot differentiate this network: it has no Hessian here; take gauss_newton")
         with torch.no_grad():

@@ -45,12 +45,12 @@ class Plan:
     """What the probe learnt of a network.
 
     uses: how often each parameter that the rules serve is used. held: the bytes that a forward pass keeps for each
-    example. vmap: whether vmap can take the other parameters; if not, they go one example at a time.
+    example. vmap: whether vmap can take single examples; if not, they go one at a time. None: nobody has asked yet.
     """
 
     uses: dict[str, int]
     held: int
-    vmap: bool
+    vmap: bool | None
 
 
 _plans: WeakKeyDictionary = WeakKeyDictionary()
@@ -103,7 +103,8 @@ def sums(net, theta: Tensor, x: Tensor, cotangents: Cotangents, f: Callable, tot
     """
     total = accumulator(theta) if total is None else total
     if len(x) == 1:  # The second copy has cotangents of 0, and f(0) = 0.
-        return sums(net, theta, twice(x), lambda z: [pad(seed, (0, 0, 0, 1)) for seed in cotangents(z[:1])], f, total)
+        two = torch.cat([x, x])
+        return sums(net, theta, two, lambda z: [pad(seed, (0, 0, 0, 1)) for seed in cotangents(z[:1])], f, total)
     views, parameters, plan = net.views(total), net.views(theta.detach()), plan_of(net, theta, x)
     z, uses, leaves = _forward(net, parameters, x, plan.uses)
     seeds = [seed.to(z.dtype) for seed in cotangents(z.detach())]
@@ -111,14 +112,11 @@ def sums(net, theta: Tensor, x: Tensor, cotangents: Cotangents, f: Callable, tot
     served = leaves.keys() - astray
     add({name: views[name] for name in served}, rounds, f)
     others = [name for name in views if name not in served]
+    if others:
+        plan = plan_of(net, theta, x, by_examples=True)
     for seed in seeds if others else ():
         add_examples(views, by_examples(net, parameters, x, seed, others, plan), f)
     return total
-
-
-def twice(x: Tensor) -> Tensor:
-    """One example [1, ...] as a batch of two."""
-    return torch.cat([x, x])
 
 
 def _forward(net, parameters: Named, x: Tensor, names: Iterable[str]) -> tuple[Tensor, list[Use], Named]:
@@ -209,7 +207,7 @@ def _alone(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str]) ->
     leaves = {name: parameters[name].detach().requires_grad_() for name in names}
     given = parameters | leaves
     with torch.enable_grad():
-        z = net.call(given, twice(x[None]))[0]
+        z = net.call(given, torch.stack([x, x]))[0]
     net.check(z, list(given.values()))
     if z.requires_grad:
         gradients = torch.autograd.grad(z, list(leaves.values()), seed, allow_unused=True)
@@ -219,19 +217,19 @@ def _alone(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str]) ->
     return z.detach(), {name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs}
 
 
-def plan_of(net, theta: Tensor, x: Tensor) -> Plan:
-    """The plan for inputs like these."""
+def plan_of(net, theta: Tensor, x: Tensor, by_examples: bool = False) -> Plan:
+    """The plan for inputs like these; `by_examples` asks whether vmap works. (Its first use in a process takes 1 s.)"""
     plans = _plans.setdefault(net, {})
     x = x[:PROBE]
     if len(x) == 1:  # Its pixels in reverse are another example, by which to see whether examples are mixed.
         x = torch.cat([x, x.flatten(1).flip(1).view_as(x)])
     key = (x.shape, x.dtype, theta.dtype, theta.device)
-    if key not in plans:
-        plans[key] = _probe(net, theta, x)
+    if key not in plans or (by_examples and plans[key].vmap is None):
+        plans[key] = _probe(net, theta, x, by_examples)
     return plans[key]
 
 
-def _probe(net, theta: Tensor, x: Tensor) -> Plan:
+def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
     """The plan, from sum_n |J_n^T S_n| of a few examples by the rules, by vmap, and by one backward pass for each.
 
     The parameters are moved away from theta, because a weight of 0 hides whatever lies before it.
@@ -250,7 +248,9 @@ def _probe(net, theta: Tensor, x: Tensor) -> Plan:
         z, uses, leaves = _forward(net, parameters, x, names)
     if theta._version != version:
         raise UserError("the network's forward pass changes its parameters in place: let it work on copies of them")
-    _check_outputs(z, len(x))
+    if z.dim() != 2 or len(z) != len(x) or not z.is_floating_point():
+        what = f"{z.dtype} outputs of shape {tuple(z.shape)} for {len(x)} examples"
+        raise UserError(f"{what}: the network must give real numbers [N, C]")
     seed = torch.arange(z.numel(), device=z.device).cos().to(z.dtype).view_as(z)
     truth = _one_by_one(net, theta, x, z.detach(), seed, tolerance)
 
@@ -265,16 +265,10 @@ def _probe(net, theta: Tensor, x: Tensor) -> Plan:
     formed = 3 * by_rules.element_size() * sum(net.shapes[name].numel() for name in often if often[name] > 1)
     held = max(1, sum(saved.values()) // len(x) + formed)
     served = {name: often[name] for name in names if name in agreeing(by_rules) - astray}
+    if not ask_vmap and len(served) == len(names):
+        return Plan(served, held, vmap=None)
     by_vmap = _by_vmap(net, theta, x, seed, Plan({}, held, vmap=True))
     return Plan(served, held, vmap=by_vmap is not None and len(agreeing(by_vmap)) == len(names))
-
-
-def _check_outputs(z: Tensor, n_examples: int) -> None:
-    """Refuse outputs that are not rows of units."""
-    if z.dim() != 2 or len(z) != n_examples:
-        raise UserError(f"outputs of shape {tuple(z.shape)} for {n_examples} examples: the network must give [N, C]")
-    if not z.is_floating_point():
-        raise UserError(f"outputs are {z.dtype}: the network must give real numbers, such as torch.float32")
 
 
 def _one_by_one(net, theta: Tensor, x: Tensor, z: Tensor, seed: Tensor, tolerance: float) -> Tensor:

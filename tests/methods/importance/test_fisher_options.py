@@ -153,7 +153,7 @@ def test_refusals():
     refused("n_samples draws at random: give `generators`", net, theta, (x, y), n_samples=3)
     refused("no examples", net, theta, (x[:0], y[:0]))
     cube = Net(nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Linear(2, C)).double())
-    refused("the network must give [N, C]", cube, cube.vector(), (x, y))
+    refused("the network must give real numbers [N, C]", cube, cube.vector(), (x, y))
 
 
 def test_a_method_with_a_loss_of_its_own_has_no_fisher():

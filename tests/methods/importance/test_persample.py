@@ -41,8 +41,8 @@ def test_parameters_are_served_by_rules_where_these_hold_and_only_there(name):
 def test_without_any_rule_the_sums_are_the_same(name, f, monkeypatch):
     net, theta, x, seeds = case(name)
     fast = persample.sums(net, theta, x, lambda z: seeds, f)
-    plan = replace(persample.plan_of(net, theta, x), uses={}, held=1)
-    monkeypatch.setattr(persample, "plan_of", lambda *_: plan)
+    plan = replace(persample.plan_of(net, theta, x, by_examples=True), uses={}, held=1)
+    monkeypatch.setattr(persample, "plan_of", lambda *_, **__: plan)
     monkeypatch.setitem(persample.BUDGET, "cpu", 5 * 24 * net.n_parameters)  # chunks of a few examples
     close(persample.sums(net, theta, x, lambda z: seeds, f), fast)
 
@@ -147,7 +147,7 @@ def test_outputs_that_are_not_rows_of_units_are_refused(outputs):
             return outputs(self.layer(x))
 
     net = Net(Shaped())
-    with pytest.raises(UserError, match=r"shape \(.*\) for 4 examples: the network must give \[N, C\]"):
+    with pytest.raises(UserError, match=r"shape \(.*\) for 4 examples: the network must give real numbers \[N, C\]"):
         persample.sums(net, net.vector(), torch.randn(N, D), lambda z: [z], torch.square)
 
 

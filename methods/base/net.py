@@ -144,7 +144,7 @@ class Net:
             if isinstance(z, Tensor) and next(layer.parameters(), None) is not None:
                 outputs.append((layer, z, z._version))
 
-        handles = [layer.register_forward_hook(keep) for layer in self._modules[1:]]
+        handles = [layer.register_forward_hook(keep) for layer in self._modules[1:] or self._modules]
         try:
             with torch.no_grad():
                 logits = self._pass(self.views(theta), x, train=False)

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import vjp, vmap
 from torch.nn.functional import pad
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from methods.base.errors import UserError
 from methods.importance.layers import Use, Uses, wide
@@ -36,6 +37,7 @@ from methods.importance.layers import Use, Uses, wide
 BUDGET = {"cpu": 2**26, "cuda": 2**30}  # bytes in use at a time, by estimate; a CPU is slower with more
 PASS = 256  # the most examples in a pass on a CPU, for the same reason
 PROBE = 4  # examples on which the probe compares the rules with autograd
+MIXED = "the network's output for an example depends on the others of its batch: no Fisher, no MAS"
 Cotangents = Callable[[Tensor], Sequence[Tensor]]
 Named = dict[str, Tensor]
 
@@ -220,9 +222,7 @@ def _alone(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str]) ->
 def plan_of(net, theta: Tensor, x: Tensor, by_examples: bool = False) -> Plan:
     """The plan for inputs like these; `by_examples` asks whether vmap works. (Its first use in a process takes 1 s.)"""
     plans = _plans.setdefault(net, {})
-    x = x[:PROBE]
-    if len(x) == 1:  # Its pixels in reverse are another example, by which to see whether examples are mixed.
-        x = torch.cat([x, x.flatten(1).flip(1).view_as(x)])
+    x = x[:PROBE] if len(x) > 1 else torch.cat([x, x])
     key = (x.shape, x.dtype, theta.dtype, theta.device)
     if key not in plans or (by_examples and plans[key].vmap is None):
         plans[key] = _probe(net, theta, x, by_examples)
@@ -234,6 +234,8 @@ def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
 
     The parameters are moved away from theta, because a weight of 0 hides whatever lies before it.
     """
+    if any(isinstance(layer, _BatchNorm) and layer.running_mean is None for layer in net.module.modules()):
+        raise UserError(f"batch norm without running statistics: {MIXED}; set track_running_stats=True")
     tolerance = 1e-3 if torch.finfo(theta.dtype).bits >= 32 else 0.1
     theta = theta.detach() + 0.01 * torch.arange(len(theta), device=theta.device).cos().to(theta.dtype)
     parameters, names, version = net.views(theta), list(net.shapes), theta._version
@@ -277,7 +279,7 @@ def _one_by_one(net, theta: Tensor, x: Tensor, z: Tensor, seed: Tensor, toleranc
     for n in range(len(x)):
         alone, gradients = _alone(net, net.views(theta), x[n], seed[n], list(net.shapes))
         if bool((alone - z[n]).abs().max() > tolerance * z.abs().max()):
-            raise UserError("the network's output for an example depends on the others of its batch: no Fisher, no MAS")
+            raise UserError(MIXED)
         add_examples(net.views(total), [{name: G[None] for name, G in gradients.items()}], torch.abs)
     return total
 

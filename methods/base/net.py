@@ -20,9 +20,9 @@ from methods.base.errors import UserError
 
 
 class Net:
-    """A module seen as a function of its trainable parameters. Its buffers stay with the module.
+    """Present a module as a function of its trainable parameters. Its buffers stay with the module.
 
-    head: the name of the module's last layer, as in `named_modules()`. Without it the layer is looked for.
+    `head` names the module's last layer, as in `named_modules()`. Without it `last_layer` looks for the layer.
     """
 
     def __init__(self, module: nn.Module, head: str | None = None):
@@ -41,19 +41,22 @@ class Net:
         self._unchecked = 2  # A value that the first pass keeps shows in the second.
 
     def vector(self) -> Tensor:
-        """The module's own parameters as theta [P]."""
+        """Return the module's own parameters as theta [P]."""
         parameters = dict(self.module.named_parameters())
         return torch.cat([parameters[name].detach().flatten() for name in self.shapes])
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
-        """Parameter tensors [..., *shape] by name, as views of theta [..., P]."""
+        """Return the parameters [..., *shape] by name, as views of theta [..., P]."""
         lead = theta.shape[:-1]
         pieces = theta.split(self.sizes, dim=-1)  # One split, not slices: its backward pass is one concatenation.
         named = zip(pieces, self.shapes.items(), strict=True)
         return {name: piece.view(*lead, *shape) for piece, (name, shape) in named}
 
     def __call__(self, theta: Tensor, x: Tensor, train: bool = False) -> Tensor:
-        """Logits [..., N, C] for theta [..., P], inputs [..., N, *shape]; `train` turns dropout and batch norm on."""
+        """Return logits [..., N, C] for theta [..., P] and inputs [..., N, *shape].
+
+        `train` turns dropout and the statistics of the batch on.
+        """
         axis = theta.dim() - 1
         if not train and x.shape[axis] == 1 and torch.is_grad_enabled():
             # In torch 2.12 the gradient of batch norm in evaluation mode is wrong for one image: it gets two.
@@ -65,11 +68,11 @@ class Net:
         return z
 
     def call(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Logits [N, C] in evaluation mode, the parameters given by name as `views` names them."""
+        """Return logits [N, C] in evaluation mode. The parameters have the names that `views` gives them."""
         return self._pass(parameters, x, train=False)
 
     def check(self, z: Tensor, given: list[Tensor]) -> None:
-        """Refuse outputs z of a forward pass that depend, by autograd's graph, on a tensor beside those given."""
+        """Refuse outputs z of a forward pass if autograd's graph leads from them to a tensor that was not given."""
         own = {id(p): name for name, p in self.module.named_parameters()}
         for leaf in _leaves(z, given) if z.requires_grad else ():
             what = own.get(id(leaf), "a tensor that the module keeps")
@@ -79,19 +82,19 @@ class Net:
             )
 
     def features(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Penultimate features [..., N, D'] in evaluation mode: the input of the last layer."""
+        """Return the features [..., N, D'], which are the inputs of the last layer, in evaluation mode."""
         layer = self.last_layer(theta, x)
         return self._run(lambda theta, x: self._input_of(layer, theta, x), theta, x)
 
     def last_layer(self, theta: Tensor, x: Tensor) -> nn.Module:
-        """The layer whose output is the logits: the one named, or `head`, or the one that a forward pass shows."""
+        """Return the layer whose output is the logits: the one named, or `head`, or what a forward pass on x shows."""
         if self._head is None:
             one = theta.dim() == 1
             self._head = self._find_head(theta if one else theta[0], x if one else x[0])
         return self._head
 
     def n_outputs(self, theta: Tensor, x: Tensor) -> int:
-        """C. It takes one example of x [N, *shape], twice: batch norm without running statistics needs two."""
+        """Return C. The pass takes one example of x [N, *shape] twice, as batch norm of the batch needs two."""
         with torch.no_grad():
             return self(theta, torch.cat([x[:1], x[:1]])).shape[-1]
 
@@ -110,7 +113,7 @@ class Net:
 
     @contextmanager
     def _at(self, given: list[Tensor], train: bool) -> Iterator[None]:
-        """The module with these parameters, in this mode.
+        """Put these parameters into the module, and the module into this mode.
 
         torch.func.functional_call does the same. It looks every name up in each call: a tenth of a small net's step.
         """
@@ -129,7 +132,7 @@ class Net:
                 places[key] = p
 
     def _during_backward(self, given: list[Tensor], train: bool) -> None:
-        """Called where a backward pass enters the outputs: holds parameters and mode in place until it ends.
+        """Hold parameters and mode in place until the backward pass ends. It calls this where it enters the outputs.
 
         If the backward pass fails, torch drops the callback, and with it the stack, which puts everything back.
         """
@@ -172,14 +175,14 @@ class Net:
 
 
 def by_replica(function: Callable[..., Tensor], theta: Tensor, *others: Sequence) -> Tensor:
-    """The stack of function(theta[r], other[r], ...) over r for theta [R, P]; function(theta, other[0]) for [P]."""
+    """Call function(theta, other[0], ...) for theta [P]. For [R, P], stack function(theta[r], other[r], ...)."""
     if theta.dim() == 1:
         return function(theta, *(other[0] for other in others))
     return torch.stack([function(*row) for row in zip(theta, *others, strict=True)])
 
 
 def _leaves(z: Tensor, given: list[Tensor]) -> Iterator[Tensor]:
-    """The tensors that z depends on by autograd's graph, each once, where they lie before none of those given."""
+    """Yield the leaves of autograd's graph that z depends on otherwise than through the tensors given."""
     known = [get_gradient_edge(tensor).node for tensor in given if tensor.requires_grad]
     seen, open_nodes = set(known), [z.grad_fn]
     while open_nodes:

@@ -29,7 +29,10 @@ Said = str | Likelihood
 
 
 def full(net, theta: Tensor, examples: Data, estimator: str = "exact", likelihood: Said = "categorical") -> Tensor:
-    """The Fisher matrix [P, P] at theta [P]. `empirical` is that of the true labels. Arguments as of `diagonal`."""
+    """Return the Fisher matrix [P, P] at theta [P]: `exact`, or `empirical`, which takes the true labels.
+
+    The other arguments are those of `diagonal`.
+    """
     if estimator not in ("exact", "empirical"):
         raise unknown("estimator of the full Fisher", estimator, ("exact", "empirical"))
     P, p = len(theta), likelihoods.of(likelihood)
@@ -51,7 +54,7 @@ def full(net, theta: Tensor, examples: Data, estimator: str = "exact", likelihoo
 
 
 def gauss_newton_diagonal(net, theta: Tensor, examples: Data, likelihood: Said = "categorical") -> Tensor:
-    """The Gauss-Newton diagonal [P] of the mean loss."""
+    """Return the Gauss-Newton diagonal [P] of the mean loss."""
     p = likelihoods.of(likelihood)
 
     def cotangents(z: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
@@ -67,7 +70,7 @@ def gauss_newton_diagonal(net, theta: Tensor, examples: Data, likelihood: Said =
 
 
 def hessian_diagonal(net, theta: Tensor, examples: Data, likelihood: Said = "categorical") -> Tensor:
-    """The Hessian's diagonal [P] of the mean loss, by P products of the Hessian with unit vectors: for small nets."""
+    """Return the Hessian's diagonal [P] of the mean loss. It takes P products with unit vectors: keep nets small."""
     p, examples = likelihoods.of(likelihood), as_examples(examples, "empirical", theta.device)
     diagonal, units = accumulator(theta), torch.arange(len(theta), device=theta.device)
     for x, y, mask in passes(net, theta, examples):
@@ -89,6 +92,6 @@ def hessian_diagonal(net, theta: Tensor, examples: Data, likelihood: Said = "cat
 
 
 def mean_score(net, theta: Tensor, examples: Data, likelihood: Said = "categorical") -> Tensor:
-    """The mean over examples of their labels' scores [P]."""
+    """Return the mean over examples of their labels' scores [P]."""
     p, examples = likelihoods.of(likelihood), as_examples(examples, "empirical", theta.device)
     return mean_gradients(net, theta, examples, lambda z, y, mask: scores(z, y, mask, "empirical", likelihood=p))[0]

@@ -49,13 +49,13 @@ def diagonal(
     draws: int = 1,
     likelihood: str | Likelihood = "categorical",
 ) -> Tensor:
-    """The Fisher diagonal [..., P] at theta [..., P].
+    """Return the Fisher diagonal [..., P] at theta [..., P].
 
-    examples: tensors (x, y), batches of them as a DataLoader gives, or Examples. y may be None if the estimator needs
-    no labels. generators: one for each replica (one for [P]). `sample` draws its labels from it, the batched estimators
-    their batches (without one they take the examples in order), and `n_samples` its subset, uniformly and without
-    replacement. batch: the size that the batched estimators are about. draws: how many labels `sample` draws for each
-    example.
+    `examples` are tensors (x, y), or batches (x, y) as a DataLoader gives them, or Examples. y may be None if the
+    estimator needs no labels. `generators` has one for each replica (one for [P]): `sample` draws its labels from it,
+    and `n_samples` draws its subset, uniformly and without replacement. The batched estimators draw their batches from
+    it; without one they take the examples in order. `batch` is the size of these batches. `draws` is how many labels
+    `sample` draws for each example.
     """
     check(estimator, n_samples, batch, draws)
     p = likelihoods.of(likelihood)
@@ -81,7 +81,7 @@ def diagonal(
 
 
 def as_examples(examples: Data, estimator: str, device: torch.device) -> Examples:
-    """Examples, also of tensors (x, y) or of batches of them; all outputs are then allowed. None at all are refused."""
+    """Return Examples. Tensors (x, y), and batches of them, may use all outputs. Refuse an empty set."""
     if not isinstance(examples, Examples):
         x, y = _tensors(examples)
         if y is None and estimator in OF_LABELS:
@@ -94,7 +94,7 @@ def as_examples(examples: Data, estimator: str, device: torch.device) -> Example
 
 
 def _tensors(data: tuple | Iterable) -> tuple[Tensor, Tensor | None]:
-    """(x, y) as it is, or put together from batches whose first two entries are x and y."""
+    """Return (x, y) as it is, or put together from batches whose first two entries are x and y."""
     if isinstance(data, tuple | list) and data and isinstance(data[0], Tensor):
         x, y = data
         return x, y
@@ -114,7 +114,7 @@ def scores(
     draws: int = 1,
     likelihood: Likelihood = CATEGORICAL,
 ) -> list[Tensor]:
-    """Cotangents [N, C] at the outputs z. The estimator sums the squares of their gradients."""
+    """Return cotangents [N, C] at the outputs z. The estimator sums the squares of their gradients."""
     z = z.to(torch.promote_types(z.dtype, torch.float32))
     likelihood.check(z, y if estimator in OF_LABELS else None, mask)
     if estimator == "exact":
@@ -147,7 +147,7 @@ def _squared_batch_means(net, theta, examples, estimator: str, generator, batch:
 
 
 def mean_over_batches(f: Callable, loss: Callable, theta: Tensor, examples, batch: int, generator) -> Tensor:
-    """The mean over shuffled batches of f(gradient of the batch's mean loss) [P]."""
+    """Return the mean over shuffled batches of f(gradient of the batch's mean loss) [P]."""
     total, n_batches = accumulator(theta), 0
     for x, y, mask in examples.batches(batch, generator):
         variable = theta.detach().requires_grad_()
@@ -158,7 +158,7 @@ def mean_over_batches(f: Callable, loss: Callable, theta: Tensor, examples, batc
 
 
 def of_task(method, theta: Tensor, task) -> Tensor:
-    """The diagonal [..., P] on a task's training data, by the estimator that the method's options name."""
+    """Return the diagonal [..., P] on a task's training data, by the estimator that the method's options name."""
     if type(method).loss is not Method.loss:
         raise UserError(f"{type(method).__name__} has a loss of its own, without a likelihood: it has no Fisher")
     generators = method.generators("fisher", theta, task)

@@ -24,12 +24,12 @@ BLOCK = 2**21  # bytes of single examples' gradients that are formed at a time: 
 
 
 def wide(values: Tensor) -> Tensor:
-    """The values in float32 or better, since squares underflow in half precision. Whole numbers stay as they are."""
+    """Return the values in float32 or better: squares underflow in half precision. Whole numbers stay as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32)) if values.is_floating_point() else values
 
 
 class Use:
-    """One use of a layer's weight, or bias, or both, on inputs a [N, ...].
+    """Hold one use of a layer's weight, or bias, or both, on inputs a [N, ...].
 
     A subclass has `weight(delta, a)` and `bias(delta, a)`: the gradients [n, *shape] of n examples with these delta, a.
     """
@@ -40,11 +40,11 @@ class Use:
 
     @property
     def single(self) -> bool:
-        """Whether inputs and weight meet at one position alone. Then G_n = delta_n a_n^T, of [N, O] and [N, I]."""
+        """Say whether inputs and weight meet at one position alone. Then G_n = delta_n a_n^T, of [N, O] and [N, I]."""
         return False
 
     def numbers(self, role: str) -> int:
-        """About how many numbers are in use while the gradient of one example is formed."""
+        """Return about how many numbers are in use while the gradient of one example is formed."""
         return self.inputs[0].numel() + self.arguments[role].numel()
 
     def gradients(self, role: str, delta: Tensor) -> Iterator[Tensor]:
@@ -54,33 +54,33 @@ class Use:
             yield getattr(self, role)(some_delta, wide(a))
 
     def total(self, role: str, delta: Tensor, f: Callable) -> Tensor:
-        """sum_n f(G_n) [*shape] of the argument `role`."""
+        """Return sum_n f(G_n) [*shape] of the argument `role`."""
         return sum(f(G).sum(0) for G in self.gradients(role, delta))
 
 
 class Linear(Use):
-    """Inputs are [N, ..., I]."""
+    """Its inputs are [N, ..., I]."""
 
     @property
     def single(self):
         return self.inputs.dim() == 2
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, O, I]."""
+        """Return [N, O, I]."""
         return _positions(delta).transpose(1, 2) @ _positions(a)
 
     def bias(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, O]."""
+        """Return [N, O]."""
         return _positions(delta).sum(1)
 
 
 def _positions(values: Tensor) -> Tensor:
-    """[N, ..., D] as [N, L, D]."""
+    """Return [N, ..., D] as [N, L, D]."""
     return values.reshape(len(values), -1, values.shape[-1])
 
 
 class Convolution(Use):
-    """Inputs are [N, I, ...], over any number of axes. They hold already what a padding mode adds."""
+    """Its inputs are [N, I, ...], over any number of axes. They already hold what a padding mode adds."""
 
     def __init__(self, inputs, weight, bias, stride, padding, dilation, groups):
         super().__init__(inputs, weight, bias)
@@ -92,12 +92,12 @@ class Convolution(Use):
         return math.prod(self.kernel) * self.inputs[0].numel() + self.arguments[role].numel()
 
     def _by_axis(self, option) -> list[int]:
-        """An option's value for each axis."""
+        """Return an option's value for each axis."""
         values = (option,) if isinstance(option, int) else tuple(option)
         return list(values * (len(self.kernel) // len(values)))
 
     def windows(self, a: Tensor) -> Tensor:
-        """[N, groups, I / groups * kernel, L]."""
+        """Return the inputs under each output position [N, groups, I / groups * kernel, L]."""
         axes, strides, dilations = len(self.kernel), self._by_axis(self.stride), self._by_axis(self.dilation)
         spans = [dilation * (k - 1) for dilation, k in zip(dilations, self.kernel, strict=True)]
         if self.padding == "same":
@@ -112,34 +112,34 @@ class Convolution(Use):
         return a.reshape(len(a), self.groups, math.prod(a.shape[1 : 2 + axes]) // self.groups, -1)
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, O, I / groups, *kernel]."""
+        """Return [N, O, I / groups, *kernel]."""
         windows = self.windows(a)
         delta = delta.reshape(len(delta), self.groups, -1, windows.shape[-1])
         return (delta @ windows.transpose(2, 3)).view(len(delta), *self.shape)
 
     def bias(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, O]."""
+        """Return [N, O]."""
         return delta.flatten(2).sum(2)
 
 
 class Norm(Use):
-    """Outputs are weight * x + bias with x = normalise(inputs). The parameters have the axes `axes` of x."""
+    """Its outputs are weight * x + bias with x = normalise(inputs). The parameters have the axes `axes` of x."""
 
     def __init__(self, inputs, weight, bias, normalise: Callable, axes: range):
         super().__init__(inputs, weight, bias)
         self.normalise, self.others = normalise, [axis for axis in range(1, inputs.dim()) if axis not in axes]
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, *shape]."""
+        """Return [N, *shape]."""
         return self.bias(delta * self.normalise(a), a)
 
     def bias(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, *shape]."""
+        """Return [N, *shape]."""
         return delta.sum(self.others) if self.others else delta
 
 
 class Embedding(Use):
-    """Inputs are whole numbers [N, ...], rows of the weight [V, D]. The row `padding` takes no gradient."""
+    """Its inputs are whole numbers [N, ...], rows of the weight [V, D]. The row `padding` takes no gradient."""
 
     def __init__(self, inputs, weight, padding: int | None):
         super().__init__(inputs, weight)
@@ -147,7 +147,7 @@ class Embedding(Use):
         self.padding = padding
 
     def _rows(self, delta: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """For each position: where its row lies in [N V], and its gradient."""
+        """Return, for each position, where its row lies in [N V], and its gradient."""
         delta, v = delta.reshape(len(v), -1, self.D), v.reshape(len(v), -1)
         if self.padding is not None:
             delta = delta * (v != self.padding % self.V)[..., None]
@@ -155,12 +155,12 @@ class Embedding(Use):
         return (first[:, None] + v).flatten(), delta.flatten(0, 1)
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, V, D]."""
+        """Return [N, V, D]."""
         rows, delta = self._rows(delta, a)
         return delta.new_zeros(len(a) * self.V, self.D).index_add_(0, rows, delta).view(-1, self.V, self.D)
 
     def total(self, role, delta, f):
-        """sum_n f(G_n) [V, D]. The rows that an example does not hold are never formed."""
+        """Return sum_n f(G_n) [V, D]. It never forms the rows that an example does not hold."""
         rows, delta = self._rows(delta, self.inputs)
         held, place = rows.unique(return_inverse=True)
         gradients = delta.new_zeros(len(held), self.D).index_add_(0, place, delta)
@@ -214,7 +214,7 @@ RULES = {
 
 
 class Uses(TorchFunctionMode):
-    """Records the uses of parameters that have a rule, in the forward passes of N examples that are made within it.
+    """Record the uses of parameters that have a rule, in the forward passes of N examples that are made within it.
 
     find(tensor) gives the name of a parameter, or None. `cut` gives copies of the parameters to each layer with a rule.
     Then the outputs depend on the parameters themselves only through uses without a rule.

@@ -48,15 +48,15 @@ class Categorical:
             raise UserError(f"label {int(y[~inside][0])} is not among the units that the mask allows")
 
     def log_p(self, z: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """[N]."""
+        """Return log p [N]."""
         return -F.cross_entropy(z + mask, y.long(), reduction="none")
 
     def score(self, z: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """e_y - p."""
+        """Return e_y - p."""
         return F.one_hot(y.long(), z.shape[-1]) - (z + mask).softmax(-1)
 
     def factors(self, z: Tensor, mask: Tensor) -> list[Tensor]:
-        """S_j for all units but the last."""
+        """Return S_j for all units but the last."""
         p, tiny = (z + mask).softmax(-1), torch.finfo(z.dtype).tiny
         q = p.flip(-1).cumsum(-1).flip(-1)
         factors = []
@@ -68,7 +68,7 @@ class Categorical:
         return factors
 
     def draw(self, z: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
-        """[N]."""
+        """Draw units [N]."""
         cumulative = (z + mask).double().softmax(-1).cumsum(-1)
         level = uniform((len(z), 1), z, generator) * cumulative[:, -1:]
         return (cumulative[:, :-1] <= level).sum(-1)
@@ -89,24 +89,24 @@ class Bernoulli:
             )
 
     def log_p(self, z: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """[N]."""
+        """Return log p [N]."""
         losses = F.binary_cross_entropy_with_logits(z, self._of_outputs(z, y), reduction="none")
         return -(losses * _allowed(z, mask)).sum(-1)
 
     def score(self, z: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """y - p."""
+        """Return y - p."""
         return (self._of_outputs(z, y) - z.sigmoid()) * _allowed(z, mask)
 
     def factors(self, z: Tensor, mask: Tensor) -> list[Tensor]:
-        """sqrt(p_c (1 - p_c)) e_c."""
+        """Return sqrt(p_c (1 - p_c)) e_c."""
         return _columns((z.sigmoid() * (-z).sigmoid()).sqrt(), mask)
 
     def draw(self, z: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
-        """[N, C]."""
+        """Draw labels [N, C]."""
         return (uniform(z.shape, z, generator) < z.sigmoid()).to(z.dtype)
 
     def _of_outputs(self, z: Tensor, y: Tensor) -> Tensor:
-        """Labels [N, C]."""
+        """Return labels [N, C]."""
         return (F.one_hot(y.long(), z.shape[-1]) if y.dim() == 1 else y).to(z.dtype)
 
 
@@ -126,19 +126,19 @@ class Gaussian:
             raise UserError(f"labels must be finite numbers like the outputs, of shape {tuple(z.shape)}")
 
     def log_p(self, z: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """[N], without the constant."""
+        """Return log p [N] without its constant."""
         return -((y - z).square() * _allowed(z, mask)).sum(-1) / (2 * self.variance)
 
     def score(self, z: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """(y - z) / variance."""
+        """Return (y - z) / variance."""
         return (y - z) * _allowed(z, mask) / self.variance
 
     def factors(self, z: Tensor, mask: Tensor) -> list[Tensor]:
-        """e_c / sqrt(variance)."""
+        """Return e_c / sqrt(variance)."""
         return _columns(torch.full_like(z, self.variance**-0.5), mask)
 
     def draw(self, z: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
-        """[N, C]."""
+        """Draw labels [N, C]."""
         normal = torch.special.ndtri(uniform(z.shape, z, generator).clamp(min=2**-54))
         return z + self.variance**0.5 * normal.to(z.dtype)
 
@@ -153,7 +153,7 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 
 
 def of(likelihood: str | Likelihood) -> Likelihood:
-    """The likelihood of this name, or the one given. Any other loss has no Fisher and is refused."""
+    """Return the likelihood of this name, or the one given. Any other loss has no Fisher and is refused."""
     if isinstance(likelihood, Likelihood):
         return likelihood
     if likelihood not in LIKELIHOODS:
@@ -162,7 +162,7 @@ def of(likelihood: str | Likelihood) -> Likelihood:
 
 
 def uniform(shape, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Numbers from [0, 1) of a CPU generator. They are the same however many are drawn at a time."""
+    """Draw numbers from [0, 1) on the CPU. They are the same however many are drawn at a time."""
     return torch.rand(shape, generator=generator, dtype=torch.float64).to(like.device)
 
 
@@ -174,12 +174,12 @@ def _check_mask(mask: Tensor) -> None:
 
 
 def _allowed(z: Tensor, mask: Tensor) -> Tensor:
-    """Which outputs [N, C] each example may use."""
+    """Say which outputs [N, C] each example may use."""
     return (mask == 0).expand(z.shape)
 
 
 def _columns(scale: Tensor, mask: Tensor) -> list[Tensor]:
-    """One factor scale_c e_c [N, C] for each output c that any example may use."""
+    """Return a factor scale_c e_c [N, C] for each output c that any example may use."""
     allowed = _allowed(scale, mask)
     scale = scale * allowed
     return [torch.zeros_like(scale).index_copy_(1, c, scale[:, c]) for c in allowed.any(0).nonzero()]

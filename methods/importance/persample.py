@@ -44,10 +44,10 @@ Named = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """What the probe learnt of a network.
+    """Keep what the probe has learnt of a network.
 
-    uses: how often each parameter that the rules serve is used. held: the bytes that a forward pass keeps for each
-    example. vmap: whether vmap can take single examples; if not, they go one at a time. None: nobody has asked yet.
+    `uses` says how often each parameter that the rules serve is used. `held` is how many bytes a forward pass keeps for
+    each example. `vmap` says whether vmap can take single examples; if not, they go one at a time; None is not asked.
     """
 
     uses: dict[str, int]
@@ -59,7 +59,7 @@ _plans: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def mean(net, theta: Tensor, examples, cotangents: Callable[..., Sequence[Tensor]], f: Callable) -> Tensor:
-    """1/N sum_n sum_k f(J_n^T S^k_n) [P] over examples; cotangents(outputs, y, mask) = [S^k [n, C], ...]."""
+    """Return 1/N sum_n sum_k f(J_n^T S^k_n) [P] over examples; cotangents(outputs, y, mask) = [S^k [n, C], ...]."""
     total = accumulator(theta)
     for x, y, mask in passes(net, theta, examples):
         sums(net, theta, x, lambda z, y=y, mask=mask: cotangents(z, y, mask), f, total)
@@ -67,7 +67,7 @@ def mean(net, theta: Tensor, examples, cotangents: Callable[..., Sequence[Tensor
 
 
 def mean_gradients(net, theta: Tensor, examples, cotangents: Callable[..., Sequence[Tensor]]) -> Tensor:
-    """1/N sum_n J_n^T S^k_n [K, P], the mean of the gradients for each of K cotangents; arguments as of `mean`."""
+    """Return 1/N sum_n J_n^T S^k_n [K, P], the mean gradient for each of K cotangents. Arguments are as of `mean`."""
     totals = None
     for x, y, mask in passes(net, theta, examples):
         variable = theta.detach().requires_grad_()
@@ -81,7 +81,7 @@ def mean_gradients(net, theta: Tensor, examples, cotangents: Callable[..., Seque
 
 
 def passes(net, theta: Tensor, examples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The examples in batches (x, y, mask) of a size that keeps a pass within the budget."""
+    """Yield the examples in batches (x, y, mask) of a size that keeps a pass within the budget."""
     some, _, _ = examples.take(torch.arange(min(PROBE, len(examples)), device=theta.device))
     # A pass needs what is kept for the backward pass, and as much again for outputs, their gradients, and the rest.
     size = within_budget(4 * plan_of(net, theta, some).held, theta.device)
@@ -89,19 +89,19 @@ def passes(net, theta: Tensor, examples) -> Iterator[tuple[Tensor, Tensor, Tenso
 
 
 def within_budget(size: int, device: torch.device) -> int:
-    """How many things of `size` bytes may be in use at a time."""
+    """Return how many things of `size` bytes may be in use at a time."""
     return max(1, BUDGET.get(device.type, BUDGET["cuda"]) // size)
 
 
 def accumulator(theta: Tensor) -> Tensor:
-    """Zeros [P] in float32 or better."""
+    """Return zeros [P] in float32 or better."""
     return torch.zeros_like(wide(theta))
 
 
 def sums(net, theta: Tensor, x: Tensor, cotangents: Cotangents, f: Callable, total: Tensor | None = None) -> Tensor:
-    """sum_k sum_n f(J_n^T S^k_n) [P] for theta [P], inputs [N, ...] and cotangents(outputs) = [S^k [N, C], ...].
+    """Return sum_k sum_n f(J_n^T S^k_n) [P] at theta [P], for inputs x [N, ...].
 
-    If `total` is given, the sum is added to it.
+    cotangents(outputs) gives [S^k [N, C], ...]. If `total` is given, the sum is added to it.
     """
     total = accumulator(theta) if total is None else total
     if len(x) == 1:  # The second copy has cotangents of 0, and f(0) = 0.
@@ -122,7 +122,7 @@ def sums(net, theta: Tensor, x: Tensor, cotangents: Cotangents, f: Callable, tot
 
 
 def _forward(net, parameters: Named, x: Tensor, names: Iterable[str]) -> tuple[Tensor, list[Use], Named]:
-    """Outputs [N, C], the uses of `names` that have a rule, and leaves.
+    """Return outputs [N, C], the uses of `names` that have a rule, and leaves.
 
     The outputs depend on the leaves only by uses without a rule.
     """
@@ -134,7 +134,7 @@ def _forward(net, parameters: Named, x: Tensor, names: Iterable[str]) -> tuple[T
 
 
 def _backward(z: Tensor, uses: list[Use], leaves: Named, seeds: list[Tensor]) -> tuple[Iterable, set[str]]:
-    """For each seed the pairs of a use and its delta, and the leaves for which the rules do not account."""
+    """Return, for each seed, the pairs of a use and its delta; and the leaves for which the rules do not account."""
     if not (seeds and z.requires_grad):
         return (), set()
 
@@ -187,7 +187,7 @@ def add_examples(views: Named, chunks: Iterable[Named], f: Callable) -> None:
 
 
 def by_examples(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str], plan: Plan) -> Iterator[Named]:
-    """The gradients J_n^T S_n [n, *shape] of the parameters `names`, for some examples at a time."""
+    """Yield the gradients J_n^T S_n [n, *shape] of the parameters `names`, for some examples at a time."""
     size = plan.held + 3 * sum(parameters[name].numel() * parameters[name].element_size() for name in names)
     wanted = {name: parameters[name] for name in names}
 
@@ -205,7 +205,7 @@ def by_examples(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str
 
 
 def _alone(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str]) -> tuple[Tensor, Named]:
-    """Outputs [C] and gradients J^T S of one example [...], by autograd."""
+    """Return outputs [C] and gradients J^T S of one example [...], by autograd."""
     leaves = {name: parameters[name].detach().requires_grad_() for name in names}
     given = parameters | leaves
     with torch.enable_grad():
@@ -220,7 +220,7 @@ def _alone(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str]) ->
 
 
 def plan_of(net, theta: Tensor, x: Tensor, by_examples: bool = False) -> Plan:
-    """The plan for inputs like these; `by_examples` asks whether vmap works. (Its first use in a process takes 1 s.)"""
+    """Return the plan for inputs like these. Only `by_examples` asks for vmap: its first use in a process takes 1 s."""
     plans = _plans.setdefault(net, {})
     x = x[:PROBE] if len(x) > 1 else torch.cat([x, x])
     key = (x.shape, x.dtype, theta.dtype, theta.device)
@@ -230,7 +230,7 @@ def plan_of(net, theta: Tensor, x: Tensor, by_examples: bool = False) -> Plan:
 
 
 def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
-    """The plan, from sum_n |J_n^T S_n| of a few examples by the rules, by vmap, and by one backward pass for each.
+    """Make the plan: compare sum_n |J_n^T S_n| of a few examples by the rules, by vmap, and by a pass for each.
 
     The parameters are moved away from theta, because a weight of 0 hides whatever lies before it.
     """
@@ -274,7 +274,7 @@ def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
 
 
 def _one_by_one(net, theta: Tensor, x: Tensor, z: Tensor, seed: Tensor, tolerance: float) -> Tensor:
-    """sum_n |J_n^T S_n| [P] by one backward pass for each example, whose outputs must be those of the batch, z."""
+    """Return sum_n |J_n^T S_n| [P] by a backward pass for each example. Refuse outputs unlike those of the batch, z."""
     total = accumulator(theta)
     for n in range(len(x)):
         alone, gradients = _alone(net, net.views(theta), x[n], seed[n], list(net.shapes))
@@ -285,7 +285,7 @@ def _one_by_one(net, theta: Tensor, x: Tensor, z: Tensor, seed: Tensor, toleranc
 
 
 def _by_vmap(net, theta: Tensor, x: Tensor, seed: Tensor, plan: Plan) -> Tensor | None:
-    """sum_n |J_n^T S_n| [P] by vmap; None if vmap has no rule for a function, or if the course depends on numbers."""
+    """Return sum_n |J_n^T S_n| [P] by vmap; None if it has no rule for a function, or if numbers decide the course."""
     total = accumulator(theta)
     chunks = by_examples(net, net.views(theta), x, seed, list(net.shapes), plan)
     with warnings.catch_warnings():

@@ -12,7 +12,7 @@ from methods.base.errors import check_number, check_whole
 
 
 class RunningFisher:
-    """Holds F [..., P] in `value`. `from_zero` averages the first estimate with 0 instead of taking it whole."""
+    """Hold F [..., P] in `value`. `from_zero` averages the first estimate with 0 instead of taking it whole."""
 
     def __init__(self, theta: Tensor, alpha: float, from_zero: bool = False):
         self.alpha, self.known = alpha, from_zero
@@ -49,7 +49,7 @@ def check(alpha: float, interval: int) -> None:
 
 
 def min_max(values: Tensor) -> Tensor:
-    """Values [..., P], moved and scaled to [0, 1] over all parameters jointly. They are 0 if all are equal."""
+    """Move and scale values [..., P] to [0, 1] over all parameters jointly. They become 0 if all are equal."""
     low, high = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
     span = high - low
     return (values - low) / torch.where(span > 0, span, 1.0)

@@ -24,14 +24,14 @@ from methods.importance.persample import add, plan_of, sums
 
 
 class Squares:
-    """Watches each forward pass, `with squares.watch(theta, x)`, and gives `squares.mean` after its backward pass."""
+    """Watch each forward pass, `with squares.watch(theta, x)`, and give `squares.mean` after its backward pass."""
 
     def __init__(self, net):
         self.net = net
         self._total: Tensor | None = None  # It is kept, because fresh pages cost time in every step.
 
     def watch(self, theta: Tensor, x: Tensor) -> AbstractContextManager:
-        """The context in which to make the forward pass of a batch [..., B, *shape]."""
+        """Return the context in which to make the forward pass of a batch [..., B, *shape]."""
         self._pass = None
         if theta.dim() == 1:
             self._plan = plan_of(self.net, theta, x)
@@ -40,7 +40,7 @@ class Squares:
         return self._pass or nullcontext()
 
     def mean(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """mean_n G_n^2 [..., P] of the batch at theta, before the step moves it. The next call overwrites it."""
+        """Return mean_n G_n^2 [..., P] at theta, before the step moves it. The next call overwrites the tensor."""
         watched, self._pass = self._pass, None
         if watched is None or not watched.is_like(self._plan.uses):
             return _second_pass(self.net, theta, x, y, mask)
@@ -51,7 +51,7 @@ class Squares:
 
 
 class _Watched:
-    """Records the uses in a training pass of the module, and their deltas in the backward pass that follows."""
+    """Record the uses in a training pass of the module, and their deltas in the backward pass that follows."""
 
     def __init__(self, net, theta: Tensor, n_examples: int):
         places = {(view.data_ptr(), view.shape): name for name, view in net.views(theta).items()}
@@ -77,7 +77,7 @@ class _Watched:
             use.edge.node.register_prehook(lambda grads, n=n, k=use.edge.output_nr: deltas.__setitem__(n, grads[k]))
 
     def is_like(self, uses: dict[str, int]) -> bool:
-        """Whether each parameter was used as often as in the pass on which the rules were probed."""
+        """Say whether each parameter was used as often as in the pass on which the rules were probed."""
         return Counter(name for use in self.uses for name in use.names.values()) == Counter(uses)
 
 

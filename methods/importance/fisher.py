@@ -8,17 +8,18 @@
     argmax              1/N sum_n s_n,i(y)^2, y the predicted unit     biased down
     p_weighted          1/N sum_n p(y_n|x_n) s_n,i(y_n)^2              one term of the exact sum
     unweighted_classes  1/N sum_n sum_y s_n,i(y)^2                     every unit as if it were certain
-    batched             mean over batches of (mean_n s_n,i(y_n))^2     not the Fisher; what many libraries compute
-    batched_rescaled    batch size times `batched`                     unbiased for `empirical` only where the mean is 0
+    batched             mean over batches b of (mean_n s_n,i(y_n))^2   not the Fisher; what many libraries compute
+    batched_rescaled    mean over b of N_b (mean_n s_n,i(y_n))^2       N_b: size of b; `empirical` if the mean is 0
     batched_argmax      `batched` with the predicted units as labels   what FACIL computes
 
-All are taken in evaluation mode at theta, on the examples given; per-example sums (persample.py), so the batch
-size changes nothing except in those that are named for it. The exact expectation costs one backward pass for each
-factor of the Fisher at the outputs (likelihoods.py): one fewer than there are units for a softmax. The whole
-matrix, and what else is called a Fisher, is in methods/importance/curvature.py.
+All are taken in evaluation mode at theta, on the examples given. They are sums over single examples (persample.py), so
+the batch size changes nothing except in the estimators that are named for it. The exact expectation costs one backward
+pass for each factor of the Fisher at the outputs (likelihoods.py): one fewer than there are units for a softmax. A
+softmax of one unit has the Fisher 0, since p = 1. The full matrix, and other matrices that are called a Fisher, are in
+methods/importance/curvature.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from torch import Tensor
 from methods.base.errors import UserError, check_whole, unknown
 from methods.base.examples import Examples, Part
 from methods.base.method import Method
+from methods.base.net import by_replica
 from methods.importance import likelihoods
 from methods.importance.likelihoods import CATEGORICAL, Categorical, Likelihood
 from methods.importance.persample import accumulator, mean
@@ -33,12 +35,13 @@ from methods.importance.persample import accumulator, mean
 OF_UNITS = ("argmax", "p_weighted", "unweighted_classes", "batched_argmax")  # for a categorical likelihood alone
 OF_LABELS = ("empirical", "p_weighted", "batched", "batched_rescaled")
 ESTIMATORS = ("exact", "sample", *OF_LABELS, "argmax", "unweighted_classes", "batched_argmax")
+Data = Examples | tuple[Tensor, Tensor | None] | Iterable
 
 
 def diagonal(
     net,
     theta: Tensor,
-    examples: Examples | tuple[Tensor, Tensor | None],
+    examples: Data,
     estimator: str = "exact",
     generators: list[torch.Generator] | None = None,
     n_samples: int | None = None,
@@ -46,50 +49,60 @@ def diagonal(
     draws: int = 1,
     likelihood: str | Likelihood = "categorical",
 ) -> Tensor:
-    """The Fisher diagonal [..., P] at theta [..., P] on `examples`, or on tensors (x, y); y None where none is needed.
+    """Return the Fisher diagonal [..., P] at theta [..., P].
 
-    generators: one for each replica (one for [P]); `sample` draws its labels, the batched estimators their batches
-    (in order without one) and `n_samples` its subset (uniform, without replacement) from it. batch: the size that the
-    batched estimators are about. draws: how many labels `sample` draws for each example.
+    `examples` are tensors (x, y), or batches (x, y) as a DataLoader gives them, or Examples. y may be None if the
+    estimator needs no labels. `generators` has one for each replica (one for [P]): `sample` draws its labels from it,
+    and `n_samples` draws its subset, uniformly and without replacement. The batched estimators draw their batches from
+    it; without one they take the examples in order. `batch` is the size of these batches. `draws` is how many labels
+    `sample` draws for each example.
     """
     check(estimator, n_samples, batch, draws)
     p = likelihoods.of(likelihood)
     if estimator in OF_UNITS and not isinstance(p, Categorical):
         raise UserError(f"{estimator} is about units of a softmax: for {p} take exact, sample or empirical")
-    examples = as_examples(examples, estimator)
-    if theta.dim() > 1:
-        rows = [
-            diagonal(net, row, examples, estimator, generators and [generators[r]], n_samples, batch, draws, p)
-            for r, row in enumerate(theta)
-        ]
-        return torch.stack(rows)
-    generator = generators[0] if generators else None
-    few = n_samples is not None and n_samples < len(examples)
-    if generator is None and (few or estimator == "sample"):
-        raise UserError(f"{'n_samples' if few else 'sample'} draws at random: give `generators`")
-    if few:
-        chosen = torch.randperm(len(examples), generator=generator)[:n_samples]
-        examples = examples.select(chosen.to(theta.device))
-    if estimator.startswith("batched"):
-        scale = batch if estimator == "batched_rescaled" else 1
-        predicted = estimator == "batched_argmax"
-        return scale * _squared_batch_means(net, theta, examples, batch, generator, p, predicted)
-    return mean(
-        net, theta, examples, lambda z, y, mask: scores(z, y, mask, estimator, generator, draws, p), torch.square
-    )
+    examples = as_examples(examples, estimator, theta.device)
+    subset = n_samples is not None and n_samples < len(examples)
+    if not generators and (subset or estimator == "sample"):
+        raise UserError(f"{'n_samples' if subset else 'sample'} draws at random: give `generators`")
+
+    def of_one(theta: Tensor, generator: torch.Generator | None) -> Tensor:
+        some = examples
+        if subset:
+            chosen = torch.randperm(len(examples), generator=generator)[:n_samples]
+            some = examples.select(chosen.to(theta.device))
+        if estimator.startswith("batched"):
+            return _squared_batch_means(net, theta, some, estimator, generator, batch, p)
+        return mean(
+            net, theta, some, lambda z, y, mask: scores(z, y, mask, estimator, generator, draws, p), torch.square
+        )
+
+    return by_replica(of_one, theta, generators or [None] * (1 if theta.dim() == 1 else len(theta)))
 
 
-def as_examples(examples: Examples | tuple[Tensor, Tensor | None], estimator: str) -> Examples:
-    """Examples, also of tensors (x, y), all of whose outputs are then allowed; empty ones are refused."""
+def as_examples(examples: Data, estimator: str, device: torch.device) -> Examples:
+    """Return Examples. Tensors (x, y), and batches of them, may use all outputs. Refuse an empty set."""
     if not isinstance(examples, Examples):
-        x, y = examples
+        x, y = _tensors(examples)
         if y is None and estimator in OF_LABELS:
             raise UserError(f"{estimator} is about the true labels: give them, or take exact or sample")
-        n = torch.arange(len(x), device=x.device)
-        examples = Examples((Part(x, n, n if y is None else y, torch.zeros(1, device=x.device)),))
+        n = torch.arange(len(x))
+        examples = Examples((Part(x, n, n if y is None else y, torch.zeros(1)),)).to(device)
     if len(examples) == 0:
         raise UserError("there is no Fisher of no examples: give at least one")
     return examples
+
+
+def _tensors(data: tuple | Iterable) -> tuple[Tensor, Tensor | None]:
+    """Return (x, y) as it is, or put together from batches whose first two entries are x and y."""
+    if isinstance(data, tuple | list) and data and isinstance(data[0], Tensor):
+        x, y = data
+        return x, y
+    batches = list(data)
+    if not batches:
+        raise UserError("there is no Fisher of no examples: the loader gave no batch")
+    x, y = (torch.cat([batch[n] for batch in batches]) for n in range(2))
+    return x, y
 
 
 def scores(
@@ -101,7 +114,7 @@ def scores(
     draws: int = 1,
     likelihood: Likelihood = CATEGORICAL,
 ) -> list[Tensor]:
-    """Cotangents [N, C] at the outputs z whose squared gradients the estimator sums."""
+    """Return cotangents [N, C] at the outputs z. The estimator sums the squares of their gradients."""
     z = z.to(torch.promote_types(z.dtype, torch.float32))
     likelihood.check(z, y if estimator in OF_LABELS else None, mask)
     if estimator == "exact":
@@ -121,28 +134,31 @@ def scores(
     return [score]
 
 
-def _squared_batch_means(net, theta: Tensor, examples, batch: int, generator, p: Likelihood, predicted: bool) -> Tensor:
+def _squared_batch_means(net, theta, examples, estimator: str, generator, batch: int, p: Likelihood) -> Tensor:
+    predicted, rescaled = estimator == "batched_argmax", estimator == "batched_rescaled"
+
     def mean_loss(theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         z = net(theta, x)
         p.check(z, None if predicted else y, mask)
-        return -p.log_p(z, (z + mask).argmax(-1) if predicted else y, mask).mean()
+        loss = -p.log_p(z, (z + mask).argmax(-1) if predicted else y, mask).mean()
+        return loss * len(x) ** 0.5 if rescaled else loss  # The square makes it N_b.
 
     return mean_over_batches(torch.square, mean_loss, theta, examples, batch, generator)
 
 
 def mean_over_batches(f: Callable, loss: Callable, theta: Tensor, examples, batch: int, generator) -> Tensor:
-    """Mean over shuffled batches of f(gradient of the batch's mean loss) [P]."""
-    total, count = accumulator(theta), 0
+    """Return the mean over shuffled batches of f(gradient of the batch's mean loss) [P]."""
+    total, n_batches = accumulator(theta), 0
     for x, y, mask in examples.batches(batch, generator):
         variable = theta.detach().requires_grad_()
         with torch.enable_grad():
             total += f(torch.autograd.grad(loss(variable, x, y, mask), variable)[0].to(total.dtype))
-        count += 1
-    return total / count
+        n_batches += 1
+    return total / n_batches
 
 
 def of_task(method, theta: Tensor, task) -> Tensor:
-    """The diagonal [..., P] on a task's training data, by the estimator that the method's options name."""
+    """Return the diagonal [..., P] on a task's training data, by the estimator that the method's options name."""
     if type(method).loss is not Method.loss:
         raise UserError(f"{type(method).__name__} has a loss of its own, without a likelihood: it has no Fisher")
     generators = method.generators("fisher", theta, task)

@@ -1,13 +1,14 @@
 """Gradients of single examples at a layer's parameters, in closed form.
 
-A layer is given inputs a_n and, from the backward pass, the gradients delta_n at its outputs. For example n alone:
+A layer has inputs a_n and, from the backward pass, gradients delta_n at its outputs. The gradient of example n alone is
 
     linear        G_n = sum_l delta_nl a_nl^T          l: positions; one for [N, I], L for [N, L, I]
     convolution   G_n = sum_l delta_nl a_nl^T          a_nl: the window of the input under output position l, by group
     norm          G_n = sum_l delta_nl * x_nl          x: the normalised input, with the statistics of evaluation
     embedding     G_n[v] = sum of delta_nl over the positions l that hold v
 
-and the bias's is sum_l delta_nl. Row n of a layer's inputs must belong to example n; nothing here can tell.
+and the bias's is sum_l delta_nl. Row n of a layer's inputs must belong to example n. Nothing in this file can tell;
+persample.py probes it.
 """
 
 import math
@@ -19,19 +20,18 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-BLOCK = 2**21  # bytes of single examples' gradients formed at a time: more fall out of the caches
+BLOCK = 2**21  # bytes of single examples' gradients that are formed at a time: more would fall out of the caches
 
 
 def wide(values: Tensor) -> Tensor:
-    """In float32 or better, since squares underflow in half precision; whole numbers as they are."""
+    """Return the values in float32 or better: squares underflow in half precision. Whole numbers stay as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32)) if values.is_floating_point() else values
 
 
 class Use:
-    """One use of a layer's weight, or bias, or both, on inputs a [N, ...].
+    """Hold one use of a layer's weight, or bias, or both, on inputs a [N, ...].
 
-    A subclass gives each example's gradients, `weight(delta, a)` and `bias(delta, a)` [N, *shape], for any examples'
-    delta and a.
+    A subclass has `weight(delta, a)` and `bias(delta, a)`: the gradients [n, *shape] of n examples with these delta, a.
     """
 
     def __init__(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None):
@@ -40,47 +40,47 @@ class Use:
 
     @property
     def single(self) -> bool:
-        """Whether inputs and weight meet at one position alone: G_n = delta_n a_n^T, of [N, O] and [N, I]."""
+        """Say whether inputs and weight meet at one position alone. Then G_n = delta_n a_n^T, of [N, O] and [N, I]."""
         return False
 
     def numbers(self, role: str) -> int:
-        """About how many are in use while the gradient of one example is formed."""
+        """Return about how many numbers are in use while the gradient of one example is formed."""
         return self.inputs[0].numel() + self.arguments[role].numel()
 
     def gradients(self, role: str, delta: Tensor) -> Iterator[Tensor]:
-        """Each example's gradient [n, *shape] at the argument `role`, some examples at a time."""
+        """Yield the examples' gradients [n, *shape] at the argument `role`, for some examples at a time."""
         some = max(1, BLOCK // (self.numbers(role) * delta.element_size()))
         for some_delta, a in zip(delta.split(some), self.inputs.split(some), strict=True):
             yield getattr(self, role)(some_delta, wide(a))
 
     def total(self, role: str, delta: Tensor, f: Callable) -> Tensor:
-        """sum_n f(G_n) [*shape] of the argument `role`."""
+        """Return sum_n f(G_n) [*shape] of the argument `role`."""
         return sum(f(G).sum(0) for G in self.gradients(role, delta))
 
 
 class Linear(Use):
-    """Inputs [N, ..., I]."""
+    """Its inputs are [N, ..., I]."""
 
     @property
     def single(self):
         return self.inputs.dim() == 2
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, O, I]."""
+        """Return [N, O, I]."""
         return _positions(delta).transpose(1, 2) @ _positions(a)
 
     def bias(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, O]."""
+        """Return [N, O]."""
         return _positions(delta).sum(1)
 
 
 def _positions(values: Tensor) -> Tensor:
-    """[N, ..., D] as [N, L, D]."""
+    """Return [N, ..., D] as [N, L, D]."""
     return values.reshape(len(values), -1, values.shape[-1])
 
 
 class Convolution(Use):
-    """Inputs [N, I, ...], over any number of axes; what a padding mode adds is part of them already."""
+    """Its inputs are [N, I, ...], over any number of axes. They already hold what a padding mode adds."""
 
     def __init__(self, inputs, weight, bias, stride, padding, dilation, groups):
         super().__init__(inputs, weight, bias)
@@ -91,55 +91,55 @@ class Convolution(Use):
     def numbers(self, role):
         return math.prod(self.kernel) * self.inputs[0].numel() + self.arguments[role].numel()
 
-    def _each(self, option) -> list[int]:
-        """An option's value for each axis."""
+    def _by_axis(self, option) -> list[int]:
+        """Return an option's value for each axis."""
         values = (option,) if isinstance(option, int) else tuple(option)
         return list(values * (len(self.kernel) // len(values)))
 
     def windows(self, a: Tensor) -> Tensor:
-        """[N, groups, I / groups * kernel, L]."""
-        axes, strides, dilations = len(self.kernel), self._each(self.stride), self._each(self.dilation)
+        """Return the inputs under each output position [N, groups, I / groups * kernel, L]."""
+        axes, strides, dilations = len(self.kernel), self._by_axis(self.stride), self._by_axis(self.dilation)
         spans = [dilation * (k - 1) for dilation, k in zip(dilations, self.kernel, strict=True)]
         if self.padding == "same":
             sides = [(span // 2, span - span // 2) for span in spans]
         else:
-            sides = [(p, p) for p in self._each(0 if self.padding == "valid" else self.padding)]
+            sides = [(p, p) for p in self._by_axis(0 if self.padding == "valid" else self.padding)]
         if any(map(any, sides)):
-            a = F.pad(a, [p for side in reversed(sides) for p in side])  # the last axis comes first
+            a = F.pad(a, [p for side in reversed(sides) for p in side])  # F.pad wants the last axis first.
         for axis in range(axes):
             a = a.unfold(2 + axis, spans[axis] + 1, strides[axis])[..., :: dilations[axis]]
         a = a.permute(0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))
         return a.reshape(len(a), self.groups, math.prod(a.shape[1 : 2 + axes]) // self.groups, -1)
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, O, I / groups, *kernel]."""
+        """Return [N, O, I / groups, *kernel]."""
         windows = self.windows(a)
         delta = delta.reshape(len(delta), self.groups, -1, windows.shape[-1])
         return (delta @ windows.transpose(2, 3)).view(len(delta), *self.shape)
 
     def bias(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, O]."""
+        """Return [N, O]."""
         return delta.flatten(2).sum(2)
 
 
 class Norm(Use):
-    """weight * x + bias, with x = normalise(inputs); the parameters have the axes `axes` of x."""
+    """Its outputs are weight * x + bias with x = normalise(inputs). The parameters have the axes `axes` of x."""
 
     def __init__(self, inputs, weight, bias, normalise: Callable, axes: range):
         super().__init__(inputs, weight, bias)
         self.normalise, self.others = normalise, [axis for axis in range(1, inputs.dim()) if axis not in axes]
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, *shape]."""
+        """Return [N, *shape]."""
         return self.bias(delta * self.normalise(a), a)
 
     def bias(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, *shape]."""
+        """Return [N, *shape]."""
         return delta.sum(self.others) if self.others else delta
 
 
 class Embedding(Use):
-    """Rows of the weight [V, D] at whole numbers [N, ...]; the row `padding` takes no gradient."""
+    """Its inputs are whole numbers [N, ...], rows of the weight [V, D]. The row `padding` takes no gradient."""
 
     def __init__(self, inputs, weight, padding: int | None):
         super().__init__(inputs, weight)
@@ -147,7 +147,7 @@ class Embedding(Use):
         self.padding = padding
 
     def _rows(self, delta: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """For each position, where its row lies in [N V], and its gradient."""
+        """Return, for each position, where its row lies in [N V], and its gradient."""
         delta, v = delta.reshape(len(v), -1, self.D), v.reshape(len(v), -1)
         if self.padding is not None:
             delta = delta * (v != self.padding % self.V)[..., None]
@@ -155,20 +155,20 @@ class Embedding(Use):
         return (first[:, None] + v).flatten(), delta.flatten(0, 1)
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
-        """[N, V, D]."""
+        """Return [N, V, D]."""
         rows, delta = self._rows(delta, a)
         return delta.new_zeros(len(a) * self.V, self.D).index_add_(0, rows, delta).view(-1, self.V, self.D)
 
     def total(self, role, delta, f):
-        """Without the rows that an example does not hold."""
+        """Return sum_n f(G_n) [V, D]. It never forms the rows that an example does not hold."""
         rows, delta = self._rows(delta, self.inputs)
         held, place = rows.unique(return_inverse=True)
         gradients = delta.new_zeros(len(held), self.D).index_add_(0, place, delta)
         return delta.new_zeros(self.V, self.D).index_add_(0, held % self.V, f(gradients))
 
 
-# A rule takes the arguments of a function of torch, under torch's names, and returns the Use; or None, where the closed
-# form does not hold for them.
+# A rule takes the arguments of a function of torch, under torch's names. It returns the Use, or None if the closed form
+# does not hold for these arguments.
 
 
 def _linear(input, weight, bias=None):
@@ -176,13 +176,13 @@ def _linear(input, weight, bias=None):
 
 
 def _convolution(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    if input.dim() < weight.dim():  # one example without its axis
+    if input.dim() < weight.dim():  # There is one example, without its axis.
         return None
     return Convolution(input, weight, bias, stride, padding, dilation, groups)
 
 
 def _batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-    if training:  # the examples share their statistics
+    if training:  # The examples share their statistics.
         return None
     mean, var = wide(running_mean), wide(running_var)
     return Norm(input, weight, bias, lambda a: F.batch_norm(a, mean, var, eps=eps), range(1, 2))
@@ -214,10 +214,10 @@ RULES = {
 
 
 class Uses(TorchFunctionMode):
-    """Collects the uses of parameters that have a rule in the forward passes, of N examples, made within it.
+    """Record the uses of parameters that have a rule, in the forward passes of N examples that are made within it.
 
-    find(tensor) names a parameter, or is None. `cut`: a layer with a rule is given copies of its parameters, so that
-    the outputs depend on the parameters themselves only through uses without a rule.
+    find(tensor) gives the name of a parameter, or None. `cut` gives copies of the parameters to each layer with a rule.
+    Then the outputs depend on the parameters themselves only through uses without a rule.
     """
 
     def __init__(self, find: Callable[[Tensor], str | None], n_examples: int, cut: bool):
@@ -241,6 +241,6 @@ class Uses(TorchFunctionMode):
             kwargs = {key: copies.get(id(value), value) for key, value in kwargs.items()}
         outputs = function(*args, **kwargs)
         if outputs.requires_grad:
-            use.edge = get_gradient_edge(outputs)  # that of this moment: what follows may overwrite the outputs
+            use.edge = get_gradient_edge(outputs)  # The edge of now: a later layer may overwrite the outputs.
             self.uses.append(use)
         return outputs

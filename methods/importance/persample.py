@@ -1,19 +1,23 @@
 """Sums over examples of a function of each example's own gradient, for the price of about one backward pass.
 
-With cotangents S [N, C] at the outputs, the gradient of example n is G_n = J_n^T S_n, J_n its Jacobian [C, P]. What is
-returned is sum_n f(G_n) [P] with f the square or the absolute value, taken example by example.
+With cotangents S [N, C] at the outputs, the gradient of example n is G_n = J_n^T S_n, where J_n is its Jacobian [C, P].
+`sums` returns sum_n f(G_n) [P]. Here f is the square or the absolute value, taken example by example.
 
-Layers with a closed form (layers.py) get their G_n from their inputs and from a backward pass to their outputs.
-Where inputs and weight meet at a single position, as in a linear layer on [N, I], G_n = delta_n a_n^T is never formed:
-f of a product is the product of the f's, and the sum is one matrix product, f(delta)^T f(a), for all cotangents at
-once. A parameter that is used several times has its G_n summed over the uses first.
+A layer with a closed form (layers.py) gets its G_n from its inputs and from a backward pass to its outputs. Where
+inputs and weight meet at a single position, as in a linear layer on [N, I], G_n = delta_n a_n^T is never formed: f of a
+product is the product of the f's, so the sum is one matrix product f(delta)^T f(a), for all cotangents at once. If a
+parameter is used several times, its G_n is summed over the uses first.
 
-Every other parameter goes example by example through vmap, or one at a time where vmap cannot. Which parameters have
-to is found anew in each pass (what is used outside the rules is in its graph), and once for a net by comparing a few
-examples with a backward pass for each: a layer may see examples along another axis, or several rows of one. A net whose
-output for an example depends on its batch has no gradients of examples, and is refused.
+Every other parameter goes example by example, through vmap where vmap can serve the network. A probe decides this once
+for a network. It compares a few examples with one backward pass for each, because a layer may see examples along
+another axis, or several rows of one example. Each pass checks again that the rules account for every use of a
+parameter. A network is refused if its output for an example depends on the others of the batch: its examples have no
+gradients of their own.
+
+A batch of one example is given twice. In torch 2.12 the gradient of batch norm in evaluation mode is wrong for one.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,29 +28,38 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import vjp, vmap
+from torch.nn.functional import pad
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from methods.base.errors import UserError
 from methods.importance.layers import Use, Uses, wide
 
-BUDGET = {"cpu": 2**26, "cuda": 2**30}  # bytes in use at a time, by estimate; on a CPU more are slower
-PASS = 256  # examples in a pass on a CPU, at most, for the same reason
-PROBE = 4  # examples on which the rules are compared with autograd
+BUDGET = {"cpu": 2**26, "cuda": 2**30}  # bytes in use at a time, by estimate; a CPU is slower with more
+PASS = 256  # the most examples in a pass on a CPU, for the same reason
+PROBE = 4  # examples on which the probe compares the rules with autograd
+MIXED = "the network's output for an example depends on the others of its batch: no Fisher, no MAS"
 Cotangents = Callable[[Tensor], Sequence[Tensor]]
+Named = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a probe found of a net: how often each parameter that the rules serve is used; bytes held of an example."""
+    """Keep what the probe has learnt of a network.
+
+    `uses` says how often each parameter that the rules serve is used. `held` is how many bytes a forward pass keeps for
+    each example. `vmap` says whether vmap can take single examples; if not, they go one at a time; None is not asked.
+    """
 
     uses: dict[str, int]
     held: int
+    vmap: bool | None
 
 
 _plans: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def mean(net, theta: Tensor, examples, cotangents: Callable[..., Sequence[Tensor]], f: Callable) -> Tensor:
-    """1/N sum_n sum_k f(J_n^T S^k_n) [P] over examples; cotangents(outputs, y, mask) = [S^k [n, C], ...]."""
+    """Return 1/N sum_n sum_k f(J_n^T S^k_n) [P] over examples; cotangents(outputs, y, mask) = [S^k [n, C], ...]."""
     total = accumulator(theta)
     for x, y, mask in passes(net, theta, examples):
         sums(net, theta, x, lambda z, y=y, mask=mask: cotangents(z, y, mask), f, total)
@@ -54,7 +67,7 @@ def mean(net, theta: Tensor, examples, cotangents: Callable[..., Sequence[Tensor
 
 
 def mean_gradients(net, theta: Tensor, examples, cotangents: Callable[..., Sequence[Tensor]]) -> Tensor:
-    """1/N sum_n J_n^T S^k_n [K, P], the mean of the gradients for each of K cotangents; arguments as of `mean`."""
+    """Return 1/N sum_n J_n^T S^k_n [K, P], the mean gradient for each of K cotangents. Arguments are as of `mean`."""
     totals = None
     for x, y, mask in passes(net, theta, examples):
         variable = theta.detach().requires_grad_()
@@ -68,29 +81,32 @@ def mean_gradients(net, theta: Tensor, examples, cotangents: Callable[..., Seque
 
 
 def passes(net, theta: Tensor, examples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The examples in batches (x, y, mask) of a size that keeps a pass within the budget."""
+    """Yield the examples in batches (x, y, mask) of a size that keeps a pass within the budget."""
     some, _, _ = examples.take(torch.arange(min(PROBE, len(examples)), device=theta.device))
-    # What is kept for the backward pass, and as much again in outputs, in their gradients, and in what is made of them.
+    # A pass needs what is kept for the backward pass, and as much again for outputs, their gradients, and the rest.
     size = within_budget(4 * plan_of(net, theta, some).held, theta.device)
     return examples.batches(min(size, PASS) if theta.device.type == "cpu" else size)
 
 
 def within_budget(size: int, device: torch.device) -> int:
-    """How many things of `size` bytes are in use at a time."""
+    """Return how many things of `size` bytes may be in use at a time."""
     return max(1, BUDGET.get(device.type, BUDGET["cuda"]) // size)
 
 
 def accumulator(theta: Tensor) -> Tensor:
-    """Zeros [P] in float32 or better."""
+    """Return zeros [P] in float32 or better."""
     return torch.zeros_like(wide(theta))
 
 
 def sums(net, theta: Tensor, x: Tensor, cotangents: Cotangents, f: Callable, total: Tensor | None = None) -> Tensor:
-    """sum_k sum_n f(J_n^T S^k_n) [P] for theta [P], inputs [N, ...] and cotangents(outputs) = [S^k [N, C], ...].
+    """Return sum_k sum_n f(J_n^T S^k_n) [P] at theta [P], for inputs x [N, ...].
 
-    It is added to `total`, where one is given.
+    cotangents(outputs) gives [S^k [N, C], ...]. If `total` is given, the sum is added to it.
     """
     total = accumulator(theta) if total is None else total
+    if len(x) == 1:  # The second copy has cotangents of 0, and f(0) = 0.
+        two = torch.cat([x, x])
+        return sums(net, theta, two, lambda z: [pad(seed, (0, 0, 0, 1)) for seed in cotangents(z[:1])], f, total)
     views, parameters, plan = net.views(total), net.views(theta.detach()), plan_of(net, theta, x)
     z, uses, leaves = _forward(net, parameters, x, plan.uses)
     seeds = [seed.to(z.dtype) for seed in cotangents(z.detach())]
@@ -98,24 +114,27 @@ def sums(net, theta: Tensor, x: Tensor, cotangents: Cotangents, f: Callable, tot
     served = leaves.keys() - astray
     add({name: views[name] for name in served}, rounds, f)
     others = [name for name in views if name not in served]
+    if others:
+        plan = plan_of(net, theta, x, by_examples=True)
     for seed in seeds if others else ():
-        for gradients in by_examples(net, parameters, x, seed, others, plan.held):
-            for name, G in gradients.items():
-                views[name] += f(wide(G)).sum(0)
+        add_examples(views, by_examples(net, parameters, x, seed, others, plan), f)
     return total
 
 
-def _forward(net, parameters: dict[str, Tensor], x: Tensor, names) -> tuple[Tensor, list[Use], dict[str, Tensor]]:
-    """Outputs [N, C], the uses of `names` that have a rule, and leaves, on which the outputs depend by other uses."""
+def _forward(net, parameters: Named, x: Tensor, names: Iterable[str]) -> tuple[Tensor, list[Use], Named]:
+    """Return outputs [N, C], the uses of `names` that have a rule, and leaves.
+
+    The outputs depend on the leaves only by uses without a rule.
+    """
     leaves = {name: parameters[name].detach().requires_grad_() for name in names}
     places = {id(leaf): name for name, leaf in leaves.items()}
-    with torch.enable_grad(), Uses(lambda p: places.get(id(p)), len(x), cut=True) as found:
+    with torch.enable_grad(), Uses(lambda p: places.get(id(p)), len(x), cut=True) as recorder:
         z = net.call(parameters | leaves, x)
-    return z, found.uses, leaves
+    return z, recorder.uses, leaves
 
 
-def _backward(z: Tensor, uses: list[Use], leaves: dict[str, Tensor], seeds: list[Tensor]) -> tuple[Iterable, set[str]]:
-    """For each seed the pairs of a use and its delta, and the leaves for which the rules do not account."""
+def _backward(z: Tensor, uses: list[Use], leaves: Named, seeds: list[Tensor]) -> tuple[Iterable, set[str]]:
+    """Return, for each seed, the pairs of a use and its delta; and the leaves for which the rules do not account."""
     if not (seeds and z.requires_grad):
         return (), set()
 
@@ -127,17 +146,17 @@ def _backward(z: Tensor, uses: list[Use], leaves: dict[str, Tensor], seeds: list
 
     edges = [use.edge for use in uses]
     first = gradients(seeds[0], [*edges, *leaves.values()])
-    astray = {name for name, found in zip(leaves, first[len(edges) :], strict=True) if found is not None}
+    astray = {name for name, gradient in zip(leaves, first[len(edges) :], strict=True) if gradient is not None}
     later = (pairs(gradients(seed, edges)) for seed in seeds[1:])
     return chain([pairs(first[: len(edges)])], later), astray
 
 
-def add(views: dict[str, Tensor], rounds: Iterable[list[tuple[Use, Tensor]]], f: Callable, scale: float = 1) -> None:
+def add(views: Named, rounds: Iterable[list[tuple[Use, Tensor]]], f: Callable, scale: float = 1) -> None:
     """Add scale * sum_k sum_n f(G_n) to the views of parameters, given each round's uses and their deltas."""
     outer: dict[Use, Tensor] = {}  # sum_k f(delta)
     for pairs in rounds:
         often = Counter(name for use, _ in pairs for name in use.names.values())
-        repeated: dict[str, Tensor] = {}
+        repeated: Named = {}
         for use, delta in pairs:
             if use.single and all(often[name] == 1 for name in use.names.values()):
                 outer[use] = outer[use].add_(f(delta)) if use in outer else f(delta)
@@ -160,55 +179,66 @@ def add(views: dict[str, Tensor], rounds: Iterable[list[tuple[Use, Tensor]]], f:
                 views[name].add_(deltas.sum(0))
 
 
-def by_examples(
-    net, parameters: dict[str, Tensor], x: Tensor, seed: Tensor, names: list[str], held: int
-) -> Iterator[dict[str, Tensor]]:
-    """The gradients J_n^T S_n [n, *shape] of the parameters `names`, some examples at a time."""
-    size = held + 3 * sum(parameters[name].numel() * parameters[name].element_size() for name in names)
-    chunk = within_budget(size, x.device)
+def add_examples(views: Named, chunks: Iterable[Named], f: Callable) -> None:
+    """Add sum_n f(G_n) to the views of parameters, given the G_n [n, *shape] of some examples at a time."""
+    for gradients in chunks:
+        for name, G in gradients.items():
+            views[name] += f(wide(G)).sum(0)
+
+
+def by_examples(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str], plan: Plan) -> Iterator[Named]:
+    """Yield the gradients J_n^T S_n [n, *shape] of the parameters `names`, for some examples at a time."""
+    size = plan.held + 3 * sum(parameters[name].numel() * parameters[name].element_size() for name in names)
+    wanted = {name: parameters[name] for name in names}
 
     def gradient(x, seed):
-        _, pull = vjp(lambda some: net.call(parameters | some, x[None])[0], {name: parameters[name] for name in names})
+        _, pull = vjp(lambda some: net.call(parameters | some, x[None])[0], wanted)
         return pull(seed)[0]
 
+    chunk = within_budget(size, x.device)
     for some_x, some_seed in zip(x.split(chunk), seed.split(chunk), strict=True):
-        try:
+        if plan.vmap:
             yield vmap(gradient)(some_x, some_seed)
-        except RuntimeError:  # a function without a rule for vmap, or whose course depends on the numbers
-            single = [_alone(net, parameters, row[None], s, names)[1] for row, s in zip(some_x, some_seed, strict=True)]
-            yield {name: torch.stack([gradients[name] for gradients in single]) for name in names}
+        else:
+            rows = [_alone(net, parameters, row, s, names)[1] for row, s in zip(some_x, some_seed, strict=True)]
+            yield {name: torch.stack([row[name] for row in rows]) for name in names}
 
 
-def _alone(net, parameters: dict[str, Tensor], x: Tensor, seed: Tensor, names) -> tuple[Tensor, dict[str, Tensor]]:
-    """Outputs [C] and gradients J^T S of one example [1, ...], by autograd."""
+def _alone(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str]) -> tuple[Tensor, Named]:
+    """Return outputs [C] and gradients J^T S of one example [...], by autograd."""
     leaves = {name: parameters[name].detach().requires_grad_() for name in names}
+    given = parameters | leaves
     with torch.enable_grad():
-        z = net.call(parameters | leaves, x)[0]
+        z = net.call(given, torch.stack([x, x]))[0]
+    net.check(z, list(given.values()))
     if z.requires_grad:
-        found = torch.autograd.grad(z, list(leaves.values()), seed, allow_unused=True)
+        gradients = torch.autograd.grad(z, list(leaves.values()), seed, allow_unused=True)
     else:
-        found = [None] * len(leaves)
-    pairs = zip(leaves.items(), found, strict=True)
+        gradients = [None] * len(leaves)
+    pairs = zip(leaves.items(), gradients, strict=True)
     return z.detach(), {name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in pairs}
 
 
-def plan_of(net, theta: Tensor, x: Tensor) -> Plan:
-    """The plan for inputs like these."""
+def plan_of(net, theta: Tensor, x: Tensor, by_examples: bool = False) -> Plan:
+    """Return the plan for inputs like these. Only `by_examples` asks for vmap: its first use in a process takes 1 s."""
     plans = _plans.setdefault(net, {})
-    key = (x.shape[1:], x.dtype, min(len(x), PROBE), theta.dtype, theta.device)
-    if key not in plans:
-        plans[key] = _probe(net, theta, x[:PROBE])
+    x = x[:PROBE] if len(x) > 1 else torch.cat([x, x])
+    key = (x.shape, x.dtype, theta.dtype, theta.device)
+    if key not in plans or (by_examples and plans[key].vmap is None):
+        plans[key] = _probe(net, theta, x, by_examples)
     return plans[key]
 
 
-def _probe(net, theta: Tensor, x: Tensor) -> Plan:
-    """The plan, from sum_n |J_n^T S_n| of a few examples by the rules and by one backward pass for each.
+def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
+    """Make the plan: compare sum_n |J_n^T S_n| of a few examples by the rules, by vmap, and by a pass for each.
 
-    At parameters that are not zero: a weight of zero hides whatever lies before it.
+    The parameters are moved away from theta, because a weight of 0 hides whatever lies before it.
     """
+    if any(isinstance(layer, _BatchNorm) and layer.running_mean is None for layer in net.module.modules()):
+        raise UserError(f"batch norm without running statistics: {MIXED}; set track_running_stats=True")
     tolerance = 1e-3 if torch.finfo(theta.dtype).bits >= 32 else 0.1
     theta = theta.detach() + 0.01 * torch.arange(len(theta), device=theta.device).cos().to(theta.dtype)
-    parameters, names = net.views(theta), list(net.shapes)
+    parameters, names, version = net.views(theta), list(net.shapes), theta._version
     saved: dict[int, int] = {}  # bytes that autograd keeps for the backward pass beside the parameters, by place
 
     def keep(values: Tensor) -> Tensor:
@@ -218,21 +248,52 @@ def _probe(net, theta: Tensor, x: Tensor) -> Plan:
 
     with saved_tensors_hooks(keep, lambda values: values):
         z, uses, leaves = _forward(net, parameters, x, names)
-    if z.dim() != 2 or len(z) != len(x):
-        raise UserError(f"outputs of shape {tuple(z.shape)} for {len(x)} examples: the network must give [N, C]")
+    if theta._version != version:
+        raise UserError("the network's forward pass changes its parameters in place: let it work on copies of them")
+    if z.dim() != 2 or len(z) != len(x) or not z.is_floating_point():
+        what = f"{z.dtype} outputs of shape {tuple(z.shape)} for {len(x)} examples"
+        raise UserError(f"{what}: the network must give real numbers [N, C]")
     seed = torch.arange(z.numel(), device=z.device).cos().to(z.dtype).view_as(z)
+    truth = _one_by_one(net, theta, x, z.detach(), seed, tolerance)
+
+    def agreeing(gradients: Tensor) -> set[str]:
+        pairs = zip(names, net.views(gradients).values(), net.views(truth).values(), strict=True)
+        return {name for name, a, b in pairs if (a - b).norm() <= tolerance * (b.norm() + 1e-3 * truth.norm())}
+
     rounds, astray = _backward(z, uses, leaves, [seed])
-    found, truth = accumulator(theta), accumulator(theta)
-    add(net.views(found), rounds, torch.abs)
-    for n in range(len(x)):
-        alone, gradients = _alone(net, parameters, x[n : n + 1], seed[n], names)
-        if bool((alone - z[n]).abs().max() > tolerance * z.abs().max()):
-            raise UserError("the network's output for an example depends on the others of its batch: no Fisher, no MAS")
-        for name, view in net.views(truth).items():
-            view += wide(gradients[name]).abs()
-    pairs = zip(names, net.views(found).values(), net.views(truth).values(), strict=True)
-    close = {name for name, a, b in pairs if (a - b).norm() <= tolerance * (b.norm() + 1e-3 * truth.norm())}
+    by_rules = accumulator(theta)
+    add(net.views(by_rules), rounds, torch.abs)
     often = Counter(name for use in uses for name in use.names.values())
-    formed = 3 * found.element_size() * sum(net.shapes[name].numel() for name in often if often[name] > 1)
+    formed = 3 * by_rules.element_size() * sum(net.shapes[name].numel() for name in often if often[name] > 1)
     held = max(1, sum(saved.values()) // len(x) + formed)
-    return Plan({name: often[name] for name in names if name in close - astray}, held)
+    served = {name: often[name] for name in names if name in agreeing(by_rules) - astray}
+    if not ask_vmap and len(served) == len(names):
+        return Plan(served, held, vmap=None)
+    by_vmap = _by_vmap(net, theta, x, seed, Plan({}, held, vmap=True))
+    return Plan(served, held, vmap=by_vmap is not None and len(agreeing(by_vmap)) == len(names))
+
+
+def _one_by_one(net, theta: Tensor, x: Tensor, z: Tensor, seed: Tensor, tolerance: float) -> Tensor:
+    """Return sum_n |J_n^T S_n| [P] by a backward pass for each example. Refuse outputs unlike those of the batch, z."""
+    total = accumulator(theta)
+    for n in range(len(x)):
+        alone, gradients = _alone(net, net.views(theta), x[n], seed[n], list(net.shapes))
+        if bool((alone - z[n]).abs().max() > tolerance * z.abs().max()):
+            raise UserError(MIXED)
+        add_examples(net.views(total), [{name: G[None] for name, G in gradients.items()}], torch.abs)
+    return total
+
+
+def _by_vmap(net, theta: Tensor, x: Tensor, seed: Tensor, plan: Plan) -> Tensor | None:
+    """Return sum_n |J_n^T S_n| [P] by vmap; None if it has no rule for a function, or if numbers decide the course."""
+    total = accumulator(theta)
+    chunks = by_examples(net, net.views(theta), x, seed, list(net.shapes), plan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # A real pass warns of what vmap does slowly.
+        try:
+            add_examples(net.views(total), chunks, torch.abs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:  # The network itself works: it has just given the same gradients one by one.
+            return None
+    return total

@@ -2,7 +2,7 @@
 
     F^t = alpha * F_batch + (1 - alpha) * F^(t-1)        F_batch: mean over the mini-batches of an interval
 
-alpha weights the new estimate. The first estimate is the initial F. Never reset between tasks.
+alpha weights the new estimate. The first estimate is the initial F. F is never reset between tasks.
 """
 
 import torch
@@ -12,26 +12,26 @@ from methods.base.errors import check_number, check_whole
 
 
 class RunningFisher:
-    """F [..., P] in `value`; `from_zero` averages the first estimate with 0 instead of taking it whole."""
+    """Hold F [..., P] in `value`. `from_zero` averages the first estimate with 0 instead of taking it whole."""
 
     def __init__(self, theta: Tensor, alpha: float, from_zero: bool = False):
         self.alpha, self.known = alpha, from_zero
         self.value, self._sum = torch.zeros_like(theta), torch.zeros_like(theta)
-        self.batches = 0  # in this interval, so far
+        self.batches = 0  # how many this interval has so far
 
     def add(self, squares: Tensor) -> None:
-        """One more mini-batch of the interval."""
+        """Take one more mini-batch into the interval."""
         self._sum.add_(squares)
         self.batches += 1
 
     def update(self) -> None:
-        """Close the interval; without a mini-batch there is nothing to close."""
+        """Close the interval. An interval without a mini-batch changes nothing."""
         if self.batches:
             self.average(self.batches)
             self.clear()
 
     def average(self, n: int) -> None:
-        """F <- alpha / n * (sum of the mini-batches) + (1 - alpha) * F."""
+        """Set F <- alpha / n * (sum of the mini-batches) + (1 - alpha) * F."""
         alpha = self.alpha if self.known else 1.0
         self.value.mul_(1 - alpha).add_(self._sum, alpha=alpha / n)
         self.known = True
@@ -49,7 +49,7 @@ def check(alpha: float, interval: int) -> None:
 
 
 def min_max(values: Tensor) -> Tensor:
-    """Values [..., P] moved and scaled to [0, 1] over all parameters jointly; 0 where all are equal."""
+    """Move and scale values [..., P] to [0, 1] over all parameters jointly. They become 0 if all are equal."""
     low, high = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
     span = high - low
     return (values - low) / torch.where(span > 0, span, 1.0)

@@ -263,12 +263,12 @@ def test_features_are_the_input_of_the_head():
             torch.testing.assert_close(F.linear(alone, weight, bias), net(thetas[r], x[r]), rtol=1e-12, atol=1e-14)
             torch.testing.assert_close(together[r], alone, rtol=1e-12, atol=1e-14)
         assert net.module.training and not net.module.head._forward_pre_hooks
-    with pytest.raises(UserError, match="Sequential has no `head`"):
-        headless = Net(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 6)).double())
+    with pytest.raises(UserError, match="no layer of Sequential gives the logits"):
+        headless = Net(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 6), torch.nn.Softmax(-1)).double())
         headless.features(headless.vector(), x[0])
     module = toy.module(stream)
     module.forward = lambda x: module.head(module.body(x)) + module.head(module.body(x))
-    with pytest.raises(UserError, match="uses its `head` 2 times"):
+    with pytest.raises(UserError, match="uses its last layer 2 times"):
         Net(module).features(Net(module).vector(), x[0])
 
 

@@ -220,11 +220,14 @@ def case(name):
 
 
 def one_by_one(net, theta, x, seeds, f):
-    """sum_k sum_n f(J_n^T S^k_n), one backward pass for each term."""
+    """sum_k sum_n f(J_n^T S^k_n), one backward pass for each term.
+
+    An example is given twice: for one image alone, torch 2.12 differentiates batch norm in evaluation mode wrongly.
+    """
     total = torch.zeros_like(theta)
     for seed in seeds:
         for n in range(len(x)):
             variable = theta.clone().requires_grad_()
-            z = net(variable, x[n : n + 1])[0]
+            z = net(variable, torch.stack([x[n], x[n]]))[0]
             total += f(torch.autograd.grad((z * seed[n]).sum(), variable)[0])
     return total

@@ -50,7 +50,12 @@ def gradients(value: Tensor, params: Named) -> Named:
 
 def log_p(module: nn.Module, x: Tensor, units: list[int]) -> Tensor:
     """log p(unit | x) of the allowed units, by their place in `units`."""
-    return module(x[None])[0][units].log_softmax(0)
+    return outputs(module, x)[units].log_softmax(0)
+
+
+def outputs(module: nn.Module, x: Tensor) -> Tensor:
+    """The outputs [C] for one example, which is given twice: for one image, torch 2.12 differentiates wrongly."""
+    return module(torch.stack([x, x]))[0]
 
 
 def fisher(module: nn.Module, examples: list[Example], estimator: str, drawn: list[int] | None = None) -> Named:
@@ -74,13 +79,13 @@ def fisher(module: nn.Module, examples: list[Example], estimator: str, drawn: li
     return total
 
 
-def squared_means(module: nn.Module, groups: list[list[Example]]) -> Named:
-    """Mean over batches of the square of the batch's mean gradient."""
+def squared_means(module: nn.Module, groups: list[list[Example]], rescaled: bool = False) -> Named:
+    """Mean over batches of the square of the batch's mean gradient; `rescaled`: times the size of that batch."""
     params = parameters(module)
     total = {name: torch.zeros_like(p) for name, p in params.items()}
     for group in groups:
         for name, g in gradients(mean_loss(module, group), params).items():
-            total[name] += g**2 / len(groups)
+            total[name] += g**2 * (len(group) if rescaled else 1) / len(groups)
     return total
 
 
@@ -94,7 +99,7 @@ def mas_importance(module: nn.Module, groups: list[list[Example]], unit_mean=Fal
     params = parameters(module)
     total = {name: torch.zeros_like(p) for name, p in params.items()}
     for group in groups:
-        squares = [module(x[None])[0][units].square() for x, _, units in group]
+        squares = [outputs(module, x)[units].square() for x, _, units in group]
         norms = [square.mean() if unit_mean else square.sum() for square in squares]
         norms = [value.sqrt() for value in norms] if norm == "l2" else norms
         for name, g in gradients(sum(norms) / len(group), params).items():

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks import models
 from methods.base.errors import UserError
-from methods.base.net import Net
+from methods.base.net import Net, by_replica
 from tests.support import toy
 
 
@@ -113,10 +113,27 @@ def test_replicas_drop_different_units():
     assert not torch.equal(first, second)
 
 
-def test_nothing_to_train_is_refused():
-    module = nn.Linear(2, 2).requires_grad_(False)
-    with pytest.raises(ValueError, match="no trainable parameter"):
-        Net(module)
+def test_number_of_outputs():
+    """Also of a network that one example alone stops; its statistics do not move."""
+    module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3))
+    net = Net(module)
+    assert net.n_outputs(net.vector(), torch.randn(1, 4)) == 3
+    net = Net(toy.noisy(toy.stream()))
+    state = {key: value.clone() for key, value in net.module.state_dict().items()}
+    assert net.n_outputs(net.vector(), torch.randn(7, *toy.SHAPE).double()) == toy.stream().n_units
+    assert all(torch.equal(value, state[key]) for key, value in net.module.state_dict().items())
+
+
+def test_by_replica():
+    def one(theta, a, b):
+        return theta * a + b
+
+    theta = torch.arange(6.0).view(2, 3)
+    together = by_replica(one, theta, [2, 3], torch.tensor([5, 7]))
+    assert torch.equal(together, torch.stack([one(theta[0], 2, 5), one(theta[1], 3, 7)]))
+    assert torch.equal(by_replica(one, theta[1], [3], [7]), together[1])
+    with pytest.raises(ValueError):
+        by_replica(one, theta, [2], [5, 7])
 
 
 def test_models():

@@ -80,12 +80,19 @@ def test_batches_of_one_are_empirical(case):
 
 @pytest.mark.parametrize("batch", [4, 5, 18, 100])
 def test_batched_squares_the_means_of_its_batches(case, batch):
-    """18 examples: the last batch of four is smaller and counts like any other."""
+    """Of 18 examples the last batch may be smaller. It counts like any other, and is rescaled by its own size."""
     module, net, theta, data = case
     groups = slow.grouped(slow.listed(data), batch, seeded()[0])
-    expected = slow.flat(slow.squared_means(module, groups))
-    close(diagonal(net, theta, data, "batched", seeded(), batch=batch), expected)
-    close(diagonal(net, theta, data, "batched_rescaled", seeded(), batch=batch), batch * expected)
+    for estimator, rescaled in (("batched", False), ("batched_rescaled", True)):
+        expected = slow.flat(slow.squared_means(module, groups, rescaled))
+        close(diagonal(net, theta, data, estimator, seeded(), batch=batch), expected)
+
+
+def test_one_batch_that_is_smaller_than_asked_for_is_rescaled_by_its_own_size(one):
+    """60 examples in batches of 128: the factor is 60."""
+    _, net, theta, data = one
+    sixty = data.repeat(4).select(torch.arange(60))
+    close(diagonal(net, theta, sixty, "batched_rescaled"), 60 * diagonal(net, theta, sixty, "batched"))
 
 
 def test_batched_over_all_partitions(one):

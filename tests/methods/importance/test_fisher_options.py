@@ -5,8 +5,10 @@ import re
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from methods.base.errors import UserError
+from methods.base.examples import Examples, Part, mask_of
 from methods.base.net import Net
 from methods.importance import curvature, fisher
 from methods.importance.fisher import ESTIMATORS, diagonal
@@ -116,6 +118,56 @@ def test_a_call_leaves_everything_as_it_was(estimator, likelihood):
     assert all(p.grad is None and p.requires_grad for p in module.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16, torch.uint16])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_labels_of_any_integer_type(estimator, dtype):
+    net, theta, x, y, _ = linear_case()
+    expected = diagonal(net, theta, (x, y), estimator, seeded(), batch=6)
+    assert torch.equal(diagonal(net, theta, (x, y.to(dtype)), estimator, seeded(), batch=6), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_of_any_integer_type_in_curvatures(dtype):
+    net, theta, x, y, _ = linear_case()
+    for f in (curvature.gauss_newton_diagonal, curvature.hessian_diagonal, curvature.mean_score):
+        assert torch.equal(f(net, theta, (x, y.to(dtype))), f(net, theta, (x, y)))
+
+
+@pytest.mark.parametrize("n", [1, 7, N])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_one_unit_has_the_fisher_zero(estimator, n):
+    """p = 1: nothing that the network could learn of one unit changes what it says."""
+    net, theta, x, _, _ = linear_case()
+    one = Net(nn.Linear(D, 1).double())
+    F = diagonal(one, one.vector(), (x[:n], torch.zeros(n, dtype=torch.int64)), estimator, seeded(), batch=4)
+    assert F.shape == (D + 1,) and F.count_nonzero() == 0
+    y = torch.full((n,), 2)
+    allowed = Examples((Part(x[:n], torch.arange(n), y, mask_of([2], C)),))
+    assert diagonal(net, theta, allowed, estimator, seeded(), batch=4).count_nonzero() == 0
+    for f in (curvature.full, curvature.gauss_newton_diagonal, curvature.mean_score, curvature.hessian_diagonal):
+        assert f(net, theta, allowed).count_nonzero() == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 6, 100])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_loader_is_the_examples_that_it_gives(estimator, batch_size):
+    net, theta, x, y, _ = linear_case()
+    expected = diagonal(net, theta, (x, y), estimator, seeded(), n_samples=9, batch=4)
+    loader = DataLoader(TensorDataset(x, y), batch_size)
+    assert torch.equal(diagonal(net, theta, loader, estimator, seeded(), n_samples=9, batch=4), expected)
+    with_task_labels = DataLoader(TensorDataset(x, y, torch.zeros(N)), batch_size)
+    assert torch.equal(diagonal(net, theta, with_task_labels, estimator, seeded(), n_samples=9, batch=4), expected)
+    generated = ((some, labels) for some, labels in loader)
+    assert torch.equal(diagonal(net, theta, generated, estimator, seeded(), n_samples=9, batch=4), expected)
+
+
+def test_a_loader_in_curvatures():
+    net, theta, x, y, _ = linear_case()
+    loader = DataLoader(TensorDataset(x, y), 6)
+    for f in (curvature.full, curvature.gauss_newton_diagonal, curvature.hessian_diagonal, curvature.mean_score):
+        assert torch.equal(f(net, theta, loader), f(net, theta, (x, y)))
+
+
 def test_half_precision_gives_single():
     """Scores near 1e-4: their squares are below what float16 holds."""
     net, theta, x, y, _ = linear_case()
@@ -152,9 +204,9 @@ def test_refusals():
     refused("sample draws at random: give `generators`", net, theta, (x, y), "sample")
     refused("n_samples draws at random: give `generators`", net, theta, (x, y), n_samples=3)
     refused("no examples", net, theta, (x[:0], y[:0]))
-    refused("fewer than two units", Net(nn.Linear(D, 1)), torch.zeros(D + 1), (x.float(), y))
+    refused("the loader gave no batch", net, theta, DataLoader(TensorDataset(x[:0], y[:0])))
     cube = Net(nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Linear(2, C)).double())
-    refused("the network must give [N, C]", cube, cube.vector(), (x, y))
+    refused("the network must give real numbers [N, C]", cube, cube.vector(), (x, y))
 
 
 def test_a_method_with_a_loss_of_its_own_has_no_fisher():

@@ -6,6 +6,7 @@ from torch import nn
 
 from methods.base.net import Net
 from methods.importance import layers, persample
+from tests.support.nets import one_by_one
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 N, C = 5, 3
@@ -91,16 +92,6 @@ def case(name, dtype=torch.float64):
         net = Net(module.to(dtype))
         theta = torch.randn(net.n_parameters).to(dtype)
         return net, theta, x.to(dtype) if x.is_floating_point() else x, torch.randn(2, N, C).to(dtype)
-
-
-def one_by_one(net, theta, x, seeds, f):
-    """sum_k sum_n f(J_n^T S^k_n), one backward pass for each term."""
-    total = torch.zeros_like(theta)
-    for k in range(len(seeds)):
-        for n in range(len(x)):
-            variable = theta.clone().requires_grad_()
-            total += f(torch.autograd.grad((net(variable, x[n : n + 1])[0] * seeds[k, n]).sum(), variable)[0])
-    return total
 
 
 @pytest.mark.parametrize("f", [torch.square, torch.abs])

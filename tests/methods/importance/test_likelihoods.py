@@ -189,12 +189,34 @@ def test_labels_that_make_no_sense(name, y, message):
         make(name).check(outputs(), y, MASKS["some"])
 
 
-def test_a_softmax_of_one_unit_is_refused():
-    with pytest.raises(UserError, match="fewer than two units"):
-        likelihoods.CATEGORICAL.check(outputs()[:, :1], None, torch.zeros(1))
-    one = torch.tensor([OFF, OFF, 0, OFF])
-    with pytest.raises(UserError, match="fewer than two units"):
-        likelihoods.CATEGORICAL.check(outputs(), None, one)
+@pytest.mark.parametrize(("n_units", "unit"), [(C, 2), (1, 0)])
+def test_a_softmax_of_one_unit_is_certain(n_units, unit):
+    """p = 1: the Fisher has no factor, the score is 0, and so is log p."""
+    p, z, y = likelihoods.CATEGORICAL, outputs()[:, :n_units], torch.full((N,), unit)
+    mask = torch.full((n_units,), OFF).index_fill(0, torch.tensor(unit), 0)
+    p.check(z, y, mask)
+    assert p.factors(z, mask) == []
+    assert not p.score(z, y, mask).any() and not p.log_p(z, y, mask).any()
+    assert torch.equal(p.draw(z, mask, torch.Generator()), y)
+
+
+def test_a_mask_that_allows_nothing_or_rules_nothing_out_is_refused():
+    with pytest.raises(UserError, match="allows no unit"):
+        likelihoods.CATEGORICAL.check(outputs(), None, torch.full((C,), OFF))
+    for name in ("categorical", "bernoulli", "gaussian"):
+        for mask in ([True, True, False, False], [0, 1, 0, 0], [0.0, -5.0, 0.0, 0.0]):
+            with pytest.raises(UserError, match="a mask is 0 where a unit is allowed and -1e9 elsewhere"):
+                make(name).check(outputs(), None, torch.tensor(mask))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16, torch.bool])
+@pytest.mark.parametrize("name", ["categorical", "bernoulli"])
+def test_labels_of_any_integer_type(name, dtype):
+    p, z, mask = make(name), outputs(), torch.tensor([0, 0, OFF, OFF])
+    y = torch.arange(N) % 2
+    p.check(z, y.to(dtype), mask.to(torch.int64))
+    assert torch.equal(p.log_p(z, y.to(dtype), mask), p.log_p(z, y, mask))
+    assert torch.equal(p.score(z, y.to(dtype), mask.to(torch.int32)), p.score(z, y, mask))
 
 
 @pytest.mark.parametrize("bad", [0, -1.0, float("inf"), float("nan"), "1", True])

@@ -1,14 +1,18 @@
 """Sums of a function of each example's gradient, against one backward pass for each example, on nets of every kind."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F_
 
 from methods.base.errors import UserError
+from methods.base.examples import Examples, Part
 from methods.base.net import Net
 from methods.importance import persample
 from tests.support import nets
-from tests.support.nets import Body, D, N, case, linear, one_by_one
+from tests.support.nets import Body, D, N, case, linear, one_by_one, parameter
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")  # vmap's
 F = pytest.mark.parametrize("f", [torch.square, torch.abs])
@@ -39,7 +43,8 @@ def test_parameters_are_served_by_rules_where_these_hold_and_only_there(name):
 def test_without_any_rule_the_sums_are_the_same(name, f, monkeypatch):
     net, theta, x, seeds = case(name)
     fast = persample.sums(net, theta, x, lambda z: seeds, f)
-    monkeypatch.setattr(persample, "plan_of", lambda *_: persample.Plan({}, 1))
+    plan = replace(persample.plan_of(net, theta, x, by_examples=True), uses={}, held=1)
+    monkeypatch.setattr(persample, "plan_of", lambda *_, **__: plan)
     monkeypatch.setitem(persample.BUDGET, "cpu", 5 * 24 * net.n_parameters)  # chunks of a few examples
     close(persample.sums(net, theta, x, lambda z: seeds, f), fast)
 
@@ -122,15 +127,18 @@ def test_nothing_is_left_on_the_module(name):
     assert all(p.grad is None for p in net.module.parameters())
 
 
-@pytest.mark.parametrize(
-    "features",
-    [lambda m, x: m.first(x - x.mean(0)), lambda m, x: m.norm(m.first(x)), lambda m, x: m.first(x).cumsum(0)],
-)
+@pytest.mark.parametrize("n", [1, N])
+def test_batch_norm_without_running_statistics_is_refused(n):
+    net = Net(Body(lambda m, x: m.norm(x), norm=nn.BatchNorm1d(D, track_running_stats=False)).double())
+    with pytest.raises(UserError, match=r"batch norm without running statistics: .* depends on the others"):
+        persample.sums(net, net.vector(), torch.randn(n, D).double(), lambda z: [z], torch.square)
+
+
+@pytest.mark.parametrize("features", [lambda m, x: m.first(x - x.mean(0)), lambda m, x: m.first(x).cumsum(0)])
 def test_a_net_that_mixes_its_examples_is_refused(features):
-    net = Net(Body(features, first=linear(), norm=nn.BatchNorm1d(D, track_running_stats=False)).double())
-    x = torch.randn(N, D).double()
-    with pytest.raises((UserError, ValueError), match=r"depends on the others|more than 1 value"):
-        persample.sums(net, net.vector(), x, lambda z: [z], torch.square)
+    net = Net(Body(features, first=linear()).double())
+    with pytest.raises(UserError, match="depends on the others of its batch"):
+        persample.sums(net, net.vector(), torch.randn(N, D).double(), lambda z: [z], torch.square)
 
 
 @pytest.mark.parametrize("outputs", [lambda x: x[:, 0], lambda x: x[:, None], lambda x: x[:3]])
@@ -144,13 +152,88 @@ def test_outputs_that_are_not_rows_of_units_are_refused(outputs):
             return outputs(self.layer(x))
 
     net = Net(Shaped())
-    with pytest.raises(UserError, match=r"shape \(.*\) for 4 examples: the network must give \[N, C\]"):
+    with pytest.raises(UserError, match=r"shape \(.*\) for 4 examples: the network must give real numbers \[N, C\]"):
         persample.sums(net, net.vector(), torch.randn(N, D), lambda z: [z], torch.square)
 
 
-def examples(x):
-    from methods.base.examples import Examples, Part
+def test_outputs_that_are_not_real_are_refused():
+    net = Net(Body(lambda m, x: m.first(x), first=linear()).double())
+    net.module.register_forward_hook(lambda module, inputs, z: torch.complex(z, z))
+    with pytest.raises(UserError, match=r"complex128 outputs of shape .* the network must give real numbers"):
+        persample.sums(net, net.vector(), torch.randn(N, D).double(), lambda z: [z], torch.square)
 
+
+def test_a_forward_pass_that_changes_its_parameters_is_refused_before_theta_changes():
+    net = Net(Body(lambda m, x: m.out(F_.embedding(x, m.w, max_norm=0.1).sum(1)), w=parameter(5, D), out=linear()))
+    theta, x = net.vector(), torch.randint(5, (N, 3))
+    before = theta.clone()
+    with pytest.raises(UserError, match="changes its parameters in place"):
+        persample.sums(net, theta, x, lambda z: [z], torch.square)
+    assert torch.equal(theta, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "works"), [("attention", True), ("bare parameter", True), ("no rule for vmap", False), ("experts", False)]
+)
+def test_the_probe_decides_whether_vmap_works(name, works):
+    net, theta, x, _ = case(name)
+    assert persample.plan_of(net, theta, x).vmap is works
+
+
+def test_vmap_is_not_asked_where_the_rules_serve_everything():
+    """Its first use in a process imports much: a second of every run."""
+    net, theta, x, _ = case("mlp")
+    assert persample.plan_of(net, theta, x).vmap is None
+    assert persample.plan_of(net, theta, x, by_examples=True).vmap is True
+    assert persample.plan_of(net, theta, x).vmap is True, "the answer is kept"
+
+
+def test_a_pass_by_vmap_that_is_wrong_is_not_used(monkeypatch):
+    net, theta, x, seeds = case("bare parameter")
+    true = persample.vmap
+    monkeypatch.setattr(persample, "vmap", lambda f: lambda *a: {k: 1.01 * v for k, v in true(f)(*a).items()})
+    assert persample.plan_of(net, theta, x).vmap is False
+    close(persample.sums(net, theta, x, lambda z: seeds, torch.abs), one_by_one(net, theta, x, seeds, torch.abs))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), torch.OutOfMemoryError("no room")])
+def test_an_error_in_a_real_pass_is_an_error(error, monkeypatch):
+    net, theta, x, seeds = case("bare parameter")
+    persample.plan_of(net, theta, x)
+
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(persample, "vmap", lambda f: broken)
+    with pytest.raises(type(error), match=str(error)):
+        persample.sums(net, theta, x, lambda z: seeds, torch.square)
+
+
+def test_a_probe_without_memory_is_an_error(monkeypatch):
+    net, theta, x, seeds = case("bare parameter")
+
+    def broken(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(persample, "vmap", lambda f: broken)
+    with pytest.raises(torch.OutOfMemoryError):
+        persample.sums(net, theta, x, lambda z: seeds, torch.square)
+
+
+def test_a_value_kept_from_an_earlier_pass_is_refused():
+    """It was computed at another theta."""
+
+    def features(m, x):
+        if not hasattr(m, "kept"):
+            m.kept = m.first.weight * 2
+        return x @ m.kept
+
+    net = Net(Body(features, first=linear()).double())
+    with pytest.raises(UserError, match="depend on a tensor that the module keeps, but not through theta"):
+        persample.sums(net, net.vector(), torch.randn(N, D).double(), lambda z: [z], torch.square)
+
+
+def examples(x):
     return Examples((Part(x, torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64), torch.zeros(nets.C)),))
 
 

@@ -17,8 +17,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.base.errors import check_number, check_whole
 from methods.base.method import Method
+from methods.base.options import Count, NonNegative
 from methods.memory.ring import Ring
 from methods.memory.shares import draw
 
@@ -30,35 +30,28 @@ class AGEM(Method):
     batch_memory: examples in the reference batch. eps: added to g_ref . g_ref.
     """
 
-    per_class: int | None
-    batch_memory: int = 256
-    eps: float = 0.0
+    per_class: Count | None
+    batch_memory: Count = 256
+    eps: NonNegative = 0.0
 
     presets: ClassVar[dict[str, dict]] = {"vdv": {"eps": 1e-7}, "mammoth": {"per_class": None}}
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.per_class is not None:
-            check_whole("per_class", self.per_class)
-        check_whole("batch_memory", self.batch_memory)
-        check_number("eps", self.eps, "a finite number >= 0", lambda value: value >= 0)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
         self.kept = None  # examples of earlier tasks
         self.batch = 0  # examples in a training batch
+        self.ring = Ring(self.per_class) if self.per_class else None
 
     def before_task(self, theta, task):
         (self.draws,) = self.generators("agem", theta, task)
         self.kept = self.kept and task.remask(self.kept)
-        self.ring = self.per_class and Ring(self.per_class, groups=task.train.parts[0].mask.shape[-1])
         return task
 
     def loss(self, theta, x, y, mask):
         self.batch = max(self.batch, len(y))
         if self.ring:
-            self.ring.add(x, y, mask, group=y)
+            self.ring.add(x, y, mask, group=y, groups=mask.shape[-1])
         return super().loss(theta, x, y, mask)
 
     def after_backward(self, theta, grad):
@@ -73,11 +66,11 @@ class AGEM(Method):
     def after_task(self, theta, task):
         if self.ring:
             new = self.ring.examples()
+            self.ring.clear()
         else:
             (generator,) = self.generators("memory", theta, task)
             new = draw(task.train, self.batch, generator)
         self.kept = (self.kept + new).merge() if self.kept else new
-        self.ring = self.draws = None
 
 
 def project(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:

@@ -20,19 +20,18 @@ From the code that made the table of Hsu et al.: that filled the memories twice 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from methods.base.errors import UserError, check_either, check_flag, check_number, unknown
+from methods.base.errors import UserError, check_either
 from methods.base.method import Method
+from methods.base.options import Count, NonNegative
 from methods.memory.ring import Ring
 from methods.memory.shares import rehearsed, share
-
-CHOICES = {"memory": ("last", "random"), "margin_mode": ("bound", "shift")}
 
 
 @dataclass
@@ -43,13 +42,13 @@ class GEM(Method):
     margin, margin_mode, eps: of the dual, above. eps_relative: eps is in units of the mean of the diagonal of G G^T.
     """
 
-    per_task: int | None = None
-    budget: int | None = None
-    memory: str = "last"
+    per_task: Count | None = None
+    budget: Count | None = None
+    memory: Literal["last", "random"] = "last"
     rehearse: bool = False
-    margin: float = 0.5
-    margin_mode: str = "bound"
-    eps: float = 1e-3
+    margin: NonNegative = 0.5
+    margin_mode: Literal["bound", "shift"] = "bound"
+    eps: NonNegative = 1e-3
     eps_relative: bool = False
 
     presets: ClassVar[dict[str, dict]] = {
@@ -61,13 +60,6 @@ class GEM(Method):
     def __post_init__(self):
         super().__post_init__()
         check_either(per_task=self.per_task, budget=self.budget)
-        for name in ("margin", "eps"):
-            check_number(name, getattr(self, name), "a finite number >= 0", lambda value: value >= 0)
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
-        for name in ("rehearse", "eps_relative"):
-            check_flag(name, getattr(self, name))
         if self.memory == "last" and (self.rehearse or self.budget is not None):
             raise UserError(
                 "memory = 'last' takes per_task and no rehearsal: give memory = 'random' with budget, rehearse"
@@ -77,22 +69,20 @@ class GEM(Method):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
         self.memories = []  # of each earlier task
-        self.ring = None
+        self.ring = Ring(self.per_task) if self.memory == "last" else None
 
     def before_task(self, theta, task):
         seen = len(self.memories)
         if self.budget is not None and self.budget <= seen:
             raise UserError(f"gem: budget = {self.budget} examples for {seen + 1} tasks: at least one for each")
         self.memories = [task.remask(memory) for memory in self.memories]
-        if self.memory == "last":
-            self.ring = Ring(self.per_task)
         if self.rehearse and self.memories:
             return rehearsed(task, self.memories, self.budget or seen * self.per_task)
         return task
 
     def loss(self, theta, x, y, mask):
         if self.ring:
-            self.ring.add(x, y, mask, group=torch.zeros_like(y))
+            self.ring.add(x, y, mask, group=torch.zeros_like(y), groups=1)
         return super().loss(theta, x, y, mask)
 
     def after_backward(self, theta, grad):
@@ -122,7 +112,7 @@ class GEM(Method):
     def after_task(self, theta, task):
         if self.ring:
             self.memories.append(self.ring.examples())
-            self.ring = None
+            self.ring.clear()
         else:
             (generator,) = self.generators("memory", theta, task)
             m = self.per_task or self.budget // (len(self.memories) + 1)

@@ -30,25 +30,20 @@ refused. The stream's masks do not enter the loss, which names its units.
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base.errors import UserError, check_either, check_flag, check_number, unknown
+from methods.base.errors import UserError, check_either
 from methods.base.examples import Examples
 from methods.base.method import Method
+from methods.base.options import CountOrZero, Positive
 from methods.memory.herding import herd
 from methods.memory.teacher import Teacher
 
 BATCH = 1000  # examples in one pass for features
-CHOICES = {
-    "classifier": ("nme", "hybrid1"),
-    "loss_units": ("seen", "all"),
-    "share": ("floor", "ceil"),
-    "selection": ("herding", "random"),
-}
 
 
 @dataclass
@@ -62,15 +57,15 @@ class ICaRL(Method):
     T: temperature of the soft targets alone.
     """
 
-    K: int | None = None
-    per_class: int | None = None
-    classifier: str = "nme"
-    loss_units: str = "seen"
-    share: str = "floor"
+    K: CountOrZero | None = None
+    per_class: CountOrZero | None = None
+    classifier: Literal["nme", "hybrid1"] = "nme"
+    loss_units: Literal["seen", "all"] = "seen"
+    share: Literal["floor", "ceil"] = "floor"
     flips: bool = False
     unit_mean: bool = True
-    selection: str = "herding"
-    T: float = 1.0
+    selection: Literal["herding", "random"] = "herding"
+    T: Positive = 1.0
 
     scenarios: ClassVar[tuple[str, ...]] = ("class",)
     presets: ClassVar[dict[str, dict]] = {
@@ -82,13 +77,12 @@ class ICaRL(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
-        check_either(least=0 if self.classifier == "hybrid1" else 1, K=self.K, per_class=self.per_class)
-        for name in ("flips", "unit_mean"):
-            check_flag(name, getattr(self, name))
-        check_number("T", self.T, "a finite number > 0", lambda value: value > 0)
+        check_either(K=self.K, per_class=self.per_class)
+        if not (self.K or self.per_class or self.classifier == "hybrid1"):
+            name = "per_class" if self.K is None else "K"
+            raise UserError(
+                f"{name} = 0 leaves no exemplars for class means: give 1 or more, or classifier = 'hybrid1'"
+            )
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)

@@ -10,8 +10,10 @@ by. It is kept centred; the expanded form A theta^2 - 2 B theta + C cancels digi
 import torch
 from torch import Tensor
 
+from methods.base.state import Stateful
 
-class Quadratic:
+
+class Quadratic(Stateful):
     """strength / 2 * sum A (theta - m)^2, with A and m of shape [..., P]; nothing until an anchor is given.
 
     signed: A below zero is taken as it is, though the penalty then has no minimum; otherwise it is refused.
@@ -26,7 +28,7 @@ class Quadratic:
         """One anchor: A = importance, m = anchor."""
         self._check(importance)
         self.A, self.m = importance.clone(), anchor.clone()
-        self._buffer = torch.empty_like(anchor)
+        self._buffer = torch.zeros_like(anchor)
 
     def add(self, importance: Tensor, anchor: Tensor) -> None:
         """One more anchor; the value changes by a constant only."""
@@ -57,3 +59,15 @@ class Quadratic:
             raise FloatingPointError("an importance is not finite: the run has diverged")
         if not self.signed and bool((importance < 0).any()):
             raise ValueError(f"an importance is {float(importance.min())}: below zero the penalty has no minimum")
+
+
+def average(old: Tensor | None, new: Tensor, ema: float | None, from_zero: bool) -> Tensor:
+    """The importance after one more task: old + new, or ema * old + (1 - ema) * new; `old` is None in the first task.
+
+    The first task sets the average, or is averaged with 0 (`from_zero`).
+    """
+    if ema is None:
+        return new if old is None else old + new
+    if old is None:
+        return (1 - ema) * new if from_zero else new
+    return ema * old + (1 - ema) * new

@@ -7,38 +7,16 @@ import pytest
 import torch
 
 import methods
-from benchmarks.learner import fit
 from methods.agem import project
 from methods.base.errors import UserError
-from methods.base.rng import generator
 from methods.gem import GEM
-from tests.methods.memory.test_shares import marked, numbers
 from tests.support import toy
-
-SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+from tests.support.marked import SCENARIOS, marked, numbers, trained
 
 
 def two(seed=0, n=30):
     draws = torch.Generator().manual_seed(seed)
     return torch.randn(2, n, dtype=torch.float64, generator=draws)
-
-
-def trained(method, stream, n_tasks, train=toy.TRAIN):
-    """The method after `n_tasks` tasks; the examples that `loss` saw in each, in order."""
-    theta, seen = toy.begin(method, stream), []
-    real = method.loss
-
-    def loss(theta, x, y, mask):
-        seen[-1] += x.flatten(1)[:, 0].long().tolist()
-        return real(theta, x, y, mask)
-
-    method.loss = loss
-    optimizer = train.make_optimizer(theta)
-    for task in stream.tasks[:n_tasks]:
-        seen.append([])
-        fit(method, theta, task, optimizer, train, [generator(1, "batches", task.index)])
-        method.after_task(theta.clone(), task)
-    return theta, seen
 
 
 def test_agem_projection_is_orthogonal_to_the_reference_and_the_nearest_such():

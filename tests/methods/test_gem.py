@@ -10,22 +10,10 @@ import torch
 import methods
 from methods.base.errors import UserError
 from methods.gem import GEM, dual
-from tests.methods.memory.test_shares import marked, masks, numbers
-from tests.methods.test_agem import trained
 from tests.support import slow_methods, toy
+from tests.support.constraints import PURE, case
+from tests.support.marked import SCENARIOS, marked, masks, numbers, trained
 from tests.support.slow import flat, gradients, listed, mean_loss, parameters
-
-SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-PURE = GEM(per_task=1, margin=0.0, eps=0.0)
-
-
-def case(seed, n_constraints=4, n=30):
-    """A gradient that opposes some of its constraints, and those."""
-    draws = torch.Generator().manual_seed(seed)
-    G = torch.randn(n_constraints, n, dtype=torch.float64, generator=draws)
-    G[1:] += 0.7 * G[0]
-    return torch.randn(n, dtype=torch.float64, generator=draws) - 0.5 * G.mean(0), G
-
 
 CASES = [(seed, K) for seed in range(10) for K in (1, 2, 4, 7)]
 

@@ -8,12 +8,10 @@ import torch
 import methods
 from methods.base.errors import UserError
 from methods.gem import GEM
-from tests.methods.memory.test_shares import marked, masks, numbers, tasks_done
-from tests.methods.test_agem import trained
-from tests.methods.test_gem import PURE, case
 from tests.support import toy
+from tests.support.constraints import PURE, case
+from tests.support.marked import SCENARIOS, marked, masks, numbers, tasks_done, trained
 
-SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 RANDOM = {"memory": "random"}
 
 

@@ -4,13 +4,15 @@
     g~    = g                                         if g . g_ref >= 0
             g - (g . g_ref) / (g_ref . g_ref) g_ref   otherwise
 
-The memory of a task holds the last examples of each of its classes. The reference batch is drawn without replacement,
-and is the whole memory where that is smaller; its forward pass is in training mode, as released.
+The memory of a task holds the last examples of each of its classes, as released; the paper draws them from the task at
+random. The reference batch is drawn without replacement, and is the whole memory where that is smaller; its forward
+pass is in training mode, as released.
 
 Other code adds `eps` to the denominator (`vdv`), or keeps of each task as many examples as a training batch holds,
 drawn at random, whatever the size of the memory (`mammoth`).
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -75,7 +77,13 @@ class AGEM(Method):
 
 def project(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     """grad [P] without its part against `reference` [P]; grad itself where they agree or the reference is 0."""
+    largest = float(torch.linalg.vector_norm(reference, ord=torch.inf))
+    if not math.isfinite(largest):
+        raise FloatingPointError("the gradient of A-GEM's memory is not finite: the run has diverged")
+    # Squares of small and large numbers leave float32. A power of two brings them back and rounds nothing.
+    scale = 2.0 ** -min(max(math.frexp(largest)[1], -125), 125)
+    reference = reference * scale
     product = grad @ reference
     if product >= 0:
         return grad
-    return grad.sub(reference, alpha=float(product / (reference @ reference + eps)))
+    return grad.sub(reference, alpha=float(product / (reference @ reference + eps * scale**2)))

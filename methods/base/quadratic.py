@@ -37,9 +37,10 @@ class Quadratic(Stateful):
             return
         self._check(importance)
         total = self.A + importance
-        # A step from m towards the anchor, so that one anchor stays that anchor; where nothing is important, m stays.
+        # m moves towards the anchor. It stays m where the anchor weighs nothing, and becomes the anchor, to the bit,
+        # where nothing else weighs: a fresh Adam turns a last bit into a whole step.
         share = torch.where(total > 0, importance / total.where(total > 0, 1.0), 0.0)
-        self.A, self.m = total, self.m + share * (anchor - self.m)
+        self.A, self.m = total, torch.lerp(self.m, anchor, share)
 
     def value(self, theta: Tensor) -> Tensor | None:
         """The penalty [...] at theta [..., P] up to its constant, or None while there is none."""
@@ -53,6 +54,11 @@ class Quadratic(Stateful):
             return grad
         torch.sub(theta, self.m, out=self._buffer)
         return torch.addcmul(grad, self.A, self._buffer, value=self.strength, out=self._buffer)
+
+    @property
+    def steepest(self) -> float:
+        """The largest curvature, strength * max A; SGD overshoots where lr times it is above 2. 0 without an anchor."""
+        return 0.0 if self.A is None else self.strength * float(self.A.max())
 
     def _check(self, importance: Tensor) -> None:
         if not bool(importance.isfinite().all()):

@@ -44,6 +44,25 @@ def test_agem_edges():
     assert project(g, g) is g
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-7])
+@pytest.mark.parametrize("scale", [1e-36, 1e-25, 1e-20, 1e-6, 1.0, 1e6, 1e19, 1e36])
+def test_agem_projects_on_a_reference_of_any_length_that_float32_holds(scale, eps):
+    """Against the formula in float64: with eps = 0 the length of the reference does not matter."""
+    g, r = (value.float() for value in two(0, 1000))
+    r = (r - g) * scale
+    exact, long = g.double(), r.double()
+    expected = exact - (exact @ long) / (long @ long + eps) * long
+    torch.testing.assert_close(project(g, r, eps), expected.float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_agem_stops_where_the_reference_is_not_finite(bad):
+    g, r = two()
+    r[3] = bad
+    with pytest.raises(FloatingPointError, match="gradient of A-GEM's memory is not finite"):
+        project(g, r)
+
+
 @SCENARIOS
 @pytest.mark.parametrize("per_class", [1, 3, 200])
 def test_agem_keeps_the_last_examples_of_each_class(scenario, per_class):

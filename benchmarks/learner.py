@@ -129,6 +129,7 @@ def learn(
     """
     trace = trace or Trace()
     theta = theta.detach().clone()
+    method.check_stream(len(stream.tasks), sum(len(task.classes) for task in stream.tasks))
     method.begin(net, theta.clone(), lambda role, task, replica=0: trace.generator(seeds[replica], role, task))
     optimizer = train.make_optimizer(theta)
     trace.correct = correct = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]

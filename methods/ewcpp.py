@@ -8,10 +8,13 @@ alpha weights the new estimate: after u updates an old one counts (1 - alpha)^u,
 earlier tasks hold on by the anchor alone. The squares are of single examples, from the backward pass of training
 (methods/importance/training_pass.py), of the task loss without the penalty. F is never reset.
 
-The paper leaves open: the first estimate is the initial F; an interval that a task's end cuts short is closed there.
+Differs from the paper: it updates F in every step, which is `interval` 1; the default of 10 is that of the authors'
+code. The paper leaves two things open. Here the first estimate is the initial F, and an interval that a task's end cuts
+short is closed there.
+
 The authors' code (`released`) squares the gradient of the batch's mean loss, starts from 0, scales F to [0, 1] over
-all parameters, and has no 1/2: lam is twice theirs. It drops the interval cut short, which is closed here, and closes
-each task's first interval one step early, which is not done here.
+all parameters, and has no 1/2: lam is twice theirs. It drops the interval cut short, and it closes each task's first
+interval one step early. Neither is done here.
 """
 
 from dataclasses import dataclass

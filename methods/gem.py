@@ -66,6 +66,10 @@ class GEM(Method):
                 "memory = 'last' takes per_task and no rehearsal: give memory = 'random' with budget, rehearse"
             )
 
+    def check_stream(self, n_tasks, n_classes):
+        if self.budget is not None and self.budget < n_tasks:
+            raise UserError(f"gem: budget = {self.budget} examples for {n_tasks} tasks: give at least one for each")
+
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
@@ -74,8 +78,7 @@ class GEM(Method):
 
     def before_task(self, theta, task):
         seen = len(self.memories)
-        if self.budget is not None and self.budget <= seen:
-            raise UserError(f"gem: budget = {self.budget} examples for {seen + 1} tasks: at least one for each")
+        self.check_stream(seen + 1, 0)
         self.memories = [task.remask(memory) for memory in self.memories]
         if self.rehearse and self.memories:
             return rehearsed(task, self.memories, self.budget or seen * self.per_task)

@@ -4,8 +4,11 @@
     L        = L_k + lam * sum_i Omega_i (theta_i - star_i)^2                 star: parameters after the previous task
 
 The absolute value is taken example by example, as the paper defines it. Much code takes it of a batch's mean
-gradient, in which signs cancel (`per_sample=False`), and some averages Omega over the tasks instead of adding it up:
+gradient, in which signs cancel (`per_sample=False`). Some code averages Omega over the tasks instead of adding it up:
 Omega <- ema * Omega + (1 - ema) * Omega_k, where the first task sets it, or from Omega = 0 on (`from_zero`).
+
+The authors' code (`official`) weighs the batches of a task by their numbers of examples, wrongly where the last batch is
+short. Here each batch weighs the same, the last one too.
 """
 
 from dataclasses import dataclass
@@ -15,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from methods.base.method import Method, for_each_replica
+from methods.base.method import Method
+from methods.base.net import by_replica
 from methods.base.options import Count, NonNegative, Share
 from methods.base.quadratic import Quadratic, average
 from methods.importance.fisher import mean_over_batches
@@ -56,7 +60,7 @@ class MAS(Method):
         def one(theta, generator):
             return self._importance(theta, task.train, generator)
 
-        new = for_each_replica(one, theta, self.generators("mas", theta, task))
+        new = by_replica(one, theta, self.generators("mas", theta, task))
         self.quadratic.set(average(self.quadratic.A, new, self.ema, self.from_zero), theta)
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:

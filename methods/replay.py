@@ -54,6 +54,13 @@ class Replay(Method):
         if self.per_class is not None and self.buffer == "reservoir":
             raise UserError("buffer = 'reservoir' has no classes: give memory, or buffer = 'ring' or 'class_balanced'")
 
+    def check_stream(self, n_tasks, n_classes):
+        if self.memory is not None and self.buffer != "reservoir" and n_classes > self.memory:
+            raise UserError(
+                f"replay: memory = {self.memory} for {n_classes} classes of {n_tasks} tasks: buffer {self.buffer!r} "
+                "needs a place for each (raise memory, or take buffer 'reservoir')"
+            )
+
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
@@ -62,13 +69,8 @@ class Replay(Method):
         self.seen: dict[int, int] = {}  # how many of each group came
 
     def before_task(self, theta, task):
-        n_classes = len(self.places) + len(_units(task.train).unique())
-        if self.memory is not None and self.buffer != "reservoir" and n_classes > self.memory:
-            raise UserError(
-                f"replay: memory = {self.memory} for {n_classes} classes of {task.index + 1} tasks: buffer "
-                f"{self.buffer!r} needs a place for each (raise memory, or take buffer 'reservoir')"
-            )
         self.k = task.index + 1
+        self.check_stream(self.k, len(self.places) + len(_units(task.train).unique()))
         (self.draws,) = self.generators("replay", theta, task)
         (self.filling,) = self.generators(self.buffer, theta, task)
         self.kept = self.kept and task.remask(self.kept).merge()

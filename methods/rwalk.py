@@ -13,8 +13,8 @@ denominator is eps. An interval that a task's end cuts short is closed there.
 Single-head, the paper adds exemplars: `sampler` chooses `per_class` of each class of a finished task
 (methods/memory/samplers.py), and a later task trains on its own data and all of them, each once in an epoch.
 
-Differs from the paper: the relu, which is in the authors' code; the paper adds w_i of either sign.
-The authors' code (`variant="released"`) has another recursion: see `Released`.
+Differs from the paper: it sets negative scores to zero; here, as in the authors' code, the relu is taken in each
+interval, before scores are added. The authors' code (`variant="released"`) has another recursion: see `Released`.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from methods.base.options import Count, NonNegative, Positive, Share
 from methods.base.quadratic import Quadratic
 from methods.base.state import Stateful
 from methods.importance.running_fisher import RunningFisher, min_max
-from methods.memory.samplers import SAMPLERS, exemplars
+from methods.memory.samplers import SAMPLERS, exemplars, last_linear
 
 
 @dataclass
@@ -68,6 +68,8 @@ class RWalk(Method):
 
     def before_task(self, theta, task):
         self.scores.window.copy_(theta)
+        if self.sampler not in (None, "uniform"):
+            last_linear(self.net, theta, task.train)  # refuses before training
         if not self.exemplars:
             return task
         return replace(task, train=task.remask(reduce(add, self.exemplars).merge()) + task.train)

@@ -17,7 +17,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.base.method import Method, for_each_replica
+from methods.base.method import Method
+from methods.base.net import by_replica
 from methods.base.options import Count, NonNegative, Share
 from methods.base.quadratic import Quadratic, average
 from methods.importance.persample import mean_gradients
@@ -47,7 +48,7 @@ class SCP(Method):
         def one(theta, generator):
             return self._importance(theta, task.train, generator)
 
-        new = for_each_replica(one, theta, self.generators("scp", theta, task))
+        new = by_replica(one, theta, self.generators("scp", theta, task))
         self.quadratic.set(average(self.quadratic.A, new, self.ema, self.from_zero), theta)
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:

@@ -22,13 +22,6 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return losses.view(y.shape).mean(-1)
 
 
-def for_each_replica(one: Callable, theta: Tensor, generators: list[torch.Generator]) -> Tensor:
-    """one(theta [P], its generator) [P] for each replica of theta [..., P], stacked like theta."""
-    if theta.dim() == 1:
-        return one(theta, generators[0])
-    return torch.stack([one(row, generator) for row, generator in zip(theta, generators, strict=True)])
-
-
 @dataclass
 class Method(Stateful):
     """Fine-tuning, and the hooks by which a method changes it.
@@ -69,6 +62,9 @@ class Method(Stateful):
         """
         given = {field.name for field in fields(self)} | {"net", "rng"}
         return {name: value for name, value in super().state().items() if name not in given}
+
+    def check_stream(self, n_tasks: int, n_classes: int) -> None:
+        """Refuse, before training, a stream that the options cannot serve. n_classes: those of its tasks, added up."""
 
     def refuse_replicas(self, theta: Tensor) -> None:
         """Called in `begin` by a method whose memory holds the examples of one run: theta must be [P], not [R, P]."""

@@ -5,7 +5,7 @@ and their gradient is the sum over their uses. `[P]` is one network, `[R, P]` is
 that looks at the difference.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -54,10 +54,15 @@ class Net:
 
     def features(self, theta: Tensor, x: Tensor) -> Tensor:
         """Penultimate features [..., N, D'] in evaluation mode: what the module's `head` is given."""
+        self.last_layer(theta, x)
+        return self._run(self._head_input, theta, x, train=False)
+
+    def last_layer(self, theta: Tensor, x: Tensor) -> nn.Module:
+        """The layer whose output is the logits: the module's `head`."""
         if not isinstance(getattr(self.module, "head", None), nn.Module):
             name = type(self.module).__name__
             raise UserError(f"{name} has no `head`: features are the input of a layer of that name, the network's last")
-        return self._run(self._head_input, theta, x, train=False)
+        return self.module.head
 
     def _run(self, function: Callable, theta: Tensor, x: Tensor, train: bool) -> Tensor:
         with self._mode(train):
@@ -101,3 +106,10 @@ class Net:
         if len(given) != 1:
             raise UserError(f"the network uses its `head` {len(given)} times: features need it used once")
         return given[0]
+
+
+def by_replica(function: Callable[..., Tensor], theta: Tensor, *others: Sequence) -> Tensor:
+    """The stack of function(theta[r], other[r], ...) over r for theta [R, P]; function(theta, other[0]) for [P]."""
+    if theta.dim() == 1:
+        return function(theta, *(other[0] for other in others))
+    return torch.stack([function(*row) for row in zip(theta, *others, strict=True)])

@@ -117,7 +117,7 @@ def test_gem_options_that_make_no_sense_together():
             methods.make("gem", **options)
     assert methods.make("gem", "hsu", budget=20) == GEM(budget=20, memory="random", rehearse=True)
     method = toy.make("gem", preset="hsu", budget=2)
-    with pytest.raises(UserError, match="budget = 2 examples for 3 tasks: at least one for each"):
+    with pytest.raises(UserError, match="budget = 2 examples for 3 tasks: give at least one for each"):
         list(tasks_done(method, marked("class")))
 
 

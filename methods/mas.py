@@ -7,8 +7,8 @@ The absolute value is taken example by example, as the paper defines it. Much co
 gradient, in which signs cancel (`per_sample=False`). Some code averages Omega over the tasks instead of adding it up:
 Omega <- ema * Omega + (1 - ema) * Omega_k, where the first task sets it, or from Omega = 0 on (`from_zero`).
 
-The authors' code (`official`) weighs the batches of a task by their numbers of examples, wrongly where the last batch is
-short. Here each batch weighs the same, the last one too.
+The authors' code (`official`) weighs the batches of a task by their numbers of examples, wrongly for a last batch
+that is short. Here each batch weighs the same, the last one too.
 """
 
 from dataclasses import dataclass

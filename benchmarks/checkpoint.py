@@ -18,10 +18,8 @@ from torch.serialization import safe_globals
 
 from benchmarks.files import set_aside, write_atomically
 from methods.base.examples import Examples, Part
-from methods.base.quadratic import Quadratic
-from methods.importance.running_fisher import RunningFisher
 
-STATE = [Examples, Part, Quadratic, RunningFisher]  # what a method may keep beside tensors and plain containers
+STATE = [Examples, Part]  # what a method may keep beside tensors and plain containers
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from torch import Tensor
 from benchmarks import models
 from benchmarks.checkpoint import Checkpoint, holdings
 from benchmarks.stream import Stream
-from methods.base.errors import UserError, check_number, check_whole, unknown
+from methods.base.errors import check_either
 from methods.base.examples import Examples
 from methods.base.net import Net
+from methods.base.options import Count, Positive, check_options
 from methods.base.rng import derive, generator
 from methods.importance.training_pass import Squares
 
@@ -39,32 +41,23 @@ class Diverged(FloatingPointError):
 
 @dataclass(frozen=True)
 class Train:
-    """How a network is trained. Exactly one of epochs and steps, per task.
+    """How a network is trained. Exactly one of epochs and steps is given; they count in each task.
 
     optimizer_state: "keep" or "reset" the optimiser's moments when a task begins; papers differ, and it moves results.
     """
 
     net: str
-    optimizer: str
-    lr: float
-    optimizer_state: str
-    batch: int
-    epochs: int | None = None
-    steps: int | None = None
+    optimizer: Literal[*OPTIMIZERS]
+    lr: Positive
+    optimizer_state: Literal["keep", "reset"]
+    batch: Count
+    epochs: Count | None = None
+    steps: Count | None = None
 
     def __post_init__(self):
         models.parse(self.net)
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
-        if self.optimizer_state not in ("keep", "reset"):
-            raise unknown("optimizer_state", self.optimizer_state, ("keep", "reset"))
-        check_number("lr", self.lr, "a positive number", lambda value: value > 0)
-        check_whole("batch", self.batch)
-        for name in ("epochs", "steps"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
-        if (self.epochs is None) == (self.steps is None):
-            raise UserError("give exactly one of epochs and steps, per task")
+        check_options(self)
+        check_either(epochs=self.epochs, steps=self.steps)
 
     def make_optimizer(self, theta: Tensor) -> torch.optim.Optimizer:
         """A fresh optimiser of theta; one fused kernel on the one vector."""
@@ -136,6 +129,7 @@ def learn(
     """
     trace = trace or Trace()
     theta = theta.detach().clone()
+    method.check_stream(stream.n_tasks, stream.n_classes)
     method.begin(net, theta.clone(), lambda role, task, replica=0: trace.generator(seeds[replica], role, task))
     optimizer = train.make_optimizer(theta)
     trace.correct = correct = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
@@ -178,7 +172,7 @@ def _restore(saved: dict, method, net: Net, theta: Tensor, optimizer, trace: Tra
     for name, buffer in net.module.named_buffers():
         buffer.copy_(saved["buffers"][name])
     optimizer.load_state_dict(saved["optimizer"])
-    vars(method).update(saved["method"])
+    method.restore(saved["method"])
     vars(trace).update(saved["trace"])
 
 

@@ -25,6 +25,16 @@ class Stream:
     tasks: tuple[Task, ...]
     tests: tuple[Examples, ...]
 
+    @property
+    def n_tasks(self) -> int:
+        """T."""
+        return len(self.tasks)
+
+    @property
+    def n_classes(self) -> int:
+        """The classes of all tasks, added up; a class counts in each of its tasks."""
+        return sum(len(task.classes) for task in self.tasks)
+
     def mask_at(self, seen: int, j: int) -> Tensor | None:
         """Mask [C] for test set `j` once `seen` tasks are learnt; None where the classes of j are not known yet."""
         if self.scenario != "class":

@@ -74,7 +74,7 @@ def check(text: str) -> str:
     job = Job.from_text(text)
     try:
         stream, _ = _stream(job.run, job.root)
-        job.run.make_method().check_stream(stream.owned)
+        job.run.make_method().check_stream(stream.n_tasks, stream.n_classes)
     except UserError as error:
         return Outcome(None, str(error)).to_text()
     return Outcome(None).to_text()

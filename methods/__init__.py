@@ -1,9 +1,9 @@
-"""Continual-learning methods, one file each: a method is known because its file is here.
+"""Continual-learning methods: every module here that is not a package is one, and adding one edits nothing else.
 
-A file is a method if it defines a subclass of `Method`. Nothing else is edited to add one.
+The method is the class of the module that derives from `Method` and from which no other class there derives. It may
+derive from the class of another method, and helper classes may stand beside it.
 """
 
-import inspect
 from dataclasses import MISSING, asdict, fields
 from importlib import import_module
 from pkgutil import iter_modules
@@ -22,11 +22,15 @@ def find(name: str) -> type[Method]:
     if name not in names():
         raise unknown("method", name, names())
     module = import_module(f"methods.{name}")
-    (cls,) = (
-        c
-        for _, c in inspect.getmembers(module, inspect.isclass)
-        if c.__module__ == module.__name__ and issubclass(c, Method)
-    )
+    own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    own = [c for c in own if issubclass(c, Method)]
+    last = [c for c in own if not any(issubclass(other, c) for other in own if other is not c)]
+    if len(last) != 1:
+        found = " and ".join(c.__name__ for c in last) or "none"
+        raise UserError(f"methods/{name}.py needs one class of its own that derives from Method, found {found}")
+    (cls,) = last
+    if "__dataclass_fields__" not in vars(cls):
+        raise UserError(f"methods/{name}.py: write @dataclass above class {cls.__name__}: its fields are the options")
     return cls
 
 

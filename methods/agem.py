@@ -4,21 +4,23 @@
     g~    = g                                         if g . g_ref >= 0
             g - (g . g_ref) / (g_ref . g_ref) g_ref   otherwise
 
-The memory of a task holds the last examples of each of its classes. The reference batch is drawn without replacement,
-and is the whole memory where that is smaller; its forward pass is in training mode, as released.
+The memory of a task holds the last examples of each of its classes, as released; the paper draws them from the task at
+random. The reference batch is drawn without replacement, and is the whole memory where that is smaller; its forward
+pass is in training mode, as released.
 
 Other code adds `eps` to the denominator (`vdv`), or keeps of each task as many examples as a training batch holds,
 drawn at random, whatever the size of the memory (`mammoth`).
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from methods.base.errors import check_number, check_whole
 from methods.base.method import Method
+from methods.base.options import Count, NonNegative
 from methods.memory.ring import Ring
 from methods.memory.shares import draw
 
@@ -30,35 +32,28 @@ class AGEM(Method):
     batch_memory: examples in the reference batch. eps: added to g_ref . g_ref.
     """
 
-    per_class: int | None
-    batch_memory: int = 256
-    eps: float = 0.0
+    per_class: Count | None
+    batch_memory: Count = 256
+    eps: NonNegative = 0.0
 
     presets: ClassVar[dict[str, dict]] = {"vdv": {"eps": 1e-7}, "mammoth": {"per_class": None}}
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.per_class is not None:
-            check_whole("per_class", self.per_class)
-        check_whole("batch_memory", self.batch_memory)
-        check_number("eps", self.eps, "a finite number >= 0", lambda value: value >= 0)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
         self.kept = None  # examples of earlier tasks
         self.batch = 0  # examples in a training batch
+        self.ring = Ring(self.per_class) if self.per_class else None
 
     def before_task(self, theta, task):
         (self.draws,) = self.generators("agem", theta, task)
         self.kept = self.kept and task.remask(self.kept)
-        self.ring = self.per_class and Ring(self.per_class, groups=task.train.parts[0].mask.shape[-1])
         return task
 
     def loss(self, theta, x, y, mask):
         self.batch = max(self.batch, len(y))
         if self.ring:
-            self.ring.add(x, y, mask, group=y)
+            self.ring.add(x, y, mask, group=y, groups=mask.shape[-1])
         return super().loss(theta, x, y, mask)
 
     def after_backward(self, theta, grad):
@@ -73,16 +68,22 @@ class AGEM(Method):
     def after_task(self, theta, task):
         if self.ring:
             new = self.ring.examples()
+            self.ring.clear()
         else:
             (generator,) = self.generators("memory", theta, task)
             new = draw(task.train, self.batch, generator)
         self.kept = (self.kept + new).merge() if self.kept else new
-        self.ring = self.draws = None
 
 
 def project(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     """grad [P] without its part against `reference` [P]; grad itself where they agree or the reference is 0."""
+    largest = float(torch.linalg.vector_norm(reference, ord=torch.inf))
+    if not math.isfinite(largest):
+        raise FloatingPointError("the gradient of A-GEM's memory is not finite: the run has diverged")
+    # Squares of small and large numbers leave float32. A power of two brings them back and rounds nothing.
+    scale = 2.0 ** -min(max(math.frexp(largest)[1], -125), 125)
+    reference = reference * scale
     product = grad @ reference
     if product >= 0:
         return grad
-    return grad.sub(reference, alpha=float(product / (reference @ reference + eps)))
+    return grad.sub(reference, alpha=float(product / (reference @ reference + eps * scale**2)))

@@ -9,21 +9,22 @@ The paper leaves the estimator open; `exact` is the definition (methods/importan
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from methods.base.method import Method
+from methods.base.options import Count, NonNegative
 from methods.base.quadratic import Quadratic
-from methods.importance import fisher
+from methods.importance.fisher import ESTIMATORS, of_task
 
 
 @dataclass
 class EWC(Method):
     """lam: weight of the penalty. fisher, n_samples, fisher_batch: the estimator, see importance/fisher.py."""
 
-    lam: float
-    fisher: str = "exact"
-    n_samples: int | None = None
-    fisher_batch: int = 128
+    lam: NonNegative
+    fisher: Literal[*ESTIMATORS] = "exact"
+    n_samples: Count | None = None
+    fisher_batch: Count = 128
 
     strength: ClassVar[str] = "lam"
     presets: ClassVar[dict[str, dict]] = {
@@ -35,14 +36,9 @@ class EWC(Method):
         "gem": {"fisher": "batched", "n_samples": 1000, "fisher_batch": 1000},
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        fisher.check(self.fisher, self.n_samples, self.fisher_batch)
-
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.quadratic = Quadratic(self.lam)
 
     def after_task(self, theta, task):
-        importance = fisher.of_task(self, theta, task)
-        self.quadratic.add(importance, theta)
+        self.quadratic.add(of_task(self, theta, task), theta)

@@ -8,18 +8,22 @@ alpha weights the new estimate: after u updates an old one counts (1 - alpha)^u,
 earlier tasks hold on by the anchor alone. The squares are of single examples, from the backward pass of training
 (methods/importance/training_pass.py), of the task loss without the penalty. F is never reset.
 
-The paper leaves open: the first estimate is the initial F; an interval that a task's end cuts short is closed there.
+Differs from the paper: it updates F in every step, which is `interval` 1; the default of 10 is that of the authors'
+code. The paper leaves two things open. Here the first estimate is the initial F, and an interval that a task's end cuts
+short is closed there.
+
 The authors' code (`released`) squares the gradient of the batch's mean loss, starts from 0, scales F to [0, 1] over
-all parameters, and has no 1/2: lam is twice theirs. It drops the interval cut short, which is closed here, and closes
-each task's first interval one step early, which is not done here.
+all parameters, and has no 1/2: lam is twice theirs. It drops the interval cut short, and it closes each task's first
+interval one step early. Neither is done here.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from methods.base.method import Method
+from methods.base.options import Count, NonNegative, Share
 from methods.base.quadratic import Quadratic
-from methods.importance import running_fisher
+from methods.importance.running_fisher import RunningFisher, min_max
 
 
 @dataclass
@@ -30,19 +34,15 @@ class EWCPlusPlus(Method):
     normalise: scale the importance to [0, 1].
     """
 
-    lam: float
-    alpha: float = 0.9
-    interval: int = 10
+    lam: NonNegative
+    alpha: Share = 0.9
+    interval: Count = 10
     per_sample: bool = True
     from_zero: bool = False
     normalise: bool = False
 
     strength: ClassVar[str] = "lam"
     presets: ClassVar[dict[str, dict]] = {"released": {"per_sample": False, "from_zero": True, "normalise": True}}
-
-    def __post_init__(self):
-        super().__post_init__()
-        running_fisher.check(self.alpha, self.interval)
 
     @property
     def wants_squares(self):
@@ -51,12 +51,12 @@ class EWCPlusPlus(Method):
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.quadratic = Quadratic(self.lam)
-        self.fisher = running_fisher.RunningFisher(theta, self.alpha, self.from_zero)
+        self.running_fisher = RunningFisher(theta, self.alpha, self.from_zero)
 
     def after_squares(self, squares):
-        self.fisher.add(squares)
-        if self.fisher.batches == self.interval:
-            self.fisher.update()
+        self.running_fisher.add(squares)
+        if self.running_fisher.batches == self.interval:
+            self.running_fisher.update()
 
     def after_backward(self, theta, grad):
         if not self.per_sample:
@@ -64,6 +64,6 @@ class EWCPlusPlus(Method):
         return grad
 
     def after_task(self, theta, task):
-        self.fisher.update()
-        importance = running_fisher.min_max(self.fisher.value) if self.normalise else self.fisher.value
+        self.running_fisher.update()
+        importance = min_max(self.running_fisher.value) if self.normalise else self.running_fisher.value
         self.quadratic.set(importance, theta)

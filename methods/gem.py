@@ -20,19 +20,19 @@ From the code that made the table of Hsu et al.: that filled the memories twice 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from methods.base.errors import UserError, check_either, check_flag, check_number, unknown
+from methods.base.errors import UserError, check_either
 from methods.base.method import Method
+from methods.base.options import Count, NonNegative
 from methods.memory.ring import Ring
 from methods.memory.shares import rehearsed, share
 
-CHOICES = {"memory": ("last", "random"), "margin_mode": ("bound", "shift")}
+TOLERANCE = 1e-6  # of the length of g: what float32 keeps of it
 
 
 @dataclass
@@ -43,13 +43,13 @@ class GEM(Method):
     margin, margin_mode, eps: of the dual, above. eps_relative: eps is in units of the mean of the diagonal of G G^T.
     """
 
-    per_task: int | None = None
-    budget: int | None = None
-    memory: str = "last"
+    per_task: Count | None = None
+    budget: Count | None = None
+    memory: Literal["last", "random"] = "last"
     rehearse: bool = False
-    margin: float = 0.5
-    margin_mode: str = "bound"
-    eps: float = 1e-3
+    margin: NonNegative = 0.5
+    margin_mode: Literal["bound", "shift"] = "bound"
+    eps: NonNegative = 1e-3
     eps_relative: bool = False
 
     presets: ClassVar[dict[str, dict]] = {
@@ -61,38 +61,32 @@ class GEM(Method):
     def __post_init__(self):
         super().__post_init__()
         check_either(per_task=self.per_task, budget=self.budget)
-        for name in ("margin", "eps"):
-            check_number(name, getattr(self, name), "a finite number >= 0", lambda value: value >= 0)
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
-        for name in ("rehearse", "eps_relative"):
-            check_flag(name, getattr(self, name))
         if self.memory == "last" and (self.rehearse or self.budget is not None):
             raise UserError(
                 "memory = 'last' takes per_task and no rehearsal: give memory = 'random' with budget, rehearse"
             )
 
+    def check_stream(self, n_tasks, n_classes):
+        if self.budget is not None and self.budget < n_tasks:
+            raise UserError(f"gem: budget = {self.budget} examples for {n_tasks} tasks: give at least one for each")
+
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
         self.memories = []  # of each earlier task
-        self.ring = None
+        self.ring = Ring(self.per_task) if self.memory == "last" else None
 
     def before_task(self, theta, task):
         seen = len(self.memories)
-        if self.budget is not None and self.budget <= seen:
-            raise UserError(f"gem: budget = {self.budget} examples for {seen + 1} tasks: at least one for each")
+        self.check_stream(seen + 1, 0)
         self.memories = [task.remask(memory) for memory in self.memories]
-        if self.memory == "last":
-            self.ring = Ring(self.per_task)
         if self.rehearse and self.memories:
             return rehearsed(task, self.memories, self.budget or seen * self.per_task)
         return task
 
     def loss(self, theta, x, y, mask):
         if self.ring:
-            self.ring.add(x, y, mask, group=torch.zeros_like(y))
+            self.ring.add(x, y, mask, group=torch.zeros_like(y), groups=1)
         return super().loss(theta, x, y, mask)
 
     def after_backward(self, theta, grad):
@@ -107,37 +101,43 @@ class GEM(Method):
 
     def project(self, grad: Tensor, G: Tensor) -> Tensor:
         """g~ [P] from g [P] and the constraints' gradients G [K, P]; g itself where none is violated."""
-        products = G @ grad
-        if bool((products >= 0).all()):
-            return grad
-        gram, products = ((value.double().cpu().numpy()) for value in (G @ G.T, products))
-        if not (np.isfinite(gram).all() and np.isfinite(products).all()):
+        # Rows of unit length in float64: neither a short row nor the rest of two opposite ones is lost to rounding.
+        g, lengths = grad.double(), torch.linalg.vector_norm(G, dim=1, dtype=torch.float64)
+        if not (lengths.isfinite().all() and g.isfinite().all()):
             raise FloatingPointError("a gradient of GEM's memory is not finite: the run has diverged")
-        eps = self.eps * (gram.trace() / len(gram) if self.eps_relative else 1.0)
-        v = dual(gram + eps * np.eye(len(gram)), products, self.margin if self.margin_mode == "bound" else 0.0)
-        if self.margin_mode == "shift":
-            v = v + self.margin
-        return grad + torch.from_numpy(v).to(G) @ G
+        eps = self.eps * (float(lengths.square().mean()) if self.eps_relative else 1.0)
+        kept = lengths > 0
+        lengths, rows = lengths[kept], G[kept].double() / lengths[kept, None]
+        if bool((rows @ g >= 0).all()):
+            return grad
+        bound, shift = (self.margin, 0.0) if self.margin_mode == "bound" else (0.0, self.margin)
+        v = dual(rows, lengths, g, eps, bound) + shift
+        return (g + (v * lengths) @ rows).to(grad.dtype)
 
     def after_task(self, theta, task):
         if self.ring:
             self.memories.append(self.ring.examples())
-            self.ring = None
+            self.ring.clear()
         else:
             (generator,) = self.generators("memory", theta, task)
             m = self.per_task or self.budget // (len(self.memories) + 1)
             self.memories = share(self.memories, task.train, m, generator)
 
 
-def dual(A: np.ndarray, q: np.ndarray, bound: float) -> np.ndarray:
-    """argmin_{v >= bound} 1/2 v^T A v + q^T v for positive semidefinite A [K, K] and q [K] in its range, float64.
+def dual(rows: Tensor, lengths: Tensor, g: Tensor, eps: float, bound: float) -> Tensor:
+    """argmin_{v >= bound} 1/2 v^T (G G^T + eps I) v + (G g)^T v [K] of G = lengths [K] * unit rows [K, P], in float64.
 
-    With A = S S^T and u = v - bound it is min_{u >= 0} ||S^T u + S^-1 (q + A bound)||. S is made of eigenvectors; those
-    of eigenvalue 0 (constraints that are parallel, or 0) are left out.
+    As least squares in w = c (v - bound): min_{w >= 0} || M (w / c + bound) + (g, 0) ||, where M = (G^T, sqrt(eps) I)
+    and c are the lengths of its columns. G^T = Q R leaves K + K equations. G G^T, which squares the condition, is never
+    formed.
     """
-    values, vectors = np.linalg.eigh((A + A.T) / 2)
-    kept = values > len(A) * np.finfo(A.dtype).eps * values[-1]
-    root, vectors = np.sqrt(values[kept]), vectors[:, kept]
-    target = vectors.T @ (q + A @ np.full(len(q), bound)) / root
-    u, _ = nnls((vectors * root).T, -target)
-    return u + bound
+    Q, R = torch.linalg.qr(rows.T)
+    c = (lengths.square() + eps).sqrt()
+    M = torch.cat([R * (lengths / c), torch.diag(eps**0.5 / c)])
+    target = torch.cat([Q.T @ g, torch.zeros_like(c)]) + M @ (c * bound)
+    w, _ = nnls(M.cpu().numpy(), -target.cpu().numpy())
+    v = torch.from_numpy(w).to(c) / c + bound
+    missed = float((rows @ (g + (v * lengths) @ rows) + eps * v / lengths).min())  # the gradient by v, never negative
+    if missed < -TOLERANCE * float(g.norm()):
+        raise FloatingPointError(f"GEM's projection misses a constraint by {-missed:.1e}: its memories are opposed")
+    return v

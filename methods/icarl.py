@@ -13,42 +13,39 @@ phi are the features of the penultimate layer divided by their norm; the class o
     y* = argmin_y || phi(x) - mu_y ||,    mu_y = mean of phi over the exemplars of y, divided by its norm,
 
 (algorithm 1) under the features after the last task. `classifier="hybrid1"`, the paper's ablation, takes the largest
-sigmoid output instead. Teacher, herding and means are in evaluation mode. The paper's baseline LwF.MC (`lwf_mc`) does
-the same and keeps no exemplars.
+sigmoid output instead. So does every prediction before a task has ended: its classes have no exemplars yet, and the
+means of the old ones belong to other features. Teacher, herding and means are in evaluation mode. The paper's baseline
+LwF.MC (`lwf_mc`) does the same and keeps no exemplars.
 
-The paper divides every average of features by its norm; here the mean that herding approaches is (`unit_mean`), its
-running average is not, as algorithm 4 writes it. The code of van de Ven and Tolias (2019, `vdv`) has
-q = sigmoid(logit / T) with T = 2 against a g without T, and herds over features in a shuffled order: it keeps random
-examples (`selection`). With `per_class` in place of K each class keeps that many, from its task on (van de Ven et al.,
-2022).
+Differs from the paper: the loss is a mean over examples. The paper divides every average of features by its norm. Here
+herding divides the mean that it approaches (`unit_mean`), but not its running average: so algorithm 4 writes it.
 
-Differs from the paper: the loss is a mean over examples. Differs from the released code (`released`): herding never
-picks an example twice. A feature of norm 0 stays 0; it is counted in `zero_norm`, and a class that has no others is
-refused. The stream's masks do not enter the loss, which names its units.
+Differs from the released code (`released`): herding never picks an example twice. A feature of norm 0 stays 0; it is
+counted in `zero_norm`, and a class that has no others is refused. The stream's masks do not enter the loss, which names
+its units.
+
+The code of van de Ven and Tolias (2019, `vdv`) has q = sigmoid(logit / T) with T = 2 against a g without T. It herds
+over features in a shuffled order, so it keeps random examples (`selection`). With `per_class` in place of K each class
+keeps that many, from its task on (van de Ven et al., 2022).
 """
 
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base.errors import UserError, check_either, check_flag, check_number, unknown
+from methods.base.errors import UserError, check_either
 from methods.base.examples import Examples
 from methods.base.method import Method
+from methods.base.options import CountOrZero, Positive
 from methods.memory.herding import herd
 from methods.memory.teacher import Teacher
 
 BATCH = 1000  # examples in one pass for features
-CHOICES = {
-    "classifier": ("nme", "hybrid1"),
-    "loss_units": ("seen", "all"),
-    "share": ("floor", "ceil"),
-    "selection": ("herding", "random"),
-}
 
 
 @dataclass
@@ -62,15 +59,15 @@ class ICaRL(Method):
     T: temperature of the soft targets alone.
     """
 
-    K: int | None = None
-    per_class: int | None = None
-    classifier: str = "nme"
-    loss_units: str = "seen"
-    share: str = "floor"
+    K: CountOrZero | None = None
+    per_class: CountOrZero | None = None
+    classifier: Literal["nme", "hybrid1"] = "nme"
+    loss_units: Literal["seen", "all"] = "seen"
+    share: Literal["floor", "ceil"] = "floor"
     flips: bool = False
     unit_mean: bool = True
-    selection: str = "herding"
-    T: float = 1.0
+    selection: Literal["herding", "random"] = "herding"
+    T: Positive = 1.0
 
     scenarios: ClassVar[tuple[str, ...]] = ("class",)
     presets: ClassVar[dict[str, dict]] = {
@@ -82,19 +79,22 @@ class ICaRL(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
-        check_either(least=0 if self.classifier == "hybrid1" else 1, K=self.K, per_class=self.per_class)
-        for name in ("flips", "unit_mean"):
-            check_flag(name, getattr(self, name))
-        check_number("T", self.T, "a finite number > 0", lambda value: value > 0)
+        check_either(K=self.K, per_class=self.per_class)
+        if not (self.K or self.per_class or self.classifier == "hybrid1"):
+            name = "per_class" if self.K is None else "K"
+            raise UserError(
+                f"{name} = 0 leaves no exemplars for class means: give 1 or more, or classifier = 'hybrid1'"
+            )
+
+    def check_stream(self, n_tasks, n_classes):
+        if self.K and n_classes > self.K:
+            raise UserError(f"icarl: K = {self.K} exemplars for {n_classes} classes: give at least one for each")
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
         self.exemplars: dict[int, Examples] = {}  # of each unit, in the order of selection, as raw inputs
-        self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit
+        self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit, between tasks
         self.zero_norm = 0  # exemplars with features of norm 0, after the last task
         self.teacher = None
 
@@ -102,9 +102,11 @@ class ICaRL(Method):
         new, old = _units(task), list(self.exemplars)
         if repeated := sorted(set(new) & set(old)):
             raise UserError(f"icarl: units {repeated} were learnt in an earlier task: every task needs new classes")
-        if self.K and len(new) + len(old) > self.K:
-            raise UserError(f"icarl: K = {self.K} exemplars for {len(new) + len(old)} classes: at least one for each")
-        self.old, self.seen = old, old + new
+        self.check_stream(task.index + 1, len(new) + len(old))
+        if self.classifier == "nme" or self.selection == "herding":
+            with torch.no_grad():
+                self._phi(theta, task.train.select(torch.arange(1)))  # refuses a network without features
+        self.old, self.seen, self.means = old, old + new, {}
         if not old:
             return task
         train = task.train + task.remask(reduce(add, self.exemplars.values()).merge())
@@ -138,7 +140,7 @@ class ICaRL(Method):
             self.means = {unit: self._mean(theta, unit, kept) for unit, kept in self.exemplars.items()}
 
     def predict(self, theta, x, mask):
-        if self.classifier == "hybrid1":
+        if self.classifier == "hybrid1" or not self.means:
             return super().predict(theta, x, mask)  # the sigmoid keeps the order
         phi = F.normalize(self.net.features(theta, x), dim=-1)
         scores = phi.new_full((*phi.shape[:-1], mask.shape[-1]), -torch.inf)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 
 from methods.base.method import Method
+from methods.base.options import NonNegative
 from methods.base.quadratic import Quadratic
 
 
@@ -16,7 +17,7 @@ from methods.base.quadratic import Quadratic
 class L2(Method):
     """lam: weight of the penalty. per_task: one anchor for each earlier task, not only the last."""
 
-    lam: float
+    lam: NonNegative
     per_task: bool = False
 
     strength: ClassVar[str] = "lam"

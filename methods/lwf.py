@@ -23,17 +23,15 @@ which Adam, with moments of the task before, moves at a gradient of 0.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from methods.base.errors import check_flag, check_number, unknown
 from methods.base.examples import OFF, Task
 from methods.base.method import Method, cross_entropy
+from methods.base.options import NonNegative, Positive
 from methods.memory.teacher import Teacher
-
-WEIGHTINGS = ("sum", "vdv", "vdv2022")
 
 
 @dataclass
@@ -43,9 +41,9 @@ class LwF(Method):
     unit_mean: the cross entropy of the distillation is a mean over units, not their sum.
     """
 
-    lam: float = 1.0
-    T: float = 2.0
-    weighting: str = "sum"
+    lam: NonNegative = 1.0
+    T: Positive = 2.0
+    weighting: Literal["sum", "vdv", "vdv2022"] = "sum"
     unit_mean: bool = False
 
     strength: ClassVar[str] = "lam"
@@ -54,13 +52,6 @@ class LwF(Method):
         "vdv2018": {"weighting": "vdv", "unit_mean": True},
         "vdv2022": {"weighting": "vdv2022"},
     }
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_number("T", self.T, "a finite number > 0", lambda value: value > 0)
-        if self.weighting not in WEIGHTINGS:
-            raise unknown("weighting", self.weighting, WEIGHTINGS)
-        check_flag("unit_mean", self.unit_mean)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)

@@ -4,24 +4,26 @@
     L        = L_k + lam * sum_i Omega_i (theta_i - star_i)^2                 star: parameters after the previous task
 
 The absolute value is taken example by example, as the paper defines it. Much code takes it of a batch's mean
-gradient, in which signs cancel (`per_sample=False`), and some averages Omega over the tasks instead of adding it up:
+gradient, in which signs cancel (`per_sample=False`). Some code averages Omega over the tasks instead of adding it up:
 Omega <- ema * Omega + (1 - ema) * Omega_k, where the first task sets it, or from Omega = 0 on (`from_zero`).
+
+The authors' code (`official`) weighs the batches of a task by their numbers of examples, wrongly for a last batch
+that is short. Here each batch weighs the same, the last one too.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.func import grad
 
-from methods.base.errors import check_number, check_whole, unknown
 from methods.base.method import Method
-from methods.base.quadratic import Quadratic
+from methods.base.net import by_replica
+from methods.base.options import Count, NonNegative, Share
+from methods.base.quadratic import Quadratic, average
 from methods.importance.fisher import mean_over_batches
 from methods.importance.persample import mean
-
-NORMS = ("squared", "l2")
 
 
 @dataclass
@@ -32,12 +34,12 @@ class MAS(Method):
     units. ema: how much of the earlier importance stays; None adds the tasks' importances up. from_zero: see above.
     """
 
-    lam: float
+    lam: NonNegative
     per_sample: bool = True
     unit_mean: bool = False
-    batch: int = 128
-    norm: str = "squared"
-    ema: float | None = None
+    batch: Count = 128
+    norm: Literal["squared", "l2"] = "squared"
+    ema: Share | None = None
     from_zero: bool = False
 
     strength: ClassVar[str] = "lam"
@@ -50,31 +52,16 @@ class MAS(Method):
         "facil": {"per_sample": False, "norm": "l2", "ema": 0.5, "from_zero": True},  # a 1/2 there: lam is half theirs
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        check_whole("batch", self.batch)
-        if self.norm not in NORMS:
-            raise unknown("norm", self.norm, NORMS)
-        if self.ema is not None:
-            check_number("ema", self.ema, "a number in [0, 1], or None for the sum", lambda value: 0 <= value <= 1)
-
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.quadratic = Quadratic(2 * self.lam)
-        self.omega = theta.new_zeros(theta.shape)
 
     def after_task(self, theta, task):
-        generators = self.generators("mas", theta, task)
-        if theta.dim() == 1:
-            new = self._importance(theta, task.train, generators[0])
-        else:
-            rows = [self._importance(row, task.train, g) for row, g in zip(theta, generators, strict=True)]
-            new = torch.stack(rows)
-        if self.ema is None or (self.quadratic.A is None and not self.from_zero):
-            self.omega = self.omega + new
-        else:
-            self.omega = self.ema * self.omega + (1 - self.ema) * new
-        self.quadratic.set(self.omega, theta)
+        def one(theta, generator):
+            return self._importance(theta, task.train, generator)
+
+        new = by_replica(one, theta, self.generators("mas", theta, task))
+        self.quadratic.set(average(self.quadratic.A, new, self.ema, self.from_zero), theta)
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:
         if not self.per_sample:

@@ -9,23 +9,25 @@ not done here.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from methods.base.errors import check_number
+import torch
+
 from methods.base.method import Method
+from methods.base.options import Count, NonNegative, Share
 from methods.base.quadratic import Quadratic
-from methods.importance import fisher
+from methods.importance.fisher import ESTIMATORS, of_task
 
 
 @dataclass
 class OnlineEWC(Method):
     """lam: weight of the penalty. gamma: how much of the earlier Fisher stays. The rest: importance/fisher.py."""
 
-    lam: float
-    gamma: float = 1.0
-    fisher: str = "exact"
-    n_samples: int | None = None
-    fisher_batch: int = 128
+    lam: NonNegative
+    gamma: Share = 1.0
+    fisher: Literal[*ESTIMATORS] = "exact"
+    n_samples: Count | None = None
+    fisher_batch: Count = 128
 
     strength: ClassVar[str] = "lam"
     presets: ClassVar[dict[str, dict]] = {
@@ -35,17 +37,11 @@ class OnlineEWC(Method):
         "facil": {"fisher": "batched_argmax", "gamma": 0.5},  # fisher_batch: their training batch; their heads are free
     }
 
-    def __post_init__(self):
-        super().__post_init__()
-        fisher.check(self.fisher, self.n_samples, self.fisher_batch)
-        check_number("gamma", self.gamma, "a number in [0, 1]", lambda value: 0 <= value <= 1)
-
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.quadratic = Quadratic(self.lam)
-        self.running = theta.new_zeros(theta.shape)
+        self.F = torch.zeros_like(theta)
 
     def after_task(self, theta, task):
-        importance = fisher.of_task(self, theta, task)
-        self.running = self.gamma * self.running + importance
-        self.quadratic.set(self.gamma * self.running, theta)
+        self.F = self.gamma * self.F + of_task(self, theta, task)
+        self.quadratic.set(self.gamma * self.F, theta)

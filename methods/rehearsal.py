@@ -7,8 +7,8 @@ max(1, floor(N_k / budget)) times, so that old and new are about 1:1 in an epoch
 
 from dataclasses import dataclass
 
-from methods.base.errors import check_whole
 from methods.base.method import Method
+from methods.base.options import Count
 from methods.memory.shares import rehearsed, share
 
 
@@ -16,20 +16,16 @@ from methods.memory.shares import rehearsed, share
 class Rehearsal(Method):
     """budget: examples kept, in total."""
 
-    budget: int
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_whole("budget", self.budget)
+    budget: Count
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
-        self.memory = []
+        self.memories = []
 
     def before_task(self, theta, task):
-        return rehearsed(task, self.memory, self.budget) if self.memory else task
+        return rehearsed(task, self.memories, self.budget) if self.memories else task
 
     def after_task(self, theta, task):
         (generator,) = self.generators("memory", theta, task)
-        self.memory = share(self.memory, task.train, self.budget // (len(self.memory) + 1), generator)
+        self.memories = share(self.memories, task.train, self.budget // (len(self.memories) + 1), generator)

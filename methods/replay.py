@@ -22,15 +22,15 @@ examples anew, theirs go through the memory in epochs.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from methods.base.errors import UserError, check_either, check_flag, check_whole, unknown
+from methods.base.errors import UserError, check_either
 from methods.base.examples import Examples, Part
 from methods.base.method import Method, cross_entropy
+from methods.base.options import Count
 from methods.memory.buffers import BUFFERS, fill
-
-WEIGHTINGS = ("joint", "half", "vdv")
 
 
 @dataclass
@@ -41,23 +41,25 @@ class Replay(Method):
     weighting: of new and replayed. replay_current: whether a task replays itself.
     """
 
-    batch_memory: int
-    memory: int | None = None
-    per_class: int | None = None
-    buffer: str = "reservoir"
-    weighting: str = "joint"
+    batch_memory: Count
+    memory: Count | None = None
+    per_class: Count | None = None
+    buffer: Literal[*BUFFERS] = "reservoir"
+    weighting: Literal["joint", "half", "vdv"] = "joint"
     replay_current: bool = False
 
     def __post_init__(self):
         super().__post_init__()
-        check_whole("batch_memory", self.batch_memory)
         check_either(memory=self.memory, per_class=self.per_class)
-        for name, known in (("buffer", BUFFERS), ("weighting", WEIGHTINGS)):
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
         if self.per_class is not None and self.buffer == "reservoir":
             raise UserError("buffer = 'reservoir' has no classes: give memory, or buffer = 'ring' or 'class_balanced'")
-        check_flag("replay_current", self.replay_current)
+
+    def check_stream(self, n_tasks, n_classes):
+        if self.memory is not None and self.buffer != "reservoir" and n_classes > self.memory:
+            raise UserError(
+                f"replay: memory = {self.memory} for {n_classes} classes of {n_tasks} tasks: buffer {self.buffer!r} "
+                "needs a place for each (raise memory, or take buffer 'reservoir')"
+            )
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
@@ -67,13 +69,8 @@ class Replay(Method):
         self.seen: dict[int, int] = {}  # how many of each group came
 
     def before_task(self, theta, task):
-        n_classes = len(self.places) + len(_units(task.train).unique())
-        if self.memory is not None and self.buffer != "reservoir" and n_classes > self.memory:
-            raise UserError(
-                f"replay: memory = {self.memory} for {n_classes} classes of {task.index + 1} tasks: buffer "
-                f"{self.buffer!r} needs a place for each (raise memory, or take buffer 'reservoir')"
-            )
         self.k = task.index + 1
+        self.check_stream(self.k, len(self.places) + len(_units(task.train).unique()))
         (self.draws,) = self.generators("replay", theta, task)
         (self.filling,) = self.generators(self.buffer, theta, task)
         self.kept = self.kept and task.remask(self.kept).merge()
@@ -96,7 +93,6 @@ class Replay(Method):
     def after_task(self, theta, task):
         if not self.replay_current:
             self._fill(task.train)
-        self.draws = self.filling = None
 
     def _drawn(self):
         """Pixels, units and masks to replay; None where there are none, or where they weigh nothing."""

@@ -6,37 +6,31 @@
     S   <- s after the first task, then (S + s) / 2                     every task; then s = 0
     L   = L_k + lam * sum_i (F^_i + S^_i) (theta_i - star_i)^2          star: parameters after the previous task
 
-window is theta where the interval began, and F^ and S^ are F and S scaled to [0, 1] over all parameters jointly (0
-where all are equal). F is EWC++'s (importance/running_fisher.py) and is never reset; before its first estimate the
-score's denominator is eps. An interval that a task's end cuts short is closed there.
+window is theta where the interval began. F^ and S^ are F and S scaled to [0, 1] over all parameters jointly (0 where
+all are equal). F is EWC++'s (importance/running_fisher.py) and is never reset; before its first estimate the score's
+denominator is eps. An interval that a task's end cuts short is closed there.
 
 Single-head, the paper adds exemplars: `sampler` chooses `per_class` of each class of a finished task
 (methods/memory/samplers.py), and a later task trains on its own data and all of them, each once in an epoch.
 
-The authors' code (`variant="released"`) differs. Before each step n of a task, from 1, that `interval` divides:
-
-    s_i <- s_i + relu(w_i) / (F_i (theta_i - window_i)^2 + eps)         then w = 0
-    F   <- alpha * G / interval + (1 - alpha) * F                       G: sum of g^2 over the task's steps before n
-
-from F = 0 on, and S <- s after the first task, then 3/2 S + s / 2. So F grows with the number of steps, a task's first
-interval is one step short, and its last steps do not count. What is squared is the batch's gradient g.
+Differs from the paper: it sets negative scores to zero; here, as in the authors' code, the relu is taken in each
+interval, before scores are added. The authors' code (`variant="released"`) has another recursion: see `Released`.
 """
 
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from methods.base.errors import check_number, check_whole, unknown
 from methods.base.method import Method
+from methods.base.options import Count, NonNegative, Positive, Share
 from methods.base.quadratic import Quadratic
-from methods.importance import running_fisher
-from methods.memory.samplers import SAMPLERS, exemplars
-
-VARIANTS = ("paper", "released")
+from methods.base.state import Stateful
+from methods.importance.running_fisher import RunningFisher, min_max
+from methods.memory.samplers import SAMPLERS, exemplars, last_linear
 
 
 @dataclass
@@ -44,29 +38,19 @@ class RWalk(Method):
     """lam: weight of the penalty. alpha, interval: of the running Fisher. eps: damping of the score.
 
     sampler: how exemplars are chosen, or None for none; per_class: how many of each class of a task. variant: whose
-    recursion it is, "paper" or "released".
+    recursion it is, the paper's or the released code's.
     """
 
-    lam: float
-    alpha: float = 0.9
-    interval: int = 10
-    eps: float = 1e-3
-    sampler: str | None = None
-    per_class: int = 10
-    variant: str = "paper"
+    lam: NonNegative
+    alpha: Share = 0.9
+    interval: Count = 10
+    eps: Positive = 1e-3
+    sampler: Literal[*SAMPLERS] | None = None
+    per_class: Count = 10
+    variant: Literal["paper", "released"] = "paper"
 
     strength: ClassVar[str] = "lam"
     presets: ClassVar[dict[str, dict]] = {"released": {"variant": "released"}}
-
-    def __post_init__(self):
-        super().__post_init__()
-        running_fisher.check(self.alpha, self.interval)
-        check_number("eps", self.eps, "a finite number > 0", lambda value: value > 0)
-        if self.sampler is not None and self.sampler not in SAMPLERS:
-            raise unknown("sampler", self.sampler, SAMPLERS)
-        check_whole("per_class", self.per_class)
-        if self.variant not in VARIANTS:
-            raise unknown("variant", self.variant, VARIANTS)
 
     @property
     def wants_squares(self):
@@ -77,54 +61,100 @@ class RWalk(Method):
         if self.sampler is not None:
             self.refuse_replicas(theta)
         self.quadratic = Quadratic(2 * self.lam)
-        self.fisher = running_fisher.RunningFisher(theta, self.alpha, from_zero=self.variant == "released")
-        self.window, self.w, self.s = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta)
-        self.S: Tensor | None = None
-        self.memory = []
+        recursion = Paper if self.variant == "paper" else Released
+        self.scores = recursion(theta, self.alpha, self.interval, self.eps)
+        self.exemplars = []  # of each earlier task
         self._step = torch.empty_like(theta)
 
     def before_task(self, theta, task):
-        self.window.copy_(theta)
-        if not self.memory:
+        self.scores.window.copy_(theta)
+        if self.sampler not in (None, "uniform"):
+            last_linear(self.net, theta, task.train)  # refuses before training
+        if not self.exemplars:
             return task
-        return replace(task, train=task.remask(reduce(add, self.memory).merge()) + task.train)
+        return replace(task, train=task.remask(reduce(add, self.exemplars).merge()) + task.train)
 
     def after_squares(self, squares):
-        self.fisher.add(squares)
+        self.scores.F.add(squares)
 
     def after_backward(self, theta, grad):
-        if self.variant == "released":
-            if (self.fisher.batches + 1) % self.interval == 0:
-                self._close_interval(theta)
-            self.fisher.add(grad.square())
+        self.scores.before_step(theta, grad)
         return grad
 
     def after_step(self, old, new, grad):
         torch.sub(new, old, out=self._step)
-        self.w.addcmul_(grad, self._step, value=-1)
-        if self.variant == "paper" and self.fisher.batches == self.interval:
-            self._close_interval(new)
+        self.scores.w.addcmul_(grad, self._step, value=-1)
+        self.scores.after_step(new)
 
-    def _close_interval(self, theta):
-        F = self.fisher.value / 2 if self.variant == "paper" else self.fisher.value
+    def after_task(self, theta, task):
+        self.scores.end_task(theta)
+        self.quadratic.set(min_max(self.scores.F.value) + min_max(self.scores.S), theta)
+        if self.sampler is not None:
+            (generator,) = self.generators("exemplars", theta, task)
+            self.exemplars.append(exemplars(self.net, theta, task.train, self.sampler, self.per_class, generator))
+
+
+class Paper(Stateful):
+    """The paper's recursion of w, s, F and S, each [..., P]."""
+
+    def __init__(self, theta: Tensor, alpha: float, interval: int, eps: float, from_zero: bool = False):
+        self.F = RunningFisher(theta, alpha, from_zero)
+        self.interval, self.eps = interval, eps
+        self.window, self.w, self.s = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta)
+        self.S: Tensor | None = None
+
+    def before_step(self, theta: Tensor, grad: Tensor) -> None:
+        """Nothing: the paper's intervals end after a step."""
+
+    def after_step(self, theta: Tensor) -> None:
+        """Close the interval after its last step."""
+        if self.F.batches == self.interval:
+            self.close(theta)
+
+    def close(self, theta: Tensor) -> None:
+        """Close an interval: first the score, then the Fisher."""
+        self.score(theta, self.F.value / 2)
+        self.F.update()
+
+    def score(self, theta: Tensor, F: Tensor) -> None:
+        """s <- s + relu(w) / (F * way^2 + eps); the next window begins."""
         self.s += self.w.clamp(min=0) / (F * (theta - self.window) ** 2 + self.eps)
-        if self.variant == "paper":
-            self.fisher.update()
-        else:
-            self.fisher.average(self.interval)
         self.w.zero_()
         self.window.copy_(theta)
 
-    def after_task(self, theta, task):
-        if self.variant == "paper":
-            self._close_interval(theta)
-            self.S = self.s if self.S is None else (self.S + self.s) / 2
-        else:
-            self.w.zero_()
-            self.fisher.clear()
-            self.S = self.s if self.S is None else 1.5 * self.S + self.s / 2
+    def end_task(self, theta: Tensor) -> None:
+        """Average the task's scores with those of the tasks before."""
+        self.close(theta)
+        self.S = self.s if self.S is None else (self.S + self.s) / 2
         self.s = torch.zeros_like(theta)
-        self.quadratic.set(running_fisher.min_max(self.fisher.value) + running_fisher.min_max(self.S), theta)
-        if self.sampler is not None:
-            (generator,) = self.generators("exemplars", theta, task)
-            self.memory.append(exemplars(self.net, theta, task.train, self.sampler, self.per_class, generator))
+
+
+class Released(Paper):
+    """The recursion of the authors' code. Before each step n of a task, from 1, that `interval` divides:
+
+        s_i <- s_i + relu(w_i) / (F_i (theta_i - window_i)^2 + eps)      then w = 0
+        F   <- alpha * G / interval + (1 - alpha) * F                    G: sum of g^2 over the task's steps before n
+
+    from F = 0 on, and S <- s after the first task, then 3/2 S + s / 2. So F grows with the number of steps, a task's
+    first interval is one step short, and its last steps do not count. g is the gradient of the batch.
+    """
+
+    def __init__(self, theta: Tensor, alpha: float, interval: int, eps: float):
+        super().__init__(theta, alpha, interval, eps, from_zero=True)
+
+    def before_step(self, theta: Tensor, grad: Tensor) -> None:
+        """Close the interval before the step that its length divides."""
+        if (self.F.batches + 1) % self.interval == 0:
+            self.score(theta, self.F.value)
+            self.F.average(self.interval)
+        self.F.add(grad.square())
+
+    def after_step(self, theta: Tensor) -> None:
+        """Nothing: intervals end before a step."""
+
+    def end_task(self, theta: Tensor) -> None:
+        """Add the task's scores; steps since the last interval are dropped."""
+        self.w.zero_()
+        self.F.clear()
+        self.S = self.s if self.S is None else 1.5 * self.S + self.s / 2
+        self.s = torch.zeros_like(theta)

@@ -17,9 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.base.errors import check_number, check_whole
 from methods.base.method import Method
-from methods.base.quadratic import Quadratic
+from methods.base.net import by_replica
+from methods.base.options import Count, NonNegative, Share
+from methods.base.quadratic import Quadratic, average
 from methods.importance.persample import mean_gradients
 
 
@@ -30,39 +31,25 @@ class SCP(Method):
     ema: how much of the earlier importance stays; None adds the tasks' importances up. from_zero: see above.
     """
 
-    lam: float
-    slices: int | None = None
-    ema: float | None = 0.5
+    lam: NonNegative
+    slices: Count | None = None
+    ema: Share | None = 0.5
     from_zero: bool = False
 
     strength: ClassVar[str] = "lam"
     # Their importance is K / (N L) times this one on average, so lam is that many times theirs.
     presets: ClassVar[dict[str, dict]] = {"author": {"slices": 50, "from_zero": True}}
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.slices is not None:
-            check_whole("slices", self.slices)
-        if self.ema is not None:
-            check_number("ema", self.ema, "a number in [0, 1], or None for the sum", lambda value: 0 <= value <= 1)
-
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.quadratic = Quadratic(2 * self.lam)
-        self.gamma = torch.zeros_like(theta)
 
     def after_task(self, theta, task):
-        generators = self.generators("scp", theta, task)
-        if theta.dim() == 1:
-            new = self._importance(theta, task.train, generators[0])
-        else:
-            rows = [self._importance(row, task.train, g) for row, g in zip(theta, generators, strict=True)]
-            new = torch.stack(rows)
-        if self.ema is None or (self.quadratic.A is None and not self.from_zero):
-            self.gamma = self.gamma + new
-        else:
-            self.gamma = self.ema * self.gamma + (1 - self.ema) * new
-        self.quadratic.set(self.gamma, theta)
+        def one(theta, generator):
+            return self._importance(theta, task.train, generator)
+
+        new = by_replica(one, theta, self.generators("scp", theta, task))
+        self.quadratic.set(average(self.quadratic.A, new, self.ema, self.from_zero), theta)
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:
         """Gamma [P] of one task at theta [P]."""

@@ -10,16 +10,13 @@ or cuts Omega above in the penalty, while the sum goes on uncut (`upper_clip`).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
-from methods.base.errors import check_number, unknown
 from methods.base.method import Method
+from methods.base.options import NonNegative, Positive
 from methods.base.quadratic import Quadratic
-
-CLAMPS = ("cumulative", "increment", "none")
-GRADS = ("task", "total")
 
 
 @dataclass
@@ -30,11 +27,11 @@ class SI(Method):
     from_zero: Delta of the first task is theta's distance from 0, not from where it began.
     """
 
-    c: float
-    xi: float = 0.1
-    clamp: str = "cumulative"
-    grad: str = "task"
-    upper_clip: float | None = None
+    c: NonNegative
+    xi: Positive = 0.1
+    clamp: Literal["cumulative", "increment", "none"] = "cumulative"
+    grad: Literal["task", "total"] = "task"
+    upper_clip: Positive | None = None
     from_zero: bool = False
 
     strength: ClassVar[str] = "c"
@@ -46,16 +43,6 @@ class SI(Method):
         # Maltoni and Lomonaco (2019), as in Avalanche: c is half theirs, which has a 1/2; norm layers are kept in here.
         "maltoni": {"xi": 1e-7, "clamp": "none", "grad": "total", "upper_clip": 1e-3},
     }
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_number("xi", self.xi, "a finite number > 0", lambda value: value > 0)
-        if self.clamp not in CLAMPS:
-            raise unknown("clamp", self.clamp, CLAMPS)
-        if self.grad not in GRADS:
-            raise unknown("grad", self.grad, GRADS)
-        if self.upper_clip is not None:
-            check_number("upper_clip", self.upper_clip, "a finite number > 0, or None", lambda value: value > 0)
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)

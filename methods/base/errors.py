@@ -1,6 +1,6 @@
 """Errors that are the user's to mend, and how a wrong name is answered."""
 
-import math
+import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -18,30 +18,20 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
 
 
 def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Refuse an option that is not a whole number of at least `least`."""
+    """Refuse a value that is not a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{name} must be a whole number >= {least}, got {value!r}")
 
 
-def check_either(least: int = 1, **options: object) -> None:
-    """Refuse two options of which not exactly one is given, as a whole number of at least `least`."""
+def check_number(name: str, value: object, wanted: str, fits: Callable[[float], bool]) -> None:
+    """Refuse a value that is not a finite number that `fits`; `wanted` says what it must be."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not abs(value) <= sys.float_info.max or not fits(value):
+        raise UserError(f"{name} must be {wanted}, got {value!r}")
+
+
+def check_either(**options: object) -> None:
+    """Refuse two options unless exactly one of them is given."""
     (a, first), (b, second) = options.items()
     if (first is None) == (second is None):
-        wanted = f"{a} must be a whole number >= {least}, or None with {b}"
-        raise UserError(f"{a} and {b}: give exactly one, got {first!r} and {second!r}; {wanted}")
-    for name, value in options.items():
-        if value is not None:
-            check_whole(name, value, least)
-
-
-def check_flag(name: str, value: object) -> None:
-    """Refuse an option that is neither True nor False."""
-    if not isinstance(value, bool):
-        raise UserError(f"{name} must be true or false, got {value!r}")
-
-
-def check_number(name: str, value: object, wanted: str, fits: Callable[[float], bool]) -> None:
-    """Refuse an option that is not a finite number that `fits`; `wanted` says what it must be."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not fits(value):
-        raise UserError(f"{name} must be {wanted}, got {value!r}")
+        raise UserError(f"{a} and {b}: give exactly one, got {first!r} and {second!r}")

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base.errors import UserError, check_number
+from methods.base.errors import UserError
+from methods.base.options import check_options
 from methods.base.quadratic import Quadratic
+from methods.base.state import Stateful
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -21,12 +23,13 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass
-class Method:
+class Method(Stateful):
     """Fine-tuning, and the hooks by which a method changes it.
 
     theta [..., P] is the network as a vector. Hooks get detached tensors that they must copy to keep; only `loss` and
     `penalty` may see a theta that carries gradient. A hook sees the training data of the current task, never test data,
-    never a later task. Dataclass fields are the hyper-parameters, nothing else.
+    never a later task. Dataclass fields are the hyper-parameters, nothing else; their types say which values they take
+    (methods/base/options.py).
     """
 
     strength: ClassVar[str | None] = None  # the field that scales the method; at 0 it is fine-tuning, to the bit
@@ -35,8 +38,7 @@ class Method:
     joins_tasks: ClassVar[bool] = False  # trains once, on all tasks together
 
     def __post_init__(self):
-        if self.strength is not None:
-            check_number(self.strength, getattr(self, self.strength), "a finite number >= 0", lambda value: value >= 0)
+        check_options(self)
 
     @property
     def follows_steps(self) -> bool:
@@ -54,12 +56,15 @@ class Method:
         self.quadratic: Quadratic | None = None
 
     def state(self) -> dict:
-        """What the hooks have kept: all but the options, the network and the source of generators.
+        """What the hooks have kept between two tasks: every attribute but the options, the network and `rng`.
 
-        Between two tasks these are tensors, numbers, examples, and what benchmarks/checkpoint.py names.
+        `restore`, called after `begin`, goes on from it. A method that keeps anything else overrides both.
         """
         given = {field.name for field in fields(self)} | {"net", "rng"}
-        return {name: value for name, value in vars(self).items() if name not in given}
+        return {name: value for name, value in super().state().items() if name not in given}
+
+    def check_stream(self, n_tasks: int, n_classes: int) -> None:
+        """Refuse, before training, a stream that the options cannot serve. n_classes: those of its tasks, added up."""
 
     def refuse_replicas(self, theta: Tensor) -> None:
         """Called in `begin` by a method whose memory holds the examples of one run: theta must be [P], not [R, P]."""
@@ -74,15 +79,12 @@ class Method:
         replicas = 1 if theta.dim() == 1 else len(theta)
         return [self.rng(role, task.index, replica) for replica in range(replicas)]
 
-    def check_stream(self, owned) -> None:
-        """Refuse a stream that the method cannot learn, before anything is trained. owned: the units of each task."""
-
     def before_task(self, theta: Tensor, task):
         """Before the first batch of a task; returns the task to train on."""
         return task
 
     def before_batch(self, index: Tensor) -> None:
-        """Which examples [..., B] of the task's training set the next loss is of; a loop that cannot say does not."""
+        """Indices [..., B] of the next batch in the task's training set. Loops without indices skip this hook."""
 
     def loss(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """Task loss [...] of a batch, a mean over its examples: cross entropy over the units that the mask allows."""

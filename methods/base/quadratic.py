@@ -10,8 +10,10 @@ by. It is kept centred; the expanded form A theta^2 - 2 B theta + C cancels digi
 import torch
 from torch import Tensor
 
+from methods.base.state import Stateful
 
-class Quadratic:
+
+class Quadratic(Stateful):
     """strength / 2 * sum A (theta - m)^2, with A and m of shape [..., P]; nothing until an anchor is given.
 
     signed: A below zero is taken as it is, though the penalty then has no minimum; otherwise it is refused.
@@ -26,7 +28,7 @@ class Quadratic:
         """One anchor: A = importance, m = anchor."""
         self._check(importance)
         self.A, self.m = importance.clone(), anchor.clone()
-        self._buffer = torch.empty_like(anchor)
+        self._buffer = torch.zeros_like(anchor)
 
     def add(self, importance: Tensor, anchor: Tensor) -> None:
         """One more anchor; the value changes by a constant only."""
@@ -35,9 +37,10 @@ class Quadratic:
             return
         self._check(importance)
         total = self.A + importance
-        # A step from m towards the anchor, so that one anchor stays that anchor; where nothing is important, m stays.
+        # m moves towards the anchor. It stays m where the anchor weighs nothing, and becomes the anchor, to the bit,
+        # where nothing else weighs: a fresh Adam turns a last bit into a whole step.
         share = torch.where(total > 0, importance / total.where(total > 0, 1.0), 0.0)
-        self.A, self.m = total, self.m + share * (anchor - self.m)
+        self.A, self.m = total, torch.lerp(self.m, anchor, share)
 
     def value(self, theta: Tensor) -> Tensor | None:
         """The penalty [...] at theta [..., P] up to its constant, or None while there is none."""
@@ -52,8 +55,25 @@ class Quadratic:
         torch.sub(theta, self.m, out=self._buffer)
         return torch.addcmul(grad, self.A, self._buffer, value=self.strength, out=self._buffer)
 
+    @property
+    def steepest(self) -> float:
+        """The largest curvature, strength * max A; SGD overshoots where lr times it is above 2. 0 without an anchor."""
+        return 0.0 if self.A is None else self.strength * float(self.A.max())
+
     def _check(self, importance: Tensor) -> None:
         if not bool(importance.isfinite().all()):
             raise FloatingPointError("an importance is not finite: the run has diverged")
         if not self.signed and bool((importance < 0).any()):
             raise ValueError(f"an importance is {float(importance.min())}: below zero the penalty has no minimum")
+
+
+def average(old: Tensor | None, new: Tensor, ema: float | None, from_zero: bool) -> Tensor:
+    """The importance after one more task: old + new, or ema * old + (1 - ema) * new; `old` is None in the first task.
+
+    The first task sets the average, or is averaged with 0 (`from_zero`).
+    """
+    if ema is None:
+        return new if old is None else old + new
+    if old is None:
+        return (1 - ema) * new if from_zero else new
+    return ema * old + (1 - ema) * new

@@ -8,10 +8,10 @@ alpha weights the new estimate. The first estimate is the initial F. F is never 
 import torch
 from torch import Tensor
 
-from methods.base.errors import check_number, check_whole
+from methods.base.state import Stateful
 
 
-class RunningFisher:
+class RunningFisher(Stateful):
     """Hold F [..., P] in `value`. `from_zero` averages the first estimate with 0 instead of taking it whole."""
 
     def __init__(self, theta: Tensor, alpha: float, from_zero: bool = False):
@@ -40,12 +40,6 @@ class RunningFisher:
         """Forget the mini-batches so far."""
         self._sum.zero_()
         self.batches = 0
-
-
-def check(alpha: float, interval: int) -> None:
-    """Refuse options of a running Fisher that make no sense."""
-    check_number("alpha", alpha, "a number in [0, 1]", lambda value: 0 <= value <= 1)
-    check_whole("interval", interval)
 
 
 def min_max(values: Tensor) -> Tensor:

@@ -5,24 +5,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.base.examples import Examples, Part
+from methods.base.state import Stateful
 
 
-class Ring:
-    """The last `size` examples of each of `groups` groups; copies, in places that are taken again in turn."""
+class Ring(Stateful):
+    """The last `size` examples of each group; copies, in places that are taken again in turn."""
 
-    def __init__(self, size: int, groups: int = 1):
-        self.size, self.groups = size, groups
-        self.seen: Tensor | None = None  # [groups] how many came, ever
+    def __init__(self, size: int):
+        self.size = size
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all examples."""
+        self.seen: Tensor | None = None  # [groups] how many came
         self.x = self.y = self.mask = None
 
-    def add(self, x: Tensor, y: Tensor, mask: Tensor, group: Tensor) -> None:
-        """Pixels [B, ...], units [B] and mask [C] or [B, C] of a batch, and the group [B] that each belongs to."""
+    def add(self, x: Tensor, y: Tensor, mask: Tensor, group: Tensor, groups: int) -> None:
+        """Add pixels [B, ...], units [B] and mask [C] or [B, C] of a batch; each belongs to a `group` [B] < groups."""
         if self.seen is None:
-            places = self.size * self.groups
-            self.seen = y.new_zeros(self.groups)
+            places = self.size * groups
+            self.seen = y.new_zeros(groups)
             self.x, self.y = x.new_empty(places, *x.shape[1:]), y.new_empty(places)
             self.mask = mask.new_empty(places, mask.shape[-1])
-        member = F.one_hot(group, self.groups)
+        member = F.one_hot(group, groups)
         rank = (member.cumsum(0) * member).sum(1) - 1  # how many of its own group came before it in the batch
         total = member.sum(0)
         kept = (rank >= total[group] - self.size).nonzero().flatten()  # no place is written twice
@@ -32,7 +37,7 @@ class Ring:
         self.seen += total
 
     def examples(self) -> Examples:
-        """What is kept; places that were never filled are left out."""
+        """The examples kept; places that were never filled are left out."""
         filled = torch.arange(self.size, device=self.seen.device) < self.seen[:, None]
         rows = filled.flatten().nonzero().flatten()
         return Examples((Part(self.x, rows, self.y[rows], self.mask[rows]),)).merge()

@@ -5,8 +5,8 @@
     entropy          q(x) ~ H(p(.|x))               the network is unsure
     mof              mean of features: greedily, so that the mean of phi over those chosen is nearest that over all
 
-phi are the inputs of the last linear layer, in evaluation mode, as they are (iCaRL scales them to unit length first).
-The first three are distributions, drawn from without replacement; none returns an example twice.
+phi are the inputs of the last layer, which is linear, in evaluation mode. They are taken as they are; iCaRL scales them
+to unit length first. The first three are distributions, drawn from without replacement. None returns an example twice.
 """
 
 import torch
@@ -44,8 +44,7 @@ def choose(net, theta: Tensor, examples, sampler: str, m: int, generator: torch.
 @torch.no_grad()
 def observe(net, theta: Tensor, examples) -> tuple[Tensor, Tensor, Tensor]:
     """phi [N, D], the weights w_y [N, D] of each example's own unit, and the entropy [N] over the allowed units."""
-    layer = _last_linear(net.module)
-    seen = []
+    layer, seen = last_linear(net, theta, examples), []
     handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append((inputs[0], module.weight)))
     features, planes, entropies = [], [], []
     try:
@@ -70,9 +69,10 @@ def draw(weights: Tensor, m: int, generator: torch.Generator) -> Tensor:
     return waits.argsort()[:m].to(device)
 
 
-def _last_linear(module: nn.Module) -> nn.Linear:
-    layers = [each for each in module.modules() if isinstance(each, nn.Linear)]
-    head = getattr(module, "head", layers[-1] if layers else None)
-    if not isinstance(head, nn.Linear):
-        raise UserError("the network has no linear head: choose exemplars with sampler=uniform")
-    return head
+def last_linear(net, theta: Tensor, examples) -> nn.Linear:
+    """The layer whose output is the logits; a network without a linear one is refused."""
+    layer = net.last_layer(theta, examples.take(torch.arange(1, device=theta.device))[0])
+    if not isinstance(layer, nn.Linear):
+        name = type(layer).__name__
+        raise UserError(f"the network's last layer is a {name}, not linear: choose exemplars with sampler=uniform")
+    return layer

@@ -1,11 +1,12 @@
 """The network before the task, whose outputs on the task's examples LwF and iCaRL keep.
 
 Both papers record these outputs before they train. So does `Teacher` where the loop says which examples a batch holds
-(`Method.before_batch`): once in a task, in large batches. Where it does not, as in an Avalanche strategy, whose loader
-may also change the images, the outputs are computed batch by batch; the two agree to rounding.
+(`Method.before_batch`): once in a task, in large batches. An Avalanche strategy does not say it, and its loader may
+also change the images: there the outputs are computed batch by batch. The two agree to rounding.
 """
 
-from copy import deepcopy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,10 +17,15 @@ BATCH = 1000  # examples in one pass
 
 
 class Teacher:
-    """A copy of the network at theta [..., P], in evaluation mode; its batch statistics stay old too."""
+    """The network at a theta [..., P] of its own, in evaluation mode, with the buffers (batch statistics) of then.
+
+    The network is a function of theta, so the module is not copied: it is used with the old buffers in place.
+    """
 
     def __init__(self, net, theta: Tensor, examples: Examples):
-        self.net, self.theta = deepcopy(net), theta.clone()
+        self.net, self.theta = net, theta.clone()
+        places = [(m._buffers, key) for m in net.module.modules() for key, b in m._buffers.items() if b is not None]
+        self.buffers = [(buffers, key, buffers[key].clone()) for buffers, key in places]
         self.examples: Examples | None = examples  # until they are recorded
         self.index: Tensor | None = None
         self.recorded: Tensor | None = None  # logits [..., N, C] of the examples
@@ -32,10 +38,23 @@ class Teacher:
     def outputs(self, x: Tensor) -> Tensor:
         """Logits [..., B, C] of the batch x [..., B, *shape]."""
         index, self.index = self.index, None
-        if index is None:
-            return self.net(self.theta, x)
-        if self.recorded is None:
-            lead = self.theta.shape[:-1]
-            passes = [self.net(self.theta, x.expand(*lead, *x.shape)) for x, _, _ in self.examples.batches(BATCH)]
-            self.recorded, self.examples = torch.cat(passes, dim=-2), None
+        with self._old_buffers():
+            if index is None:
+                return self.net(self.theta, x)
+            if self.recorded is None:
+                lead = self.theta.shape[:-1]
+                passes = [self.net(self.theta, x.expand(*lead, *x.shape)) for x, _, _ in self.examples.batches(BATCH)]
+                self.recorded, self.examples = torch.cat(passes, dim=-2), None
         return self.recorded.take_along_dim(index.unsqueeze(-1), dim=-2)
+
+    @contextmanager
+    def _old_buffers(self) -> Iterator[None]:
+        """Exchanges the tensors, not their values: the graph of the batch in training may hold the new ones."""
+        new = [(buffers, key, buffers[key]) for buffers, key, _ in self.buffers]
+        try:
+            for buffers, key, old in self.buffers:
+                buffers[key] = old
+            yield
+        finally:
+            for buffers, key, value in new:
+                buffers[key] = value

@@ -243,12 +243,12 @@ GOOD = {"net": "mlp-8", "optimizer": "sgd", "lr": 0.1, "optimizer_state": "keep"
         ({"net": "mpl-8"}, "unknown net 'mpl-8'"),
         ({"optimizer": "adamm"}, "unknown optimizer 'adamm'; the nearest is 'adam'"),
         ({"optimizer_state": "kept"}, "unknown optimizer_state 'kept'; the nearest is 'keep'"),
-        *[({"lr": bad}, "lr must be a positive number") for bad in (0, -1.0, math.nan, math.inf, "1", None, True)],
+        *[({"lr": bad}, "lr must be a finite number > 0") for bad in (0, -1.0, math.nan, math.inf, "1", None, True)],
         *[({"batch": bad}, "batch must be a whole number >= 1") for bad in (0, -1, 1.5, "8", True, None)],
         *[({"epochs": bad}, "epochs must be a whole number >= 1") for bad in (0, -1, 1.5, "8", True)],
         ({"epochs": None, "steps": 0}, "steps must be a whole number >= 1"),
-        ({"steps": 3}, "exactly one of epochs and steps"),
-        ({"epochs": None}, "exactly one of epochs and steps"),
+        ({"steps": 3}, "epochs and steps: give exactly one"),
+        ({"epochs": None}, "epochs and steps: give exactly one"),
     ],
 )
 def test_refusals(change, message):

@@ -7,38 +7,16 @@ import pytest
 import torch
 
 import methods
-from benchmarks.learner import fit
 from methods.agem import project
 from methods.base.errors import UserError
-from methods.base.rng import generator
 from methods.gem import GEM
-from tests.methods.memory.test_shares import marked, numbers
 from tests.support import toy
-
-SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+from tests.support.marked import SCENARIOS, marked, numbers, trained
 
 
 def two(seed=0, n=30):
     draws = torch.Generator().manual_seed(seed)
     return torch.randn(2, n, dtype=torch.float64, generator=draws)
-
-
-def trained(method, stream, n_tasks, train=toy.TRAIN):
-    """The method after `n_tasks` tasks; the examples that `loss` saw in each, in order."""
-    theta, seen = toy.begin(method, stream), []
-    real = method.loss
-
-    def loss(theta, x, y, mask):
-        seen[-1] += x.flatten(1)[:, 0].long().tolist()
-        return real(theta, x, y, mask)
-
-    method.loss = loss
-    optimizer = train.make_optimizer(theta)
-    for task in stream.tasks[:n_tasks]:
-        seen.append([])
-        fit(method, theta, task, optimizer, train, [generator(1, "batches", task.index)])
-        method.after_task(theta.clone(), task)
-    return theta, seen
 
 
 def test_agem_projection_is_orthogonal_to_the_reference_and_the_nearest_such():
@@ -64,6 +42,25 @@ def test_agem_edges():
     assert project(g, -g).count_nonzero() == 0
     assert project(g, torch.zeros_like(g)) is g
     assert project(g, g) is g
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-7])
+@pytest.mark.parametrize("scale", [1e-36, 1e-25, 1e-20, 1e-6, 1.0, 1e6, 1e19, 1e36])
+def test_agem_projects_on_a_reference_of_any_length_that_float32_holds(scale, eps):
+    """Against the formula in float64: with eps = 0 the length of the reference does not matter."""
+    g, r = (value.float() for value in two(0, 1000))
+    r = (r - g) * scale
+    exact, long = g.double(), r.double()
+    expected = exact - (exact @ long) / (long @ long + eps) * long
+    torch.testing.assert_close(project(g, r, eps), expected.float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_agem_stops_where_the_reference_is_not_finite(bad):
+    g, r = two()
+    r[3] = bad
+    with pytest.raises(FloatingPointError, match="gradient of A-GEM's memory is not finite"):
+        project(g, r)
 
 
 @SCENARIOS

@@ -139,3 +139,28 @@ def test_steps_leave_nothing_to_the_garbage_collector():
         assert tensors_after(1) == tensors_after(5)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("interval", [1, 2, 5])
+@pytest.mark.parametrize("alpha", [0.3, 0.9])
+def test_released_is_the_authors_loop_but_for_where_its_intervals_end(interval, alpha):
+    """Their loop closes an interval before the step that `interval` divides, so their first holds one step less.
+
+    A step of gradient 0 at first puts ours at the same steps; both lose or close nothing at the end.
+    """
+    stream = toy.stream()
+    method = toy.make("ewcpp", preset="released", interval=interval, alpha=alpha)
+    theta = toy.begin(method, stream)
+    draws = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(theta.shape, dtype=theta.dtype, generator=draws) for _ in range(4 * interval)]
+    running_fisher = tmp_fisher = torch.zeros_like(theta)
+    for iters, g in enumerate(gradients):
+        if (iters + 1) % interval == 0:
+            running_fisher = (1 - alpha) * running_fisher + (alpha / interval) * tmp_fisher
+            tmp_fisher = torch.zeros_like(theta)
+        tmp_fisher = tmp_fisher + g**2
+    for g in [torch.zeros_like(theta), *gradients[:-1]]:
+        assert method.after_backward(theta, g) is g
+    method.after_task(theta, stream.tasks[0])
+    low, high = running_fisher.min(), running_fisher.max()
+    torch.testing.assert_close(method.quadratic.A, (running_fisher - low) / (high - low), rtol=1e-12, atol=1e-15)

@@ -98,6 +98,24 @@ def test_ewc_has_a_term_for_each_task():
     torch.testing.assert_close(difference, penalty(theta) - penalty(other), rtol=1e-11, atol=0)
 
 
+@pytest.mark.parametrize("name", ["ewc", "online_ewc", "mas"])
+def test_heads_of_earlier_tasks_stand_still_under_a_fresh_adam(name):
+    """Task-incremental in float32: earlier heads have no gradient, and a last bit would become steps of size lr."""
+    stream, heads = toy.stream("task", torch.float32), []
+    method = toy.make(name)
+    real = method.after_task
+
+    def after_task(theta, task):
+        heads.append({key: view.clone() for key, view in method.net.views(theta).items() if "head" in key})
+        real(theta, task)
+
+    method.after_task = after_task
+    toy.run(method, stream, train=replace(toy.TRAIN, optimizer="adam", lr=0.01, optimizer_state="reset"))
+    for k, then in enumerate(heads):
+        for key, value in heads[-1].items():
+            assert torch.equal(value[2 * k : 2 * k + 2], then[key][2 * k : 2 * k + 2]), (k, key)
+
+
 @SCENARIOS
 def test_online_ewc_without_forgetting_is_ewc_for_two_tasks(scenario):
     stream = toy.stream(scenario)

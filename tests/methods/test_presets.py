@@ -6,9 +6,6 @@ import pytest
 import torch
 
 import methods
-from methods.base.examples import Examples, Part
-from methods.base.quadratic import Quadratic
-from methods.importance.running_fisher import RunningFisher
 from tests.support import slow_methods, slow_penalties, toy
 
 SLOW = vars(slow_methods) | vars(slow_penalties)
@@ -138,18 +135,8 @@ def test_one_network_is_its_slice_of_several(name, preset):
         torch.testing.assert_close(thetas[r], alone, rtol=1e-9, atol=1e-10)
 
 
-def plain(value):
-    """Whether a value, all the way down, is of the types that the state between two tasks may be of."""
-    if isinstance(value, Quadratic | RunningFisher | Examples | Part):
-        return plain(vars(value))
-    if isinstance(value, dict | list | tuple):
-        return all(map(plain, value.values() if isinstance(value, dict) else value))
-    return value is None or isinstance(value, torch.Tensor | bool | int | float | str)
-
-
 @pytest.mark.parametrize(("name", "preset"), [*((name, None) for name in NAMES), *PRESETS])
 def test_state_between_tasks_is_plain(name, preset):
     method = toy.make(name, preset=preset)
     toy.run(method, toy.stream("class", sizes=toy.SMALL))
-    state = {attribute: value for attribute, value in vars(method).items() if attribute not in ("net", "rng")}
-    assert [attribute for attribute, value in state.items() if not plain(value)] == []
+    assert [attribute for attribute, value in method.state().items() if not toy.plain(value)] == []

@@ -8,14 +8,14 @@ import torch
 from benchmarks.learner import fit
 from methods.base.errors import UserError
 from methods.importance.running_fisher import min_max
+from methods.rwalk import Paper
 from tests.support import toy
 
 
-def trained(name, prepare=lambda method: None, **options):
+def trained(name, **options):
     """A method after 20 steps of the first task, before its end: the method, theta at both ends, the task."""
     stream = toy.stream("class")
     method = toy.make(name, **options)
-    prepare(method)
     start = toy.begin(method, stream)
     theta = start.clone()
     train = replace(toy.TRAIN, steps=20, epochs=None)
@@ -29,21 +29,19 @@ def test_one_window_with_fisher_two_is_si():
     rwalk, _, same, _ = trained("rwalk", interval=100, eps=0.01)
     assert torch.equal(theta, same)
     si.after_task(theta, task)
-    rwalk.fisher.value.fill_(2.0)
-    rwalk._close_interval(theta)
-    assert bool((rwalk.s > 0).any())
-    torch.testing.assert_close(rwalk.s, si.omega, rtol=1e-12, atol=0)
+    rwalk.scores.F.value.fill_(2.0)
+    rwalk.scores.close(theta)
+    assert bool((rwalk.scores.s > 0).any())
+    torch.testing.assert_close(rwalk.scores.s, si.omega, rtol=1e-12, atol=0)
 
 
-def test_windows_sum_to_the_path_integral_of_si():
+def test_windows_sum_to_the_path_integral_of_si(monkeypatch):
     si, *_ = trained("si")
     windows = []
 
-    def prepare(method):
-        real = method._close_interval
-        method._close_interval = lambda theta: (windows.append(method.w.clone()), real(theta))
-
-    method, _, theta, task = trained("rwalk", prepare, interval=7)
+    real = Paper.close
+    monkeypatch.setattr(Paper, "close", lambda scores, theta: (windows.append(scores.w.clone()), real(scores, theta)))
+    method, _, theta, task = trained("rwalk", interval=7)
     method.after_task(theta, task)
     assert len(windows) == 3  # 7, 7 and the 6 that the end cuts short
     torch.testing.assert_close(sum(windows), si.w, rtol=1e-12, atol=1e-18)
@@ -59,8 +57,8 @@ def test_score_is_cut_at_zero_in_each_window_and_takes_the_fisher_before_its_upd
         method.after_step(theta, theta + step, grad * one)
         theta = theta + step
     expected = 2 / 0.5 + 0 + 12 / (8 / 2 * 9 + 0.5)
-    torch.testing.assert_close(method.s, expected * one, rtol=1e-12, atol=0)
-    assert float(method.fisher.value[0]) == 9.0
+    torch.testing.assert_close(method.scores.s, expected * one, rtol=1e-12, atol=0)
+    assert float(method.scores.F.value[0]) == 9.0
 
 
 def test_scores_are_averaged_over_tasks():
@@ -70,11 +68,11 @@ def test_scores_are_averaged_over_tasks():
     ramp = torch.linspace(0, 1, len(theta), dtype=theta.dtype)
     kept = []
     for s in (8 * ramp, 2 * ramp, 5 * (1 - ramp)):
-        method.s += s
+        method.scores.s += s
         method.after_task(theta, stream.tasks[0])
-        assert method.s.count_nonzero() == 0
-        kept.append((s, method.S))
-        assert bool((torch.stack([each for each, _ in kept]).amax(0) + 1e-15 >= method.S).all())
+        assert method.scores.s.count_nonzero() == 0
+        kept.append((s, method.scores.S))
+        assert bool((torch.stack([each for each, _ in kept]).amax(0) + 1e-15 >= method.scores.S).all())
     torch.testing.assert_close(kept[0][1], 8 * ramp, rtol=0, atol=0)
     torch.testing.assert_close(kept[1][1], 5 * ramp, rtol=1e-15, atol=0)
     torch.testing.assert_close(kept[2][1], (5 * ramp + 5 * (1 - ramp)) / 2, rtol=1e-15, atol=1e-15)
@@ -85,7 +83,7 @@ def test_scaled_arrays_reach_from_zero_to_one_and_equal_ones_are_zero():
     assert min_max(values).tolist() == [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
     method, _, theta, task = trained("rwalk")
     method.after_task(theta, task)
-    F, S = min_max(method.fisher.value), min_max(method.S)
+    F, S = min_max(method.scores.F.value), min_max(method.scores.S)
     for scaled in (F, S):
         assert float(scaled.min()) == 0 and float(scaled.max()) == 1
     assert torch.equal(method.quadratic.A, F + S)
@@ -118,29 +116,29 @@ def test_released_windows_begin_one_step_short_and_end_before_the_task():
     method, theta, task = released(steps, interval=3, alpha=0.5, eps=0.1)
     F = 0.5 * (4 + 16) / 3
     s = (2 + 2) / 0.1 + (2 + 1 - 1) / (F * 4**2 + 0.1)
-    torch.testing.assert_close(method.s, torch.full_like(theta, s), rtol=1e-12, atol=0)
+    torch.testing.assert_close(method.scores.s, torch.full_like(theta, s), rtol=1e-12, atol=0)
     F = 0.5 * F + 0.5 * (4 + 16 + 1 + 1 + 1) / 3
-    torch.testing.assert_close(method.fisher.value, torch.full_like(theta, F), rtol=1e-12, atol=0)
+    torch.testing.assert_close(method.scores.F.value, torch.full_like(theta, F), rtol=1e-12, atol=0)
     method.after_task(theta, task)
-    torch.testing.assert_close(method.S, torch.full_like(theta, s), rtol=1e-12, atol=0)
-    torch.testing.assert_close(method.fisher.value, torch.full_like(theta, F), rtol=1e-12, atol=0)
-    assert method.w.count_nonzero() == method.s.count_nonzero() == method.fisher.batches == 0
+    torch.testing.assert_close(method.scores.S, torch.full_like(theta, s), rtol=1e-12, atol=0)
+    torch.testing.assert_close(method.scores.F.value, torch.full_like(theta, F), rtol=1e-12, atol=0)
+    assert method.scores.w.count_nonzero() == method.scores.s.count_nonzero() == method.scores.F.batches == 0
 
 
 def test_released_fisher_grows_with_the_number_of_steps():
     """Constant gradients 1 and alpha 1: F = (steps before the last score) / interval; the paper's stays 1."""
     for n, interval, seen in ((9, 3, 8), (99, 3, 98), (24, 5, 19)):
         method, theta, _ = released([(0.0, 1.0)] * n, interval=interval, alpha=1.0)
-        torch.testing.assert_close(method.fisher.value, torch.full_like(theta, seen / interval))
+        torch.testing.assert_close(method.scores.F.value, torch.full_like(theta, seen / interval))
 
 
 def test_released_scores_are_added_where_the_paper_averages():
     method, theta, task = released([])
     ramp = torch.linspace(0, 1, len(theta), dtype=theta.dtype)
     for s, expected in ((8.0, 8.0), (2.0, 13.0), (4.0, 21.5)):
-        method.s += s * ramp
+        method.scores.s += s * ramp
         method.after_task(theta, task)
-        torch.testing.assert_close(method.S, expected * ramp, rtol=1e-15, atol=0)
+        torch.testing.assert_close(method.scores.S, expected * ramp, rtol=1e-15, atol=0)
 
 
 def test_released_does_not_pay_for_squares_of_examples():

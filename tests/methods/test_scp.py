@@ -144,7 +144,7 @@ def test_scp_joins_tasks():
 def test_scp_penalty_has_no_one_half():
     method = toy.make("scp", lam=0.3)
     (star,) = toy.after_tasks(method, toy.stream(), 1)
-    expected = 0.3 * (method.gamma * (star + 1 - star) ** 2).sum()
+    expected = 0.3 * (method.quadratic.A * (star + 1 - star) ** 2).sum()
     assert expected > 0
     torch.testing.assert_close(method.penalty(star + 1), expected)
 

@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 from benchmarks.learner import Train, batches, fit
 from methods.base.rng import generator
 from tests.support import toy
+from tests.support.constraints import case
 
 pytestmark = pytest.mark.filterwarnings("ignore:::avalanche")
 STEPS = pytest.mark.parametrize("steps", [1, 4])  # four are an epoch
@@ -202,8 +203,6 @@ def test_gem(steps, margin):
 def test_gem_projection_of_several_constraints():
     """Their quadratic programme against ours, on random gradients, to float32's rounding, which is theirs."""
     from avalanche.training.plugins import GEMPlugin
-
-    from tests.methods.test_gem import case
 
     for seed in range(10):
         for margin in (0.0, 0.5):

@@ -10,7 +10,7 @@ import methods
 from benchmarks import models
 from benchmarks.learner import Train, learn
 from benchmarks.stream import Stream, TaskData, assemble
-from methods.base.examples import Examples
+from methods.base.examples import Examples, Part
 from methods.base.method import Method
 from methods.base.net import Net
 from methods.base.rng import generator
@@ -100,6 +100,17 @@ def after_tasks(method: Method, stream: Stream, n_tasks: int) -> list[Tensor]:
         method.after_task(theta, task)
         thetas.append(theta)
     return thetas
+
+
+def plain(value) -> bool:
+    """Whether a value, all the way down, is of the types that the state between two tasks may be of."""
+    if isinstance(value, Examples | Part):
+        return plain(vars(value))
+    if isinstance(value, dict):
+        return plain([*value, *value.values()])
+    if isinstance(value, list | tuple):
+        return all(map(plain, value))
+    return value is None or isinstance(value, Tensor | bool | int | float | str)
 
 
 def second_task(scenario: str = "class") -> tuple[nn.Module, Net, Tensor, Examples]:

@@ -72,8 +72,35 @@ def test_where_nothing_is_important_the_centre_stays(draw):
     quadratic.add(torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=torch.float64), first)
     quadratic.add(torch.tensor([0.0, 0.0, 1.0, 3.0], dtype=torch.float64), second)
     assert torch.equal(quadratic.m[:2], first[:2])
-    torch.testing.assert_close(quadratic.m[2:], torch.stack([second[2], (first[3] + 3 * second[3]) / 4]))
+    assert quadratic.m[2] == second[2]
+    torch.testing.assert_close(quadratic.m[3], (first[3] + 3 * second[3]) / 4)
     assert quadratic.A.tolist() == [0, 1, 1, 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_first_weight_puts_the_centre_on_its_anchor_to_the_bit(draw, dtype):
+    """Where an earlier anchor had no weight, as in a head that comes later: m + 1 * (anchor - m) misses it."""
+    first, second, weight = draw(1000).to(dtype), 100 * draw(1000).to(dtype), draw(1000).abs().to(dtype)
+    quadratic = Quadratic(1.0)
+    quadratic.add(torch.zeros_like(weight), first)
+    quadratic.add(weight, second)
+    assert not torch.equal(first + (second - first), second), "the cases are no test of it"
+    assert torch.equal(quadratic.m, second)
+    quadratic.add(torch.zeros_like(weight), first)
+    assert torch.equal(quadratic.m, second)
+
+
+def test_the_steepest_curvature_is_where_sgd_begins_to_overshoot(draw):
+    """lr * steepest = 2 keeps the distance from the anchor in the steepest coordinate; less shrinks it, more grows."""
+    quadratic, anchor = Quadratic(3.0), draw(5)
+    assert quadratic.steepest == 0
+    quadratic.add(draw(5).abs(), anchor)
+    worst = quadratic.A.argmax()
+    for factor, grows in ((1.9, False), (2.1, True)):
+        theta = anchor + 1.0
+        for _ in range(10):
+            theta = theta - factor / quadratic.steepest * quadratic.add_gradient(theta, torch.zeros_like(theta))
+        assert (abs(float((theta - anchor)[worst])) > 1) == grows
 
 
 def test_set_replaces_what_was_there(draw):

@@ -11,17 +11,11 @@ import torch
 
 from methods.base.examples import Examples, Part
 from methods.base.rng import generator
-from methods.memory.buffers import BUFFERS, fill
-from tests.methods.memory.test_shares import SCENARIOS, marked, numbers, tasks_done
+from methods.memory.buffers import fill
 from tests.support import toy
+from tests.support.marked import BUFFER, CURRENT, SCENARIOS, everything, marked, numbers, tasks_done
 
-BUFFER = pytest.mark.parametrize("buffer", BUFFERS)
-CURRENT = pytest.mark.parametrize("current", [False, True])
 STILL = replace(toy.TRAIN, lr=1e-9, batch=7, epochs=1)  # pixels that number the examples are nothing to train on
-
-
-def everything(stream):
-    return [n for task in stream.tasks for n in numbers(task.train)]
 
 
 def history(method, stream, train=STILL):

@@ -8,12 +8,10 @@ import torch
 import methods
 from methods.base.errors import UserError
 from methods.gem import GEM
-from tests.methods.memory.test_shares import marked, masks, numbers, tasks_done
-from tests.methods.test_agem import trained
-from tests.methods.test_gem import PURE, case
 from tests.support import toy
+from tests.support.constraints import PURE, case
+from tests.support.marked import SCENARIOS, marked, masks, numbers, tasks_done, trained
 
-SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 RANDOM = {"memory": "random"}
 
 
@@ -119,7 +117,7 @@ def test_gem_options_that_make_no_sense_together():
             methods.make("gem", **options)
     assert methods.make("gem", "hsu", budget=20) == GEM(budget=20, memory="random", rehearse=True)
     method = toy.make("gem", preset="hsu", budget=2)
-    with pytest.raises(UserError, match="budget = 2 examples for 3 tasks: at least one for each"):
+    with pytest.raises(UserError, match="budget = 2 examples for 3 tasks: give at least one for each"):
         list(tasks_done(method, marked("class")))
 
 

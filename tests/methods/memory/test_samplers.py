@@ -98,7 +98,9 @@ def test_mean_of_features_is_herding_by_brute_force(m):
 
 
 def test_a_network_without_a_linear_head_is_refused():
-    net = Net(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16)))
+    module = nn.Sequential(nn.Flatten())
+    module.add_module("head", nn.BatchNorm1d(16).double())
+    net = Net(module)
     _, _, _, data = toy.second_task()
-    with pytest.raises(UserError, match="no linear head: choose exemplars with sampler=uniform"):
+    with pytest.raises(UserError, match="last layer is a BatchNorm1d, not linear"):
         choose(net, net.vector(), data, "mof", 3, draws())

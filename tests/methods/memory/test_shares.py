@@ -6,36 +6,7 @@ import pytest
 import torch
 
 from tests.support import toy
-
-SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-
-
-def marked(scenario, sizes=toy.SIZES, active_units="seen"):
-    """A stream whose pixels say which example of which task they are: 100 k + n."""
-    stream = toy.stream(scenario, sizes=sizes, active_units=active_units)
-    for task in stream.tasks:
-        (part,) = task.train.parts
-        numbers = torch.arange(len(part.rows), dtype=part.source.dtype)
-        part.source[part.rows] = (100 * task.index + numbers).view(-1, *[1] * len(toy.SHAPE)).expand(-1, *toy.SHAPE)
-    return stream
-
-
-def numbers(examples):
-    """Which examples these are, as integers."""
-    return examples.take(torch.arange(len(examples)))[0].flatten(1)[:, 0].long().tolist()
-
-
-def tasks_done(method, stream, seed=1):
-    """Call the hooks of every task without training; yields the task as it was trained on."""
-    theta = toy.begin(method, stream, seed)
-    for task in stream.tasks:
-        yield method.before_task(theta, task)
-        method.after_task(theta, task)
-
-
-def masks(examples):
-    _, y, mask = examples.take(torch.arange(len(examples)))
-    return mask.expand(len(y), -1)
+from tests.support.marked import SCENARIOS, marked, masks, numbers, tasks_done
 
 
 @SCENARIOS
@@ -45,9 +16,10 @@ def test_rehearsal_budget_is_shared_and_never_exceeded(scenario, budget):
     method = toy.make("rehearsal", budget=budget)
     earlier = []
     for k, trained in enumerate(tasks_done(method, stream)):
-        assert [len(kept) for kept in method.memory] == [min(budget // k, len(task.train)) for task in stream.tasks[:k]]
-        assert sum(len(kept) for kept in method.memory) <= budget
-        kept = [numbers(kept) for kept in method.memory]
+        sizes = [len(kept) for kept in method.memories]
+        assert sizes == [min(budget // k, len(task.train)) for task in stream.tasks[:k]]
+        assert sum(sizes) <= budget
+        kept = [numbers(kept) for kept in method.memories]
         for before, now in zip(earlier, kept, strict=False):
             assert now == before[: len(now)], "those kept earlier are cut to their first ones"
         for task, now in enumerate(kept):
@@ -65,7 +37,7 @@ def test_rehearsal_draws_at_random():
         method = toy.make("rehearsal", budget=12)
         for _ in tasks_done(method, replace(stream, tasks=stream.tasks[:1]), seed):
             pass
-        drawn.add(tuple(numbers(method.memory[0])))
+        drawn.add(tuple(numbers(method.memories[0])))
     assert len(drawn) == 12
     seen = {n for each in drawn for n in each}
     assert len(seen) > 40  # of 52; each is missed by 12 draws of 12 with probability 0.04

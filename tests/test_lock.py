@@ -21,7 +21,7 @@ UV = PYPROJECT["tool"]["uv"]
 OVERRIDES = {canonicalize_name(Requirement(line).name): Requirement(line) for line in UV["override-dependencies"]}
 LEFT_OUT = {canonicalize_name(name) for name in UV["exclude-dependencies"]}
 
-# What Avalanche brings, beyond what the other packages of pyproject.toml require: package -> (its importer, its module).
+# What Avalanche brings, beyond what the other packages of pyproject.toml require: package -> (importer, its module).
 # `import avalanche.benchmarks` imports all of Avalanche at once.
 BROUGHT_BY_AVALANCHE = {
     "absl-py": ("tensorboard", "absl"),

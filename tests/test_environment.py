@@ -82,4 +82,6 @@ def test_conda_brings_a_supported_python_and_pip_installs_the_lock_into_it():
     (python,) = re.findall(r"^  - python=(\S+)$", ENVIRONMENT, re.MULTILINE)
     assert python in SpecifierSet(PROJECT["requires-python"])
     name = re.search(r"^name: (\S+)$", ENVIRONMENT, re.MULTILINE)[1]
-    assert f"conda run -n {name} python -m pip install --no-deps -r requirements.lock\n" in ENVIRONMENT
+    commands = re.findall(r"^#     (.*)$", ENVIRONMENT, re.MULTILINE)
+    assert commands[0] == "conda env create -f environment.yml"
+    assert commands[1:] == [f"conda activate {name}", "python -m pip install --no-deps -r requirements.lock"]

@@ -15,7 +15,7 @@ help: ## list the targets
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
 
-setup: $(READY) ## create .venv with the pinned packages (about 6 GB, once)
+setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 
 test: $(READY) ## run the tests; DATA=<root> adds those on real MNIST
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest
@@ -61,13 +61,14 @@ clean: ## remove your own runs (results/local) and the caches; data and .venv st
 	@find . \( -path ./.venv -o -path ./data -o -path ./.git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # .ready is touched last: a set-up that was interrupted is taken up again by the next command.
+# The lock is complete. With dependencies, pip would also ask for what pyproject.toml leaves out of it.
 $(READY): requirements.lock
-	@for python in .venv/bin/python python3.12 python3.11 python3 ''; do \
-	  test -n "$$python" || { echo 'Python 3.11 or 3.12 with its venv module is needed (tried python3.12, python3.11' \
-	    'and python3): install one, and run the command again' >&2; exit 1; }; \
-	  "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && break; \
+	@for python in .venv/bin/python python3.13 python3.12 python3.11 python3.14 python3 ''; do \
+	  test -n "$$python" || { echo 'Python 3.11, 3.12, 3.13 or 3.14 with its venv module is needed (tried python3.13, python3.12,' \
+	    'python3.11, python3.14 and python3): install one, and run the command again' >&2; exit 1; }; \
+	  "$$python" -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && break; \
 	done; \
-	echo "Setting up .venv with $$python: takes about 6 GB and some minutes, once."; \
+	echo "Setting up .venv with $$python: takes about 5.4 GB and some minutes, once."; \
 	"$$python" -m venv .venv
-	@$(PYTHON) -m pip install --disable-pip-version-check -r requirements.lock
+	@$(PYTHON) -m pip install --disable-pip-version-check --no-deps -r requirements.lock
 	@touch $(READY)

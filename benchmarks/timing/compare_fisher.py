@@ -213,7 +213,8 @@ def caption() -> list[str]:
     ]
     missing = [name for name in packages if not installed(name)]
     if missing:
-        notes.append(f"Not installed: {', '.join(missing)}; `.venv/bin/pip install '.[peers]'` installs them.")
+        install = ".venv/bin/pip install -r benchmarks/timing/peers.txt"
+        notes.append(f"Not installed: {', '.join(missing)}; `{install}` installs them.")
     return notes
 
 

@@ -167,7 +167,7 @@ class Plugin(SupervisedPlugin):
         self.layers = list(model.modules())
         self.squares = Squares(self.net)
         theta = self.net.vector()
-        self.n_units = self.net(theta, x[:1].repeat(2, *[1] * (x.dim() - 1))).shape[-1]  # some layers refuse one
+        self.n_units = self.net.n_outputs(theta, x)
         self.method.begin(self.net, theta, self._generator)
 
     def _generator(self, role: str, task: int, replica: int = 0) -> torch.Generator:

@@ -31,6 +31,8 @@ OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adagrad": torch.optim.Adagrad,
 }
+# An SGD step overshoots a quadratic of curvature a where lr * a is above this, 2 (1 + momentum) (Polyak, 1964).
+STABLE = {"sgd": 2.0, "momentum": 2 * (1 + 0.9)}
 EVALUATION_BATCH = 2500
 CHECK_EVERY = 100  # steps between looks at the loss: a look waits for the device
 
@@ -91,6 +93,11 @@ class Trace:
         finally:
             self.seconds[phase] += time.perf_counter() - start
 
+    def warn_once(self, warning: str | None) -> None:
+        """Note a warning; the first of a run is enough."""
+        if warning and not self.warnings:
+            self.warnings.append(warning)
+
     def weigh(self, method) -> None:
         """Note what the method holds."""
         for name, held in zip(self.memory, holdings(method.state()), strict=True):
@@ -145,6 +152,7 @@ def learn(
             optimizer = train.make_optimizer(theta)
         generators = [trace.generator(seed, "batches", task.index) for seed in seeds]
         torch.manual_seed(trace.generator(seeds[0], "dropout", task.index).initial_seed())
+        trace.warn_once(beyond_stable_step(method, train))
         trace.time("training", fit, method, theta, task, optimizer, train, generators)
         with torch.no_grad():
             trace.time("importance", method.after_task, theta.clone(), task)
@@ -153,6 +161,19 @@ def learn(
         if checkpoint:
             checkpoint.save(_state(k, method, net, theta, optimizer, trace))
     return correct, theta
+
+
+def beyond_stable_step(method, train: Train) -> str | None:
+    """What is to be said of a penalty that is too steep for the step of the optimiser: SGD then moves away from m."""
+    if method.quadratic is None or train.optimizer not in STABLE:
+        return None
+    reach, limit = train.lr * method.quadratic.steepest, STABLE[train.optimizer]
+    if reach <= limit:
+        return None
+    return (
+        f"the penalty is beyond the stable step of {train.optimizer}: lr x strength x largest importance is "
+        f"{reach:.3g}, above {limit:g}; lower one of them"
+    )
 
 
 def _state(tasks: int, method, net: Net, theta: Tensor, optimizer, trace: Trace) -> dict:

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -7,9 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import methods
 from benchmarks.learner import Diverged, Trace, Train, batches, fit, learn
 from methods.base.errors import UserError
 from methods.base.net import Net
+from methods.base.quadratic import Quadratic
 from methods.base.rng import derive, generator
 from tests.support import toy
 
@@ -255,3 +258,30 @@ def test_refusals(change, message):
     Train(**GOOD)
     with pytest.raises(UserError, match=message):
         Train(**GOOD | change)
+
+
+@pytest.mark.parametrize(("optimizer", "limit"), [("sgd", 2.0), ("momentum", 3.8), ("adam", None)])
+def test_a_penalty_beyond_the_stable_step_is_said_once(optimizer, limit):
+    """By the definition: on one quadratic, descent moves away from the centre above the limit, and to it below."""
+    for factor in (0.95, 1.05):
+        lam = factor * (limit or 2.0) / toy.TRAIN.lr
+        method, trace = methods.make("l2", lam=lam), Trace()
+        train = replace(toy.TRAIN, optimizer=optimizer, epochs=1)
+        stream = toy.stream("domain")
+        net = Net(toy.module(stream))
+        with contextlib.suppress(Diverged):
+            learn(method, net, net.vector(), stream, train, (1,), trace)
+        said = limit is not None and factor > 1
+        assert len(trace.warnings) == said
+        if said:
+            assert f"{factor * limit:.3g}, above {limit:g}" in trace.warnings[0] and "\n" not in trace.warnings[0]
+        if limit is None:
+            continue
+        quadratic = Quadratic(lam)
+        theta = torch.ones(1, dtype=torch.float64)
+        quadratic.set(torch.ones_like(theta), torch.zeros_like(theta))
+        descent = train.make_optimizer(theta)
+        for _ in range(200):
+            theta.grad = quadratic.add_gradient(theta, torch.zeros_like(theta)).clone()
+            descent.step()
+        assert (abs(float(theta)) > 1) == (factor > 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import data, machine, record, streams, worker
+from benchmarks import data, learner, machine, record, streams, worker
 from benchmarks.run import Run
 from benchmarks.worker import Context
 from methods.base.errors import UserError
@@ -156,3 +156,25 @@ def test_device_that_is_not_there():
         with pytest.raises(UserError, match=f"device '{device}' is not available") as error:
             machine.check_device(device)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["naive", "joint"])
+def test_joint_training_takes_as_many_steps_as_all_tasks_together(name, monkeypatch):
+    steps, step = [], learner._step
+    monkeypatch.setattr(learner, "_step", lambda *arguments: steps.append(1) or step(*arguments))
+    execute({**RUN, "method": {"name": name}, "train": {**TRAIN, "epochs": None, "steps": 7}})
+    assert len(steps) == 5 * 7
+
+
+def test_each_seed_begins_at_weights_of_its_own(monkeypatch):
+    begun, learn = [], learner.learn
+
+    def watched(method, net, theta, *rest):
+        begun.append(theta.clone())
+        return learn(method, net, theta, *rest)
+
+    monkeypatch.setattr(learner, "learn", watched)
+    for seed in (5, 6, 5):
+        execute({**RUN, "seed": seed})
+    first, other, again = begun
+    assert torch.equal(first, again) and not torch.equal(first, other)

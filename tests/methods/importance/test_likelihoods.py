@@ -203,6 +203,8 @@ def test_a_softmax_of_one_unit_is_certain(n_units, unit):
 def test_a_mask_that_allows_nothing_or_rules_nothing_out_is_refused():
     with pytest.raises(UserError, match="allows no unit"):
         likelihoods.CATEGORICAL.check(outputs(), None, torch.full((C,), OFF))
+    with pytest.raises(UserError, match="allows no unit for an example"):
+        likelihoods.CATEGORICAL.check(outputs(), None, torch.zeros(N, C).index_fill(0, torch.tensor(2), OFF))
     for name in ("categorical", "bernoulli", "gaussian"):
         for mask in ([True, True, False, False], [0, 1, 0, 0], [0.0, -5.0, 0.0, 0.0]):
             with pytest.raises(UserError, match="a mask is 0 where a unit is allowed and -1e9 elsewhere"):

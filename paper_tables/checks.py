@@ -1,5 +1,6 @@
 """Checks of the keys and values of a table file. Each error names the file, the row and the key."""
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -36,6 +37,22 @@ def text(key: str, value: str, where: str) -> None:
         raise UserError(f"{where}: {key} would be read as HTML at {html[0]!r}; write it in other words")
     if key == "label" and value.lstrip()[0] in "=+-@":
         raise UserError(f"{where}: a spreadsheet takes the label {value!r} for a formula; begin it with a letter")
+
+
+def plain(options: dict, where: str) -> None:
+    """Options hold texts, finite numbers that 64 bits hold, true or false, and lists and tables of these."""
+    for key, value in options.items():
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        if not all(_is_plain(each) for each in values):
+            raise UserError(f"{where}: {key} must be a text, a number or a list of these, got {str(value)[:80]}")
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, int | float):
+        return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
+    return isinstance(value, str)
 
 
 def named(entry: dict, where: str) -> None:

@@ -150,6 +150,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
             raise UserError(f"{where}: {key} must be 1 to {most}, got {declared[key]}")
     scenarios = checks.scenarios(declared["scenarios"], SCENARIOS, where)
     checks.named(declared["stream"], f"{where}: stream")
+    checks.plain(declared["stream"], f"{where}: stream")
     cells, trials = published.load(folder / "published"), ledger.read(name, folder / "searches")
     rows = []
     for number, entry in enumerate(declared["row"], start=1):
@@ -200,6 +201,7 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
             )
         for options, kind in ((method, "method"), (train, "train")):
             checks.by_scenario(options, scenarios, f"{where}: {kind}")
+            checks.plain(options, f"{where}: {kind}")
     if origin is not None and origin not in ORIGINS:
         raise unknown(f"strength in {where}", origin, ORIGINS)
     search = ledger.declared(entry, where)

@@ -54,13 +54,13 @@ def test_percent():
 
 @pytest.mark.parametrize("name", ["accuracy", "average_accuracy_after_", "average_accuracy_after_0", ""])
 def test_unknown_names(name):
-    with pytest.raises(UserError, match="unknown metric .*the nearest is '"):
+    with pytest.raises(UserError, match=r"unknown metric .*the nearest is '"):
         find(name)
 
 
 @pytest.mark.parametrize("k", ["01", "-1", "1.5", "x", "9" * 30, "٣"])
 def test_tasks_of_a_metric_that_cannot_be(k):
-    with pytest.raises(UserError, match="unknown metric .*average_accuracy_after_<k>"):
+    with pytest.raises(UserError, match=r"unknown metric .*average_accuracy_after_<k>"):
         find(f"average_accuracy_after_{k}")
 
 

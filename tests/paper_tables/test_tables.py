@@ -184,11 +184,11 @@ def test_other_unusable_table_files(toy):
     with pytest.raises(UserError, match=r"row 1 must be a table \(\[\[row\]\]\), got 'EWC'"):
         toy(text=TABLE.split("[[row]]")[0] + 'row = ["EWC"]\n')
     (toy.folder / "toy.toml").write_bytes(b"title = \xff\xfe")
-    with pytest.raises(UserError, match="toy.toml: it is not text in UTF-8"):
+    with pytest.raises(UserError, match=r"toy\.toml: it is not text in UTF-8"):
         declaration.load("toy", toy.folder)
     (toy.folder / "toy.toml").unlink()
     (toy.folder / "toy.toml").mkdir()
-    with pytest.raises(UserError, match="cannot read .*toy.toml: Is a directory"):
+    with pytest.raises(UserError, match=r"cannot read .*toy\.toml: Is a directory"):
         declaration.load("toy", toy.folder)
     with pytest.raises(UserError, match="unknown table 'spltmnist'; the nearest is 'splitmnist'"):
         declaration.load("spltmnist")

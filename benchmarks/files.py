@@ -14,7 +14,7 @@ def write_atomically(file: Path, text: str | bytes) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
             temporary = out.name
-            out.write(text.encode() if isinstance(text, str) else text)
+            out.write(text.encode("utf-8") if isinstance(text, str) else text)
             out.flush()
             os.fsync(out.fileno())
         os.chmod(temporary, 0o644)
@@ -31,6 +31,18 @@ def write_atomically(file: Path, text: str | bytes) -> None:
         raise
 
 
+def read_text(file: Path) -> str:
+    """The text of a file in UTF-8; UserError names a file that cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"cannot read {file}: it is not text in UTF-8 ({error.reason} at byte {error.start})"
+        ) from error
+
+
 def set_aside(file: Path) -> Path:
     """Move a damaged file out of the way, keeping it beside those set aside before; returns its new place."""
     places = (file.with_suffix(f".damaged{n or ''}") for n in range(1000))
@@ -40,3 +52,11 @@ def set_aside(file: Path) -> Path:
     except OSError as error:
         raise UserError(f"{file} is damaged and cannot be moved away ({error.strerror}): remove it") from error
     return aside
+
+
+def shown(file: Path) -> Path:
+    """A path as a user reads it: from the current folder, where it lies in there."""
+    try:
+        return file.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return file

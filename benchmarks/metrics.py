@@ -7,11 +7,16 @@ of the array from 0. A measure that is undefined is NaN with its reason.
 """
 
 import functools
+import re
 from typing import NamedTuple
 
 import numpy as np
 
-METRICS = {}  # name -> function(accuracy, total) -> Measure: every measure that needs no reference run
+from methods.base.errors import unknown
+
+METRICS = {}  # name -> function(accuracy, total) -> Measure: every measure of one run that has no parameter
+ONE_TRAINING = "needs the accuracy after every task; a joint run has only the last"
+AFTER = "average_accuracy_after_"  # and k, the number of tasks
 
 
 class Measure(NamedTuple):
@@ -19,6 +24,22 @@ class Measure(NamedTuple):
 
     value: float
     reason: str | None = None
+
+    @property
+    def percent(self) -> float:
+        """The value in percent, or in percentage points."""
+        return 100 * self.value
+
+
+def find(name: str):
+    """The function of that name: METRICS, `average_accuracy_after_<k>` with k >= 1, or AGAINST_A_REFERENCE."""
+    known = METRICS | AGAINST_A_REFERENCE
+    if name in known:
+        return known[name]
+    tasks = re.fullmatch(f"{AFTER}([1-9][0-9]{{0,5}})", name)
+    if tasks is None:
+        raise unknown("metric", name, [*known, f"{AFTER}<k>"])
+    return functools.partial(average_accuracy_after, k=int(tasks[1]))
 
 
 def check(accuracy, total):
@@ -55,7 +76,7 @@ def _measure(after_each_task=False, several_tasks=False):
             if several_tasks and len(total) == 1:
                 return Measure(np.nan, "needs at least two tasks")
             if after_each_task and _joint(accuracy):
-                return Measure(np.nan, "needs the accuracy after every task; a joint run has only the last")
+                return Measure(np.nan, ONE_TRAINING)
             value = function(accuracy, total)
             return value if isinstance(value, Measure) else Measure(float(value))
 
@@ -71,19 +92,14 @@ def average_accuracy(accuracy, total):
     return accuracy[-1].mean()
 
 
-def _average_accuracy_after(k):
-    def average(accuracy, total):
-        if len(total) < k:
-            return Measure(np.nan, f"needs at least {k} tasks")
-        return accuracy[k, :k].mean()
-
-    average.__name__ = f"average_accuracy_after_{k}"
-    average.__doc__ = f"1/{k} sum_(j<={k}) R[{k}, j]: the mean over the first {k} tasks when they are learnt."
-    return _measure(after_each_task=True)(average)
-
-
-for _k in range(1, 11):
-    _average_accuracy_after(_k)
+def average_accuracy_after(accuracy, total, k):
+    """1/k sum_{j<=k} R[k, j]: the mean over the first k tasks when they are learnt."""
+    accuracy, total = check(accuracy, total)
+    if _joint(accuracy):
+        return Measure(np.nan, ONE_TRAINING)
+    if len(total) < k:
+        return Measure(np.nan, f"needs at least {k} tasks")
+    return Measure(float(accuracy[k, :k].mean()))
 
 
 @_measure()
@@ -113,22 +129,39 @@ def forward_transfer(accuracy, total):
     return gain.mean()
 
 
-def _forgotten(accuracy):
-    """f_j = max_{j <= l < T} R[l, j] - R[T, j] for each task j < T, [T - 1] (Chaudhry et al., 2018)."""
-    learnt = np.where(np.tri(*accuracy[1:].shape, dtype=bool), accuracy[1:], -np.inf)
-    return learnt[:-1, :-1].max(0) - accuracy[-1, :-1]
+def _forgotten(accuracy, since_learnt=False):
+    """f_j = max_l R[l, j] - R[T, j] for each task j < T, [T - 1]; l from 1, or from j, to T - 1.
+
+    Entries that were not measured are no part of the maximum.
+    """
+    earlier = np.where(np.isnan(accuracy[1:-1, :-1]), -np.inf, accuracy[1:-1, :-1])
+    if since_learnt:
+        earlier[~np.tri(len(earlier), dtype=bool)] = -np.inf
+    return earlier.max(0) - accuracy[-1, :-1]
 
 
 @_measure(after_each_task=True, several_tasks=True)
 def forgetting(accuracy, total):
-    """1/(T-1) sum_{j<T} f_j; the last row is no part of the maximum (Chaudhry et al., 2018)."""
+    """1/(T-1) sum_{j<T} f_j, f_j = max_{1 <= l < T} R[l, j] - R[T, j] (Chaudhry et al., 2018).
+
+    The accuracy on a task before it is learnt counts, where it was measured; the last row is no part of the maximum.
+    """
     return _forgotten(accuracy).mean()
 
 
 @_measure(after_each_task=True, several_tasks=True)
-def worst_forgetting(accuracy, total):
-    """max_{j<T} f_j: the task that is forgotten most."""
-    return _forgotten(accuracy).max()
+def forgetting_since_learnt(accuracy, total):
+    """1/(T-1) sum_{j<T} f_j, f_j = max_{j <= l < T} R[l, j] - R[T, j].
+
+    This is what the code of Chaudhry et al. (2019) computes: it measures no task before that task is learnt.
+    """
+    return _forgotten(accuracy, since_learnt=True).mean()
+
+
+@_measure(after_each_task=True, several_tasks=True)
+def worst_forgetting_since_learnt(accuracy, total):
+    """max_{j<T} f_j, f_j as in `forgetting_since_learnt`: the task that is forgotten most (Chaudhry et al., 2019)."""
+    return _forgotten(accuracy, since_learnt=True).max()
 
 
 @_measure(after_each_task=True)
@@ -152,7 +185,7 @@ def mean_intransigence(accuracy, total, reference):
     """1/T sum_k (a*_k - R[k, k]); `reference` [T] as for `intransigence`."""
     gaps = _intransigence(accuracy, total, reference)
     if np.isnan(gaps).any():
-        return Measure(np.nan, "needs the accuracy after every task; a joint run has only the last")
+        return Measure(np.nan, ONE_TRAINING)
     return Measure(float(gaps.mean()))
 
 

@@ -1,6 +1,7 @@
 """Networks of the papers: plain modules with a `body` (features) and a `head` (one linear layer)."""
 
 import math
+import re
 
 import torch
 from torch import Tensor, nn
@@ -68,16 +69,21 @@ def _layers(net: Classifier) -> list[nn.Module]:
     return [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
 
 
+MAX_WIDTH = 100_000  # units of a layer
 KINDS = {"mlp": mlp, "cnn": cnn}
 INITS = {"xavier": xavier, "truncated": truncated, "zero_head": zero_head}
 
 
 def parse(spec: str) -> tuple[str, list[int], list[str]]:
     """`mlp-400-400,xavier` as its kind, its widths and its initialisations."""
-    net, *inits = str(spec).split(",")
+    if not isinstance(spec, str):
+        raise UserError(f"net must be a text, as in mlp-400-400, got {spec!r}")
+    net, *inits = spec.split(",")
     kind, *widths = net.split("-")
-    if kind not in KINDS or not widths or not all(width.isdecimal() and int(width) > 0 for width in widths):
+    if kind not in KINDS or not widths or not all(re.fullmatch("0*[1-9][0-9]*", width) for width in widths):
         raise UserError(f"unknown net {spec!r}: write a kind ({', '.join(KINDS)}) and its widths, as in mlp-400-400")
+    if any(len(width) > len(str(MAX_WIDTH)) or int(width) > MAX_WIDTH for width in widths):
+        raise UserError(f"net {spec[:80]!r}: a layer has more than {MAX_WIDTH} units; give it fewer")
     for init in inits:
         if init not in INITS:
             raise unknown(f"initialisation of the net {spec!r}", init, INITS)

@@ -47,6 +47,7 @@ class Record:
     data: str  # fingerprint of the data set
     digest: str  # of the sources
     memory: dict | None = None  # the most between two tasks: examples stored, bytes of method state; None: not measured
+    diverged: bool = False  # whether the run failed because training left the finite numbers
     warnings: list[str] | None = None  # what a reader of the number should know; None: not looked for
 
     @property
@@ -132,6 +133,7 @@ FIELDS = {  # whether a value can be that of the field
     "commit": lambda value: isinstance(value, str),
     "data": lambda value: isinstance(value, str),
     "digest": lambda value: isinstance(value, str),
+    "diverged": lambda value: isinstance(value, bool),
     "memory": lambda value: value is None or _each(_whole)(value),
     "warnings": lambda value: value is None or (isinstance(value, list) and all(isinstance(w, str) for w in value)),
 }

@@ -36,7 +36,7 @@ class Run:
         try:
             how = Train(**train)
         except TypeError as error:
-            raise UserError(f"train: {str(error).partition('() ')[2]}") from error
+            raise UserError(f"train: {str(error).partition('() ')[2] or error}") from error
         chosen = Choice(method["name"], methods.describe(made), method.get("preset"))
         return cls(streams.resolve(stream), scenario, chosen, how, seed)
 

@@ -32,6 +32,14 @@ TRIES = 2  # of a run whose worker dies
 PATIENCE = 5.0  # seconds between two looks at a run that another sweep has
 
 
+class Refused(UserError):
+    """A run that cannot be done, and why."""
+
+    def __init__(self, run: Run, reason: str | None):
+        super().__init__(f"{run}: {reason}")
+        self.run = run
+
+
 @dataclass(frozen=True)
 class State:
     """What lies in the results folder for some runs."""
@@ -112,7 +120,7 @@ def _name(run: Run) -> str:
 
 
 def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
-    """Refuse what is known to be impossible, before anything is trained: UserError names the run."""
+    """Refuse what is known to be impossible, before anything is trained: Refused names the run."""
     alike = {replace(job.run, seed=0): job for job in reversed(work)}  # the seed cannot make a run impossible
     waiting, inside = deque(reversed(alike.values())), {}
     while waiting or inside:
@@ -123,7 +131,7 @@ def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
             job = inside.pop(future)
             with suppress(BrokenExecutor):  # the run itself will show it
                 if refusal := Outcome.from_text(future.result()).refusal:
-                    raise UserError(f"{job.run}: {refusal}")
+                    raise Refused(job.run, refusal)
 
 
 class _Desk:
@@ -204,7 +212,7 @@ class _Desk:
         for note in outcome.notes:
             self.say(note)
         if outcome.record is None:
-            raise UserError(f"{job.run}: {outcome.refusal}")
+            raise Refused(job.run, outcome.refusal)
         return outcome.record
 
 

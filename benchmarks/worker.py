@@ -99,11 +99,11 @@ def execute(
 ) -> Record:
     """Train and evaluate; whatever stops the run gives a failed record with its reason and the tasks that were done."""
     machine.reset_peak_memory()
-    trace, reason, n_parameters = Trace(), None, None
+    trace, reason, diverged, n_parameters = Trace(), None, False, None
     try:
         n_parameters = start(run.make_method(), stream, run.train, run.seed, context.device, trace, checkpoint)
     except (Exception, SystemExit) as error:
-        reason = reason_of(error)
+        reason, diverged = reason_of(error), isinstance(error, FloatingPointError)
     seconds = {"data": round(seconds_of_data, 3)} | {phase: round(s, 3) for phase, s in trace.seconds.items()}
     return Record(
         schema=record.SCHEMA,
@@ -115,6 +115,7 @@ def execute(
         seeds=trace.seeds,
         seconds=seconds,
         peak_memory_mb=round(machine.peak_memory_mb(), 1),
+        diverged=diverged,
         memory=None if reason else trace.memory,
         warnings=trace.warnings,
         **_made_by(context),

@@ -1,36 +1,85 @@
 """The command line behind the Makefile: python -m paper_tables {table,tune,tables,figure,regress,data} ..."""
 
 import argparse
+import io
 import os
+import signal
 import sys
-from dataclasses import replace
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from methods.base.errors import UserError
 
 DATA = Path("data")
-AUTO = "auto"
+STATUS = (
+    "Exit status: 0 when it is done, also if runs diverged; 1 if a run failed for another reason (table) or a cell "
+    "moved (regress); 2 for a mistake in what was asked for; 130 after Ctrl-C; 141 if the reader of the output left."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; its exit status. A user's mistake is one line and status 2, Ctrl-C is status 130."""
+    """Run a command; its exit status (STATUS). A user's mistake is one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # on a terminal that lacks a character
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        with _writable_home():
+            status = options.command(options)
+            sys.stdout.flush()
+        return status
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     except KeyboardInterrupt:
         print("interrupted: finished runs are kept, the same command goes on", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        _abandon_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _refused(error)
+
+
+def _refused(error: Exception) -> int:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def _abandon_output() -> None:
+    """Let what is still to be written go nowhere, so that the interpreter does not stumble over it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+@contextmanager
+def _writable_home() -> Iterator[None]:
+    """Lend a home folder where there is none to write to: Avalanche and Matplotlib write there on import."""
+    home = Path.home()
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    if os.access(existing, os.W_OK) and not existing.is_relative_to("/proc"):
+        yield
+        return
+    before = os.environ.get("HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["HOME"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["HOME"]
+            else:
+                os.environ["HOME"] = before
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m paper_tables", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m paper_tables", allow_abbrev=False, epilog=STATUS)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(name: str, work, text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        made = commands.add_parser(name, help=text, description=text, allow_abbrev=False, epilog=STATUS)
         made.set_defaults(command=work)
         return made
 
@@ -41,9 +90,11 @@ def _parser() -> argparse.ArgumentParser:
 
     table = command("table", _table, "do the runs that a table lacks, then render it")
     table.add_argument("name")
-    table.add_argument("--seeds", help="5 for seeds 1 to 5, 3,7 for those two, auto for as many as settle the cells")
+    table.add_argument(
+        "--seeds", help="5 (1 to 5), 3,7 (those), 7, (one), 3-9 (a range), auto (until cells are settled)"
+    )
     table.add_argument("--rows", help="labels or methods, separated by commas")
-    table.add_argument("--results", type=Path, help="folder of the records (default: results/local)")
+    table.add_argument("--results", help="folder of the records (default: results/local)")
     sweeping(table)
     tune = command("tune", _tune, "search the options that a table declares as searched, on held-out training data")
     tune.add_argument("name")
@@ -61,77 +112,46 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _table(options: argparse.Namespace) -> int:
+    from benchmarks.files import shown
     from benchmarks.record import LOCAL
-    from benchmarks.sweep import survey, sweep
     from paper_tables import declaration
-    from paper_tables.runs import next_look, runs_of
-    from paper_tables.seeds import parse_seeds
-    from paper_tables.verdict import LOOKS
 
-    chosen, looks = declaration.load(options.name).select(options.rows), ()
-    if options.seeds == AUTO:
-        (first, *looks), chosen = LOOKS, replace(chosen, looks=len(LOOKS))
-        seeds = parse_seeds(str(first))
-    else:
-        seeds = parse_seeds(options.seeds or str(chosen.seeds))
-    jobs, root, folder = _jobs(options.jobs), _root(options.data), options.results or LOCAL
-    runs = runs_of(chosen, seeds)
-    before = survey(list(runs.values()), folder, root)
-    for aside, fault in before.damaged:
-        print(f"{fault}; it is moved to {aside}, and its run is done again", file=sys.stderr)
-    if before.stale:
-        named = ", ".join(str(_shown(file)) for file in before.stale[:3])
-        more = f" and {len(before.stale) - 3} more" if len(before.stale) > 3 else ""
-        print(f"stale, their code or data has changed, run again: {named}{more}", file=sys.stderr)
-    try:
-        sweep(list(runs.values()), folder, root, jobs, options.device)
-        for n in looks:
-            more = next_look(chosen, runs, survey(list(runs.values()), folder, root).records, n)
-            if not more:
-                break
-            print(f"up to {n} seeds for the cells that more can settle", file=sys.stderr)
-            runs |= more
-            sweep(list(runs.values()), folder, root, jobs, options.device)
-    except KeyboardInterrupt:
-        print("the table so far:", file=sys.stderr)
-        _print_table(chosen, runs, folder, root)
-        raise
-    _print_table(chosen, runs, folder, root)
-    return 0
+    table = declaration.load(options.name).select(options.rows)
+    folder = _path(options.results, "--results") if options.results else LOCAL
+    where = folder, *_sweeping(options)
 
+    from paper_tables.complete import complete
 
-def _print_table(chosen, runs: dict, folder: Path, root: Path) -> None:
-    from benchmarks.sweep import survey
-    from paper_tables import render
-    from paper_tables.runs import results_of
-
-    state = survey(list(runs.values()), folder, root)
-    seeds = tuple(dict.fromkeys(seed for _, _, seed in runs))
-    print(render.write(chosen, results_of(runs, state.records), seeds, folder / "tables", len(state.stale)))
-    print(f"written to {_shown(folder / 'tables' / chosen.name)}.md, .tex, .csv and .png", file=sys.stderr)
+    others = [record for record in complete(table, options.seeds, *where) if not record.diverged]
+    for record in others:
+        file = shown(folder / record.run.place)
+        print(f"failed: {record.run}: {record.reason}; remove {file} to run it again", file=sys.stderr)
+    return int(bool(others))
 
 
 def _tune(options: argparse.Namespace) -> int:
+    from benchmarks.files import shown
     from benchmarks.record import LOCAL
     from paper_tables import declaration
     from paper_tables.tune import tune
 
-    chosen = declaration.load(options.name)
-    if not any(row.search for row in chosen.rows):
+    table = declaration.load(options.name)
+    if not any(row.search for row in table.rows):
         raise UserError(f"table {options.name} searches nothing: its rows say where their options come from")
-    print(_shown(tune(chosen, LOCAL, _root(options.data), _jobs(options.jobs), options.device)))
+    print(shown(tune(table, LOCAL, *_sweeping(options))))
     return 0
 
 
 def _tables(options: argparse.Namespace) -> int:
+    from benchmarks.files import read_text, shown
     from benchmarks.record import ROOT
-    from paper_tables.runs import render_references
+    from paper_tables.references import render_references
 
     folder = ROOT / "results" / "tables"
     *done, board = render_references(folder)
     for name in done:
-        print(f"{_shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
-    print((folder / f"{board}.md").read_text(), end="")
+        print(f"{shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
+    print(read_text(folder / f"{board}.md"), end="")
     return 0
 
 
@@ -145,35 +165,44 @@ def _figure(options: argparse.Namespace) -> int:
 def _regress(options: argparse.Namespace) -> int:
     from paper_tables.regress import regress
 
-    return regress(_root(options.data), _jobs(options.jobs), options.device, options.accept)
+    return regress(*_sweeping(options), options.accept)
 
 
 def _data(options: argparse.Namespace) -> int:
     from benchmarks import data
+    from benchmarks.files import shown
 
     root = _root(options.data)
     data.require(options.name, root)
-    print(f"{options.name} is complete and verified in {_shown(root)}")
+    print(f"{options.name} is complete and verified in {shown(root)}")
     return 0
+
+
+def _sweeping(options: argparse.Namespace) -> tuple[Path, int, str]:
+    """Data root, runs at a time and device of a command that trains, checked also where nothing is left to train."""
+    from benchmarks import machine
+
+    jobs, root = _jobs(options.jobs), _root(options.data)
+    machine.check_device(options.device)
+    return root, jobs, options.device
 
 
 def _jobs(text: str | None) -> int:
     if text is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 6 or int(text) < 1:
         raise UserError(f"JOBS must be a whole number >= 1, got {text!r}")
     return int(text)
 
 
 def _root(text: str | None) -> Path:
-    return Path(text or os.environ.get("DATA") or DATA)
+    return _path(text or os.environ.get("DATA"), "DATA") if text or os.environ.get("DATA") else DATA
 
 
-def _shown(path: Path) -> Path:
-    try:
-        return path.resolve().relative_to(Path.cwd())
-    except ValueError:
-        return path
+def _path(text: str, name: str) -> Path:
+    if "\0" in text:
+        raise UserError(f"{name} must be a path, got {text!r}")
+    return Path(text)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pandas as pd
 
 from paper_tables import ledger
 from paper_tables.declaration import Table
-from paper_tables.verdict import LOOKS, MAX_MARGIN, RATE
+from paper_tables.verdict import LOOKS, MAX_MARGIN, RATE, STAND_IN
 
 MARKS = {"reproduced": "✓", "differs": "✗", "inconclusive": "?", "compatible": "≈", "unconfirmed": "*"}
 MEANINGS = {
@@ -17,7 +17,7 @@ MEANINGS = {
 
 
 def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> list[str]:
-    """Measure, seeds, verdicts, margin, error rate, strengths, and every reason and note."""
+    """Measure, seeds, verdicts, margin, error rate, origins of the strengths, and every reason and note."""
     return [
         measure(table, cells, seeds),
         *verdicts(table, cells),
@@ -60,7 +60,10 @@ def verdicts(table: Table, cells: pd.DataFrame, marks: bool = True) -> list[str]
         meanings = [f"{MARKS[word]} {meaning}" for word, meaning in zip(words, meanings, strict=True)]
     lines = [f"Verdict: ours minus paper, in points. {'; '.join(meanings)}."]
     if cells.dagger.any():
-        lines.append("† The paper gives no spread: ours stands in for it.")
+        lines.append(
+            f"† The paper gives no spread: {STAND_IN:g} times ours stands in for it. The error rate holds if its "
+            "spread is not larger."
+        )
     judged = cells[cells.verdict.isin([word for word in MARKS if word != "unconfirmed"])]
     if len(judged):
         lines.append(_margin(table, judged))
@@ -99,7 +102,7 @@ def _reasons(cells) -> list[str]:
     lines = []
     if cells.failed.any():
         lines.append("Failed runs are in no mean: means are over the finished runs.")
-    lines += [f"Failed, {rows}: {reason}." for reason, rows in _groups(cells, "failure")]
+    lines += [f"Failed, {rows}: {_escaped(reason)}." for reason, rows in _groups(cells, "failure")]
     lines += [f"Undefined, {rows}: {reason}." for reason, rows in _groups(cells, "undefined")]
     for word, name in (("inconclusive", "Inconclusive"), ("", "No verdict")):
         chosen = cells[(cells.verdict == word) & (cells.cell != "")]
@@ -110,9 +113,9 @@ def _reasons(cells) -> list[str]:
 def _origins(table, cells) -> list[str]:
     lines = [f"{row.label}: {row.note}." for row in table.rows if row.note]
     words = {"none": "neither published nor searched"}
-    strengths = "; ".join(f"{words.get(strength, strength)} ({rows})" for strength, rows in _groups(cells, "strength"))
-    if strengths:
-        lines.append(f"Where the methods' strengths come from: {strengths}.")
+    origins = "; ".join(f"{words.get(origin, origin)} ({rows})" for origin, rows in _groups(cells, "origin"))
+    if origins:
+        lines.append(f"Where the methods' strengths come from: {origins}.")
     lines += _searched(table)
     alone = cells[~cells.runs]
     if len(alone):
@@ -137,19 +140,19 @@ def _times(cells) -> list[str]:
 
 def _searched(table) -> list[str]:
     """What was found of every option that was searched, and how."""
-    found = []
+    searches = []
     for row in table.rows:
         for option, values in row.search.items():
-            best = ", ".join(f"{row.found(option, scenario):g} ({scenario})" for scenario in row.scenarios)
-            found.append(
+            best = ", ".join(f"{row.best(option, scenario):g} ({scenario})" for scenario in row.scenarios)
+            searches.append(
                 f"{option} of {row.label} = {best}, of {len(values)} values from {min(values):g} to {max(values):g}"
             )
-    if not found:
+    if not searches:
         return []
     return [
         f"Searched on a tenth of the training data, held out, seeds {ledger.SEEDS[0]} to {ledger.SEEDS[-1]}, where a "
-        f"value {ledger.GAP:g} points behind on the first is not tried on the others: {'; '.join(found)}; every trial: "
-        f"paper_tables/searches/{table.name}.csv."
+        f"value {ledger.GAP:g} points behind on the first is not tried on the others: {'; '.join(searches)}; "
+        f"every trial: paper_tables/searches/{table.name}.csv."
     ]
 
 
@@ -167,6 +170,11 @@ def _names(chosen, cells) -> str:
         some = len(group) < (cells.row == row).sum()
         names.append(f"{row} {', '.join(group.scenario)}" if some else row)
     return ("; " if any("," in name for name in names) else ", ").join(names)
+
+
+def _escaped(text: str) -> str:
+    """The text of an error as Markdown shows it, whatever names in angle brackets it has."""
+    return text.replace("<", "\\<")
 
 
 def _words(name) -> str:

@@ -5,16 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.metrics import AGAINST_A_REFERENCE, METRICS
+from benchmarks.files import read_text
+from benchmarks.metrics import AGAINST_A_REFERENCE
 from benchmarks.run import Run
 from methods.base.errors import UserError, unknown
 from methods.base.examples import SCENARIOS
-from paper_tables import ledger, published
+from paper_tables import checks, ledger, published
 from paper_tables.published import Published
 from paper_tables.verdict import LOOKS, MAX_MARGIN, MAX_SEEDS
 
 FOLDER = Path(__file__).parent
-STRENGTHS = ("paper", "official code", "searched", "none")
+ORIGINS = ("paper", "official code", "searched", "none")
 
 NUMBER = (int, float)
 TABLE_KEYS = {
@@ -38,7 +39,7 @@ ROW_OPTIONS = {
     "strength": str,
     "scenarios": list,
     "paper": (str, dict),
-    "verdict": str,
+    "no_verdict": str,
     "note": str,
     "search": dict,
 }
@@ -54,19 +55,19 @@ class Row:
     train: dict
     metric: str
     reference: str | None  # the row of joint training that an intransigence is against
-    strength: str | None  # where the method's options come from
+    origin: str | None  # where the method's options come from: the key `strength`
     scenarios: tuple[str, ...]
     paper: dict[str, Published]
     no_verdict: str | None  # why the published cells get no verdict
     note: str | None
     search: dict[str, tuple]  # the values that were tried of options that are "searched"
-    found: Callable[[str, str], float]  # (option, scenario) -> the best of them
+    best: Callable[[str, str], float]  # (option, scenario) -> the best of them
 
     def run(self, scenario: str, seed: int) -> Run:
         """One run, with the options of the scenario."""
         if seed in ledger.SEEDS and self.search:
             raise UserError(f"seed {seed} was searched with ({self.label}): report other seeds")
-        best = {option: self.found(option, scenario) for option in self.search}
+        best = {option: self.best(option, scenario) for option in self.search}
         method, train = _of_scenario({**self.method, **best}, scenario), _of_scenario(self.train, scenario)
         return Run.of(self.stream, scenario, method, train, seed)
 
@@ -97,15 +98,31 @@ class Table:
         """The rows of these labels or method names ("ewc,SI") and those they are measured against; None: all rows."""
         if names is None:
             return self
-        wanted = [name.strip().lower() for name in names.split(",")]
-        keys = {row.label: {row.label.lower(), row.method["name"].lower() if row.method else ""} for row in self.rows}
+        keys = {row.label: {_key(row.label), row.method["name"] if row.method else ""} for row in self.rows}
         known = set().union(*keys.values()) - {""}
+        wanted = _split(names, known)
         for name in wanted:
             if name not in known:
                 raise unknown(f"row of table {self.name}", name, known)
         chosen = [row for row in self.rows if keys[row.label] & set(wanted)]
         kept = {row.label for row in chosen} | {row.reference for row in chosen}
         return replace(self, rows=tuple(row for row in self.rows if row.label in kept))
+
+
+def _key(label: str) -> str:
+    """A label as it is compared: without regard to case and to blanks at commas."""
+    return ",".join(part.strip() for part in label.lower().split(","))
+
+
+def _split(names: str, known: set[str]) -> list[str]:
+    """The names between commas; a known one that has commas itself is taken whole."""
+    parts, wanted = _key(names).split(","), []
+    while parts:
+        lengths = (n for n in range(len(parts), 1, -1) if ",".join(parts[:n]) in known)
+        length = next(lengths, 1)
+        wanted.append(",".join(parts[:length]))
+        del parts[:length]
+    return wanted
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -119,26 +136,29 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         raise unknown("table", name, names(folder))
     path = folder / f"{name}.toml"
     where = f"{folder.name}/{path.name}"
+    text = read_text(path)
     try:
-        declared = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        declared = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise UserError(f"{where} is not TOML: {error}") from None
-    _check_keys(declared, TABLE_KEYS, TABLE_OPTIONS, where)
-    _check_metric(declared["metric"], where)
+    checks.keys(declared, TABLE_KEYS, TABLE_OPTIONS, where)
+    checks.metric(declared["metric"], where)
     if not 0 < declared["margin"] <= MAX_MARGIN:
         raise UserError(f"{where}: margin must be above 0 and at most {MAX_MARGIN} points, got {declared['margin']}")
     for key, most in (("seeds", MAX_SEEDS), ("paper_seeds", MAX_SEEDS), ("looks", len(LOOKS))):
         if not 1 <= declared.get(key, 1) <= most:
             raise UserError(f"{where}: {key} must be 1 to {most}, got {declared[key]}")
-    scenarios = _scenarios(declared["scenarios"], SCENARIOS, where)
-    _check_named(declared["stream"], f"{where}: stream")
+    scenarios = checks.scenarios(declared["scenarios"], SCENARIOS, where)
+    checks.named(declared["stream"], f"{where}: stream")
+    checks.plain(declared["stream"], f"{where}: stream")
     cells, trials = published.load(folder / "published"), ledger.read(name, folder / "searches")
     rows = []
     for number, entry in enumerate(declared["row"], start=1):
         if not isinstance(entry, dict):
             raise UserError(f"{where}: row {number} must be a table ([[row]]), got {entry!r}")
         label = entry.get("label")
-        rows.append(_row(entry, declared, scenarios, cells, trials, name, f"{where}, row {label or number}"))
+        shown = label if isinstance(label, str) and label.isprintable() and label else number
+        rows.append(_row(entry, declared, scenarios, cells, trials, name, f"{where}, row {shown}"))
         if [row.label.lower() for row in rows].count(rows[-1].label.lower()) > 1:
             raise UserError(f"{where}: the row label {label!r} is repeated; name each row once")
     if not rows:
@@ -157,17 +177,15 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         paper_seeds=declared.get("paper_seeds"),
         times=declared.get("times", False),
         rows=tuple(rows),
-        remarks=remarks.read_text(encoding="utf-8") if remarks.exists() else "",
+        remarks=read_text(remarks) if remarks.exists() else "",
     )
 
 
 def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
-    _check_keys(entry, ROW_KEYS, ROW_OPTIONS, where)
-    method, strength, metric = entry.get("method"), entry.get("strength"), entry.get("metric", declared["metric"])
-    if not entry["label"].strip():
-        raise UserError(f"{where}: label is empty")
-    _check_metric(metric, where)
-    scenarios = _scenarios(entry.get("scenarios", list(scenarios)), scenarios, where)
+    checks.keys(entry, ROW_KEYS, ROW_OPTIONS, where)
+    method, origin, metric = entry.get("method"), entry.get("strength"), entry.get("metric", declared["metric"])
+    checks.metric(metric, where)
+    scenarios = checks.scenarios(entry.get("scenarios", list(scenarios)), scenarios, where)
     train = {**declared["train"], **entry.get("train", {})}
     if method is None:
         for key in ("train", "strength", "reference"):
@@ -176,15 +194,16 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
         if "paper" not in entry:
             raise UserError(f"{where}: has neither method nor paper; give it one of them")
     else:
-        _check_named(method, f"{where}: method")
-        if strength is None and set(method) - {"name", "preset"}:
+        checks.named(method, f"{where}: method")
+        if origin is None and set(method) - {"name", "preset"}:
             raise UserError(
-                f"{where}: strength is missing; say where the method's options come from: {' or '.join(STRENGTHS)}"
+                f"{where}: strength is missing; say where the method's options come from: {' or '.join(ORIGINS)}"
             )
         for options, kind in ((method, "method"), (train, "train")):
-            _check_by_scenario(options, scenarios, f"{where}: {kind}")
-    if strength is not None and strength not in STRENGTHS:
-        raise unknown(f"strength in {where}", strength, STRENGTHS)
+            checks.by_scenario(options, scenarios, f"{where}: {kind}")
+            checks.plain(options, f"{where}: {kind}")
+    if origin is not None and origin not in ORIGINS:
+        raise unknown(f"strength in {where}", origin, ORIGINS)
     search = ledger.declared(entry, where)
     if method is not None and (metric in AGAINST_A_REFERENCE) != ("reference" in entry):
         raise UserError(f"{where}: {metric} {'takes no' if 'reference' in entry else 'needs a'} reference")
@@ -195,20 +214,20 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
         train=train,
         metric=metric,
         reference=entry.get("reference"),
-        strength=strength,
+        origin=origin,
         scenarios=scenarios,
         paper=_paper(entry.get("paper", {}), scenarios, metric, cells, where),
-        no_verdict=entry.get("verdict"),
+        no_verdict=entry.get("no_verdict"),
         note=entry.get("note"),
         search=search,
-        found=lambda option, scenario: ledger.best(trials, name, entry["label"], scenario, option, search[option]),
+        best=lambda option, scenario: ledger.best(trials, name, entry["label"], scenario, option, search[option]),
     )
 
 
 def _paper(cited, scenarios, metric, cells, where) -> dict[str, Published]:
     if isinstance(cited, str):
         cited = {scenario: cited.replace("{scenario}", scenario) for scenario in scenarios}
-    _scenarios(list(cited), scenarios, f"{where}: paper", empty=True)
+    checks.scenarios(cited, scenarios, f"{where}: paper", empty=True)
     paper = {}
     for scenario, name in cited.items():
         if not isinstance(name, str):
@@ -217,7 +236,7 @@ def _paper(cited, scenarios, metric, cells, where) -> dict[str, Published]:
             cell = paper[scenario] = published.find(cells, name)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        if (cell.scenario, cell.metric) != (scenario, published.METRICS.get(metric)):
+        if (cell.scenario, cell.metric) != (scenario, published.metric_of(metric)):
             raise UserError(
                 f"{where}: the published cell {name!r} is {cell.metric} of scenario {cell.scenario}, "
                 f"the row is {metric} of scenario {scenario}"
@@ -243,48 +262,3 @@ def _check_references(rows: list[Row], where: str) -> None:
 
 def _of_scenario(options: dict, scenario: str) -> dict:
     return {key: value[scenario] if isinstance(value, dict) else value for key, value in options.items()}
-
-
-def _check_by_scenario(options, scenarios, where):
-    for key, value in options.items():
-        if isinstance(value, dict):
-            for name in value:
-                if name not in SCENARIOS:
-                    raise unknown(f"scenario in {where}: {key}", name, SCENARIOS)
-            for name in scenarios:
-                if name not in value:
-                    raise UserError(f"{where}: {key} lacks the scenario {name!r}")
-
-
-def _check_keys(entry, needed, optional, where):
-    known = needed | optional
-    for key, value in entry.items():
-        if key not in known:
-            raise unknown(f"key in {where}:", key, known)
-        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
-        if type(value) not in kinds:  # isinstance would take true for 1
-            raise UserError(f"{where}: {key} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
-    for key in needed:
-        if key not in entry:
-            raise UserError(f"{where}: {key} is missing")
-
-
-def _check_named(entry, where):
-    if not isinstance(entry.get("name"), str):
-        raise UserError(f'{where} needs a name, as in {{ name = "..." }}, got {entry!r}')
-
-
-def _check_metric(metric, where):
-    if metric not in METRICS | AGAINST_A_REFERENCE:
-        raise unknown(f"metric in {where}", metric, METRICS | AGAINST_A_REFERENCE)
-
-
-def _scenarios(found, known, where, empty=False) -> tuple[str, ...]:
-    for scenario in found:
-        if scenario not in known:
-            raise unknown(f"scenario in {where}", scenario, known)
-        if found.count(scenario) > 1:
-            raise UserError(f"{where}: the scenario {scenario!r} is repeated")
-    if not (found or empty):
-        raise UserError(f"{where}: scenarios is empty; name one of {' or '.join(known)}")
-    return tuple(found)

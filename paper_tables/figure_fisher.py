@@ -43,10 +43,10 @@ def main(root: Path, folder: Path = ROOT / "results" / "tables") -> None:
     """Train, estimate, write the figure and the numbers."""
     stream = streams.build(streams.resolve({"name": "splitmnist"}), "class", SEED, root)
     net, theta, examples = trained(stream, TRAIN)
-    found = diagonals(net, theta, examples)
-    text = markdown(numbers(net, found))
+    estimates = diagonals(net, theta, examples)
+    text = markdown(numbers(net, estimates))
     write_atomically(folder / "fisher-estimators.md", text)
-    write_atomically(folder / "fisher-estimators.png", figure(net, found))
+    write_atomically(folder / "fisher-estimators.png", figure(net, estimates))
     print(text, end="")
 
 
@@ -67,11 +67,11 @@ def diagonals(net: Net, theta: Tensor, examples: Examples) -> dict[str, Tensor]:
     return {name: diagonal(net, theta, examples, name, [generator(SEED, name, 0)]) for name in shown}
 
 
-def numbers(net: Net, found: dict[str, Tensor]) -> pd.DataFrame:
+def numbers(net: Net, estimates: dict[str, Tensor]) -> pd.DataFrame:
     """By estimator: its sum over the exact one's, ||F - F*|| / ||F*||, and each layer's share of its own sum."""
-    exact = found["exact"].double()
+    exact = estimates["exact"].double()
     lines = {}
-    for name, F in found.items():
+    for name, F in estimates.items():
         F = F.double()
         shares = {layer: float(F[places].sum() / F.sum()) for layer, places in layers(net).items()}
         distance = float((F - exact).norm() / exact.norm())
@@ -103,22 +103,22 @@ def markdown(table: pd.DataFrame) -> str:
     return f"# Fisher estimators on one network\n\n{about}\n\n{markdown_table(header, lines)}\n"
 
 
-def figure(net: Net, found: dict[str, Tensor]) -> bytes:
+def figure(net: Net, estimates: dict[str, Tensor]) -> bytes:
     """A PNG: a panel for each estimator beside `exact`, and the layers' shares below."""
-    others = [name for name in found if name != "exact"]
+    others = [name for name in estimates if name != "exact"]
     rows = -(-len(others) // COLUMNS)
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper"):
         drawing = Figure(figsize=(3.1 * COLUMNS, 2.6 * rows + 2.6), layout="constrained")
         FigureCanvasAgg(drawing)
         grid = drawing.add_gridspec(rows + 1, COLUMNS, height_ratios=[*[1] * rows, 0.8])
-        exact = found["exact"].numpy()
+        exact = estimates["exact"].numpy()
         top = 10 ** np.ceil(np.log10(exact.max()))
         for n, name in enumerate(others):
             axes = drawing.add_subplot(grid[n // COLUMNS, n % COLUMNS])
-            drawn = _panel(axes, exact, found[name].numpy(), top)
+            drawn = _panel(axes, exact, estimates[name].numpy(), top)
             axes.set_title(name)
         drawing.colorbar(drawn, ax=drawing.axes, label="parameters", shrink=0.6, pad=0.01)
-        _shares(drawing.add_subplot(grid[rows, :]), numbers(net, found).iloc[:, 2:])
+        _shares(drawing.add_subplot(grid[rows, :]), numbers(net, estimates).iloc[:, 2:])
         data = io.BytesIO()
         drawing.savefig(data, format="png", dpi=150)
     return data.getvalue()

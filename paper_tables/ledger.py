@@ -6,11 +6,14 @@ GAP points of the best there are tried on the others. Of these the value with th
 smallest among equals; a value with which a run failed is not.
 """
 
+import csv
+import io
+import sys
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.files import write_atomically
+from benchmarks.files import read_text, write_atomically
 from methods.base.errors import UserError
 
 FOLDER = Path(__file__).parent / "searches"
@@ -24,20 +27,27 @@ class NotSearched(UserError):
 
 
 def declared(row: dict, where: str) -> dict[str, tuple[float, ...]]:
-    """The values to try of each option that the [[row]] has searched, checked."""
-    search, strength = row.get("search", {}), row.get("strength")
+    """The values to try of each option that the [[row]] has searched, checked; equal numbers are one value."""
+    search, origin = row.get("search", {}), row.get("strength")
     if set(search) != {option for option, value in row.get("method", {}).items() if value == "searched"}:
         raise UserError(
             f'{where}: write lam = "searched" in method, and the values to try in search = {{ lam = [1, 10] }}'
         )
-    if bool(search) != (strength == "searched"):
+    if bool(search) != (origin == "searched"):
         raise UserError(f'{where}: strength = "searched" and search need one another')
     if search and "reference" in row:
         raise UserError(f"{where}: a search cannot be scored against the runs of another row: leave out one of the two")
-    for option, values in search.items():
-        if not isinstance(values, list) or len(values) < 2 or any(type(value) not in (int, float) for value in values):
-            raise UserError(f"{where}: search of {option} must list two numbers or more, got {values!r}")
-    return {option: tuple(map(float, values)) for option, values in search.items()}
+    return {option: _numbers(option, values, where) for option, values in search.items()}
+
+
+def _numbers(option: str, values: object, where: str) -> tuple[float, ...]:
+    """Two different finite numbers or more."""
+    listed = values if isinstance(values, list) else []
+    finite = [type(value) in (int, float) and abs(value) <= sys.float_info.max for value in listed]
+    numbers = tuple(dict.fromkeys(map(float, listed))) if all(finite) else ()
+    if len(numbers) < 2:
+        raise UserError(f"{where}: search of {option} must list two different numbers or more, got {values!r}")
+    return numbers
 
 
 def read(name: str, folder: Path = FOLDER) -> pd.DataFrame:
@@ -45,10 +55,15 @@ def read(name: str, folder: Path = FOLDER) -> pd.DataFrame:
     file = folder / f"{name}.csv"
     if not file.exists():
         return pd.DataFrame(columns=COLUMNS)
-    trials = pd.read_csv(file)
-    if list(trials.columns) != COLUMNS:
-        raise UserError(f"{file} is not a ledger ({', '.join(COLUMNS)}): remove it, then make tune-{name}")
-    return trials
+    text = read_text(file)
+    try:
+        header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+        if header != COLUMNS:
+            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+        trials = pd.DataFrame(lines, columns=COLUMNS).replace({"score": {"": "nan"}})
+        return trials.astype({"value": float, "seed": int, "score": float})
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{file} is not a ledger ({error}): remove it, then make tune-{name}") from None
 
 
 def write(name: str, trials: list[dict], folder: Path = FOLDER) -> Path:

@@ -16,7 +16,7 @@ from paper_tables.declaration import Table
 BLUE, ORANGE, GREEN, RED, PURPLE, *_, YELLOW, CYAN = sns.color_palette("colorblind")
 PAPER = "0.35"
 # A verdict has its own colour and its own marker, so that neither is needed alone.
-LOOKS = {
+STYLES = {
     "reproduced": (GREEN, "o"),
     "compatible": (CYAN, "P"),
     "inconclusive": (ORANGE, "s"),
@@ -62,7 +62,7 @@ def _panel(axes, cells, labels):
     for cell in cells.itertuples():
         line = labels.index(cell.row)
         if cell.ours_n:
-            colour, marker = LOOKS[cell.verdict]
+            colour, marker = STYLES[cell.verdict]
             half = _half(cell.ours_std, cell.ours_n)
             _point(axes, cell.ours_mean, half, line - shift, color=colour, marker=marker, markersize=6)
         if not math.isnan(cell.paper_mean):
@@ -87,10 +87,10 @@ def _half(std, n) -> float:
 
 
 def _legend(cells) -> list[Line2D]:
-    used = [word for word in LOOKS if ((cells.verdict == word) & (cells.ours_n > 0)).any()]
+    used = [word for word in STYLES if ((cells.verdict == word) & (cells.ours_n > 0)).any()]
     handles = []
     for word in used:
-        colour, marker = LOOKS[word]
+        colour, marker = STYLES[word]
         name = NAMES.get(word, word) if cells.paper_mean.notna().any() else "this suite"
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=6, linestyle="none", label=name))
     if cells.paper_mean.notna().any():

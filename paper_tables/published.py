@@ -1,6 +1,11 @@
-"""Published numbers: one CSV a paper in published/, one row a cell, named by its `cell` column."""
+"""Published numbers: one CSV a paper in published/, one row a cell, named by its `cell` column.
+
+Means and spreads are in percent or in percentage points. The column `reading_error` is ours: where a value was measured
+in a figure, it holds how far off the measurement may be, in points; it is blank where the paper prints the number.
+"""
 
 import csv
+import io
 import math
 import re
 from dataclasses import dataclass
@@ -9,25 +14,29 @@ from pathlib import Path
 
 from scipy import stats
 
+from benchmarks.files import read_text
+from benchmarks.metrics import AFTER
 from methods.base.errors import UserError, unknown
 
 FOLDER = Path(__file__).parent / "published"
 KINDS = ("sem", "std", "std_pop", "ci95", "none")
 COLUMNS = ["cell", "paper", "table", "benchmark", "scenario", "method", "metric"]
-COLUMNS += ["mean", "spread", "spread_kind", "n_seeds", "verified", "source", "notes"]
+COLUMNS += ["mean", "spread", "spread_kind", "n_seeds", "reading_error", "verified", "source", "notes"]
 # What the column `metric` calls our measures.
 METRICS = {
     "average_accuracy": "avg_acc_final",
     "micro_accuracy": "avg_acc_final",
-    **{f"average_accuracy_after_{k}": f"avg_acc_after_{k}_tasks" for k in range(1, 11)},
     "average_incremental_accuracy": "avg_incremental_acc",
     "backward_transfer": "bwt_points",
     "backward_transfer_over_all_tasks": "bwt_points",
     "forgetting": "forgetting_points",
-    "worst_forgetting": "forgetting_worst_points",
+    "forgetting_since_learnt": "forgetting_points",
+    "worst_forgetting_since_learnt": "forgetting_worst_points",
     "intransigence": "intransigence_points",
     "learning_accuracy": "learning_acc",
 }
+MAX_RUNS = 1_000_000  # behind a published mean
+LEAST_ACCURACY = 1.0  # percent: an accuracy up to here is a fraction that should have been a percentage
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Published:
     source: str
     notes: str
     resolution: float  # of the last printed digit of the mean
-    reading_error: float = 0.0  # of a value measured in a figure
+    reading_error: float = 0.0  # points; of a value measured in a figure
 
     @property
     def std(self) -> float | None:
@@ -62,22 +71,28 @@ class Published:
         return float(sem * math.sqrt(self.n))
 
 
+def metric_of(name: str) -> str | None:
+    """What the column `metric` calls our measure `name`; None where no paper of ours has it."""
+    if name.startswith(AFTER):
+        return f"avg_acc_after_{name.removeprefix(AFTER)}_tasks"
+    return METRICS.get(name)
+
+
 def load(folder: Path = FOLDER) -> dict[str, Published]:
     """Every published cell of a folder by its name; UserError names file and line of a malformed or repeated row."""
     cells: dict[str, Published] = {}
     for path in sorted(folder.glob("*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file, strict=True)
-            try:
-                if next(reader, None) != COLUMNS:
-                    raise ValueError(f"the columns must be {','.join(COLUMNS)}")
-                for values in reader:
-                    found = _cell(values)
-                    if found.cell in cells:
-                        raise ValueError(f"repeats the cell {found.cell!r}")
-                    cells[found.cell] = found
-            except (ValueError, csv.Error) as error:
-                raise UserError(f"{path.name}, line {reader.line_num}: {error}") from None
+        reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+        try:
+            if next(reader, None) != COLUMNS:
+                raise ValueError(f"the columns must be {','.join(COLUMNS)}")
+            for values in reader:
+                published = _cell(values)
+                if published.cell in cells:
+                    raise ValueError(f"repeats the cell {published.cell!r}")
+                cells[published.cell] = published
+        except (ValueError, csv.Error) as error:
+            raise UserError(f"{path.name}, line {reader.line_num}: {error}") from None
     return cells
 
 
@@ -93,19 +108,25 @@ def _cell(values: list[str]) -> Published:
         raise ValueError(f"{len(values)} fields, expected {len(COLUMNS)}")
     row = dict(zip(COLUMNS, values, strict=True))
     number = _number(row["mean"], "mean") if not re.fullmatch(r"\S*\d-\d\S*", row["mean"]) else None
-    spread = _number(row["spread"], "spread")
+    if number is not None and "acc" in row["metric"]:
+        if 0 < number <= LEAST_ACCURACY:
+            raise ValueError(f"mean {row['mean']} looks like a fraction: write {100 * number:g} percent")
+        if not 0 <= number <= 100:
+            raise ValueError(f"mean {row['mean']} of {row['metric']} must be 0 to 100 percent")
+    spread, reading_error = _number(row["spread"], "spread"), _number(row["reading_error"], "reading_error")
     if row["spread_kind"] not in KINDS:
         raise ValueError(f"spread_kind {row['spread_kind']!r} is none of {', '.join(KINDS)}")
     if (spread is None) != (row["spread_kind"] == "none") or (spread or 0) < 0:
         raise ValueError(f"spread {row['spread']!r} does not go with spread_kind {row['spread_kind']!r}")
+    if (reading_error or 0) < 0:
+        raise ValueError(f"reading_error must be points >= 0 or blank, got {row['reading_error']!r}")
     if row["verified"] not in ("yes", "no"):
         raise ValueError(f"verified must be yes or no, got {row['verified']!r}")
-    if not re.fullmatch(r"([1-9]\d*)?", row["n_seeds"]):
-        raise ValueError(f"n_seeds must be a positive integer or blank, got {row['n_seeds']!r}")
+    if not re.fullmatch("([1-9][0-9]{0,6})?", row["n_seeds"]) or int(row["n_seeds"] or 1) > MAX_RUNS:
+        raise ValueError(f"n_seeds must be 1 to {MAX_RUNS} or blank, got {row['n_seeds']!r}")
     if not row["cell"]:
         raise ValueError("the cell has no name")
     decimals = len(row["mean"].partition(".")[2])
-    read_off = re.search(r"error about ([\d.]+) points", row["notes"])
     return Published(
         cell=row["cell"],
         scenario=row["scenario"],
@@ -118,17 +139,13 @@ def _cell(values: list[str]) -> Published:
         source=row["source"],
         notes=row["notes"],
         resolution=10.0**-decimals,
-        reading_error=float(read_off[1]) if read_off else 0.0,
+        reading_error=reading_error or 0.0,
     )
 
 
 def _number(text: str, name: str) -> float | None:
     if text == "":
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{name} {text!r} is not a number")
-    return value
+    if not re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,12}|e[0-9]{1,2})?", text):
+        raise ValueError(f"{name} {text!r} is not a number as a table prints it, such as 97.71")
+    return float(text)

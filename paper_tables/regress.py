@@ -12,12 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Lines
 
-from benchmarks import record
-from benchmarks.metrics import METRICS
+from benchmarks import metrics, record
 from benchmarks.record import Record
 from benchmarks.sweep import survey, sweep
 from paper_tables import declaration
-from paper_tables.runs import Runs, references, runs_of
+from paper_tables.references import references
+from paper_tables.runs import Runs, runs_of
 
 NAME, SEEDS = "splitdigits", (1, 2)
 TOLERANCE = 1.0  # points of a cell's mean over the seeds; how it was set: CONTRIBUTING.md
@@ -56,8 +56,8 @@ def regress(root: Path, jobs: int, device: str, accept: bool) -> int:
     cells = compare(declared, runs, references(runs), fresh)
     _print(cells)
     if accept:
-        for found in fresh:
-            record.save(found, record.REFERENCE / found.run.place)
+        for new in fresh:
+            record.save(new, record.REFERENCE / new.run.place)
         Console().print("accepted: commit results/reference, and say in CHANGELOG.md what moved and why")
         return 0
     return int(any(cell.state in ("MOVED", "no reference") for cell in cells))
@@ -65,22 +65,22 @@ def regress(root: Path, jobs: int, device: str, accept: bool) -> int:
 
 def compare(declared: declaration.Table, runs: Runs, old: list[Record | None], new: list[Record | None]) -> list[Cell]:
     """One cell for each row and scenario of the table."""
-    metrics = {row.label: METRICS[row.metric] for row in declared.rows}
+    measures = {row.label: metrics.find(row.metric) for row in declared.rows}
     groups: dict[tuple[str, str], list[tuple[Record | None, Record | None]]] = {}
     for (label, scenario, _), before, after in zip(runs, old, new, strict=True):
         groups.setdefault((label, scenario), []).append((before, after))
     cells = []
     for (label, scenario), pairs in groups.items():
         known = [(before, after) for before, after in pairs if before is not None]
-        means = [_mean([pair[side] for pair in known or pairs], metrics[label]) for side in (0, 1)]
+        means = [_mean([pair[side] for pair in known or pairs], measures[label]) for side in (0, 1)]
         exact = bool(known) and all(_alike(before, after) for before, after in known)
         same = len(known) == len(pairs) and all(_counts(before) == _counts(after) for before, after in known)
         cells.append(Cell(label, scenario, *means, exact, same))
     return cells
 
 
-def _counts(found: Record | None):
-    return found and (found.correct, found.reason)
+def _counts(kept: Record | None):
+    return kept and (kept.correct, kept.reason)
 
 
 def _alike(old: Record, new: Record | None) -> bool:
@@ -91,8 +91,8 @@ def _alike(old: Record, new: Record | None) -> bool:
     )
 
 
-def _mean(records: list[Record | None], metric) -> float | None:
-    values = [100 * metric(r.accuracy, r.total).value for r in records if r is not None and r.reason is None]
+def _mean(records: list[Record | None], measure) -> float | None:
+    values = [measure(r.accuracy, r.total).percent for r in records if r is not None and r.reason is None]
     return sum(values) / len(values) if values and len(values) == len(records) else None
 
 

@@ -3,17 +3,19 @@
 import math
 import textwrap
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from benchmarks import metrics
 from benchmarks.files import write_atomically
 from benchmarks.markdown import table as markdown_table
-from benchmarks.metrics import AGAINST_A_REFERENCE, METRICS, Measure
+from benchmarks.metrics import AGAINST_A_REFERENCE, Measure
+from benchmarks.record import Record
 from paper_tables import plot
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table
+from paper_tables.runs import Results
 from paper_tables.verdict import LOOKS, verdict
 
 WIDTH = 150  # columns of a terminal
@@ -21,22 +23,9 @@ LATEX = str.maketrans(
     {c: "\\" + c for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\^{}", "\\": r"\textbackslash{}"}
 )
 
-Results = dict[tuple[str, str], list["Result"]]
 
-
-class Result(Protocol):
-    """A run, as the renderer reads it."""
-
-    seed: int
-    accuracy: np.ndarray | None  # [T + 1, T], fractions; None when the run failed
-    total: np.ndarray  # [T], test counts
-    seconds: dict[str, float]  # by phase
-    reason: str | None  # why the run failed
-
-
-def write(table: Table, results: Results, seeds: tuple[int, ...], folder: Path, stale: int = 0) -> str:
+def write(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], folder: Path, stale: int = 0) -> str:
     """Write <name>.md, .tex, .csv and .png into the folder; the Markdown. `stale`: records that were set aside."""
-    cells = frame(table, results)
     text = markdown(table, cells, seeds, stale)
     write_atomically(folder / f"{table.name}.md", text)
     write_atomically(folder / f"{table.name}.tex", latex(table, cells, seeds))
@@ -55,14 +44,14 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
     return pd.DataFrame(lines).astype({"paper_n": "Int64"})
 
 
-def _line(table: Table, row: Row, scenario: str, runs: list[Result], references: list[Result]) -> dict:
-    measures = _measures(row, [run for run in runs if run.reason is None], references)
-    values = [100 * measure.value for measure in measures if measure.reason is None]
+def _line(table: Table, row: Row, scenario: str, records: list[Record], references: list[Record]) -> dict:
+    finished = [record for record in records if record.reason is None]
+    reasons = [record.reason for record in records if record.reason is not None]
+    measures = _measures(row, finished, references)
+    values = [measure.percent for measure in measures if measure.reason is None]
+    seconds = [record.seconds for record in finished]
     paper = row.paper.get(scenario)
-    seconds = [run.seconds for run in runs if run.reason is None]
-    found = None
-    if paper and values and not row.no_verdict:
-        found = verdict(values, paper, table.margin, table.looks)
+    judged = verdict(values, paper, table.margin, table.looks) if paper and values and not row.no_verdict else None
     return {
         "row": row.label,
         "scenario": scenario,
@@ -73,39 +62,42 @@ def _line(table: Table, row: Row, scenario: str, runs: list[Result], references:
         "ours_n": len(values),
         "training_s": _median(seconds, "training"),
         "importance_s": _median(seconds, "importance"),
-        "failed": sum(run.reason is not None for run in runs),
+        "failed": len(reasons),
         "paper_mean": paper.mean if paper else math.nan,
         "paper_std": paper.std if paper and paper.std is not None else math.nan,
         "paper_n": paper.n if paper else None,
         "paper_decimals": round(-math.log10(paper.resolution)) if paper else 0,
         "paper_spread_kind": paper.spread_kind if paper else "",
-        "difference": found.difference if found else math.nan,
-        "low": found.low if found else math.nan,
-        "high": found.high if found else math.nan,
-        "margin": found.margin if found else math.nan,
-        "verdict": found.word if found else "",
-        "dagger": bool(found and found.dagger),
-        "open": bool(found and found.open),
-        "note": (found.note if found else row.no_verdict) or "",
+        "difference": judged.difference if judged else math.nan,
+        "low": judged.low if judged else math.nan,
+        "high": judged.high if judged else math.nan,
+        "margin": judged.margin if judged else math.nan,
+        "verdict": judged.word if judged else "",
+        "dagger": bool(judged and judged.dagger),
+        "open": bool(judged and judged.open),
+        "note": (judged.note if judged else row.no_verdict) or "",
         "undefined": next((measure.reason for measure in measures if measure.reason), ""),
-        "failure": "; ".join(dict.fromkeys(run.reason for run in runs if run.reason is not None)),
+        "failure": "; ".join(dict.fromkeys(reasons)),
         "cell": paper.cell if paper else "",
-        "strength": row.strength or "",
+        "origin": row.origin or "",
     }
 
 
-def _measures(row: Row, runs: list[Result], references: list[Result]) -> list[Measure]:
+def _measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:
     """The row's metric of each run; one against a reference takes the joint run of the same seed."""
-    if row.metric in METRICS:
-        return [METRICS[row.metric](run.accuracy, run.total) for run in runs]
-    joint = {run.seed: run.accuracy[-1] for run in references if run.reason is None}
+    measure = metrics.find(row.metric)
+    if row.metric not in AGAINST_A_REFERENCE:
+        return [measure(record.accuracy, record.total) for record in finished]
+    joint = {record.seed: record.accuracy[-1] for record in references if record.reason is None}
     missing = Measure(math.nan, f"needs the run of the row {row.reference!r} with the same seed")
-    against = AGAINST_A_REFERENCE[row.metric]
-    return [against(run.accuracy, run.total, joint[run.seed]) if run.seed in joint else missing for run in runs]
+    return [
+        measure(record.accuracy, record.total, joint[record.seed]) if record.seed in joint else missing
+        for record in finished
+    ]
 
 
 def _median(seconds: list[dict], phase: str) -> float:
-    return float(np.median([each[phase] for each in seconds])) if seconds else math.nan
+    return float(np.median([by_phase[phase] for by_phase in seconds])) if seconds else math.nan
 
 
 def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> str:

@@ -1,19 +1,13 @@
-"""A table's runs and what lies in a results folder for them: the step between its declaration and its rendering."""
+"""A table's runs: from its declaration to the records that it is rendered from."""
 
-from pathlib import Path
-
-from benchmarks import record
-from benchmarks.files import write_atomically
 from benchmarks.record import Record
 from benchmarks.run import Run
 from methods.base.errors import UserError
 from paper_tables.declaration import Table
 from paper_tables.ledger import NotSearched
 
-README = record.ROOT / "README.md"
-END = "<!-- end of table -->"
-
 Runs = dict[tuple[str, str, int], Run]  # by row label, scenario and seed
+Results = dict[tuple[str, str], list[Record]]  # by row label and scenario
 
 
 def runs_of(table: Table, seeds: tuple[int, ...]) -> Runs:
@@ -27,79 +21,20 @@ def runs_of(table: Table, seeds: tuple[int, ...]) -> Runs:
                 except NotSearched:
                     raise
                 except UserError as error:
-                    raise UserError(f"{table.name}.toml, row {row.label!r}: {error}") from error
+                    raise of_rows(table, [row.label], error) from error
     return runs
 
 
-def results_of(runs: Runs, records: list[Record | None]) -> dict[tuple[str, str], list[Record]]:
+def results_of(runs: Runs, records: list[Record | None]) -> Results:
     """The records there are, by row and scenario, as the renderer takes them."""
-    results: dict[tuple[str, str], list[Record]] = {}
-    for (label, scenario, _), found in zip(runs, records, strict=True):
-        if found is not None:
-            results.setdefault((label, scenario), []).append(found)
+    results: Results = {}
+    for (label, scenario, _), record in zip(runs, records, strict=True):
+        if record is not None:
+            results.setdefault((label, scenario), []).append(record)
     return results
 
 
-def next_look(table: Table, runs: Runs, records: list[Record | None], n: int) -> Runs:
-    """The runs of seeds up to `n` not in `runs`, of the cells that more can settle and the rows those are against."""
-    from paper_tables import render
-
-    cells = render.frame(table, results_of(runs, records))
-    open_ = {(cell.row, cell.scenario) for cell in cells.itertuples() if cell.open}
-    references = {(row.label, scenario): (row.reference, scenario) for row in table.rows for scenario in row.scenarios}
-    open_ |= {references[cell] for cell in open_}
-    later = runs_of(table, tuple(range(1, n + 1)))
-    return {key: run for key, run in later.items() if key[:2] in open_ and key not in runs}
-
-
-def referenced_seeds(table: Table) -> tuple[int, ...]:
-    """The seeds of which the committed reference holds a record of this table; none before its search is done."""
-    seeds = set()
-    try:
-        runs = runs_of(table, (1,))
-    except NotSearched:
-        return ()
-    for run in runs.values():
-        first = record.REFERENCE / run.place
-        prefix = first.stem.removesuffix("1")
-        seeds |= {int(file.stem.removeprefix(prefix)) for file in first.parent.glob(f"{prefix}*.json")}
-    return tuple(sorted(seeds))
-
-
-def references(runs: Runs) -> list[Record | None]:
-    """The committed reference record of each run, whatever its digest: it tells what an earlier version computed."""
-    found = [record.load(record.REFERENCE / run.place) for run in runs.values()]
-    return [f if f and f.run == run else None for f, run in zip(found, runs.values(), strict=True)]
-
-
-def render_references(folder: Path) -> list[str]:
-    """Render every table of which there are reference records, and the scoreboard, into `folder`; their names."""
-    from paper_tables import declaration, render, scoreboard
-
-    done, board = [], []
-    for declared in map(declaration.load, declaration.names()):
-        seeds = referenced_seeds(declared)
-        cells, hours = None, 0.0
-        if seeds:
-            runs = runs_of(declared, seeds)
-            found = references(runs)
-            results = results_of(runs, found)
-            once = {each.run: each for each in found if each}  # rows share runs
-            hours = sum(sum(each.seconds.values()) for each in once.values()) / 3600
-            put_into(README, declared.name, render.write(declared, results, seeds, folder))
-            cells = render.frame(declared, results)
-            done.append(declared.name)
-        board.append((declared, cells, hours))
-    text = scoreboard.markdown(board)
-    write_atomically(folder / "scoreboard.md", text)
-    put_into(README, "scoreboard", text)
-    return [*done, "scoreboard"]
-
-
-def put_into(readme: Path, name: str, text: str) -> None:
-    """Write a rendered table, without its title, between its marks in `readme`, if it has any."""
-    before, mark, rest = readme.read_text().partition(f"<!-- table {name}: written by `make tables` -->\n")
-    if mark:
-        body = text.partition("\n")[2].strip()
-        after = rest[rest.index(END) :]
-        write_atomically(readme, f"{before}{mark}\n{body}\n\n{after}")
+def of_rows(table: Table, labels: list[str], error: UserError) -> UserError:
+    """The error, with the table file and the rows that it is of."""
+    rows = " and ".join(dict.fromkeys(map(repr, labels)))
+    return UserError(f"{table.name}.toml, row {rows}: {error}")

@@ -5,19 +5,34 @@ import re
 from methods.base.errors import UserError
 from paper_tables.verdict import MAX_SEEDS
 
+WRITE = "SEEDS=5 for 1 to 5, SEEDS=3,7 for those two, SEEDS=7, for 7 alone, SEEDS=3-9 for a range"
+
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """ "5" -> (1, 2, 3, 4, 5); "3,7" -> (3, 7)."""
+    """ "5" -> (1, 2, 3, 4, 5); "7," -> (7,); "3-5,8" -> (3, 4, 5, 8)."""
     parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    seeds: list[int] = []
     for part in parts:
-        if not re.fullmatch(r"0*[1-9][0-9]{0,17}", part):
-            raise UserError(f"seeds must be positive integers, got {part!r} (SEEDS=5 for 1 to 5, or SEEDS=3,7)")
-    seeds = tuple(map(int, parts))
-    if len(seeds) > 1:
-        for seed in seeds:
-            if seeds.count(seed) > 1:
-                raise UserError(f"seed {seed} is repeated in {text!r}; name each seed once")
-        return seeds
-    if seeds[0] > MAX_SEEDS:
-        raise UserError(f"SEEDS={seeds[0]} asks for the seeds 1 to {seeds[0]}; the limit is {MAX_SEEDS}")
-    return tuple(range(1, seeds[0] + 1))
+        first, last = _range(part, of_one=1 if "," not in text else None)
+        if len(seeds) + last - first >= MAX_SEEDS:
+            raise UserError(f"SEEDS={text} asks for too many seeds; the limit is {MAX_SEEDS}")
+        seeds += range(first, last + 1)
+    for seed in seeds:
+        if seeds.count(seed) > 1:
+            raise UserError(f"seed {seed} is repeated in {text!r}; name each seed once")
+    return tuple(seeds)
+
+
+def _range(part: str, of_one: int | None) -> tuple[int, int]:
+    """The first and the last seed of "3-9"; of a single number, from `of_one` on, or itself."""
+    match = re.fullmatch(r"0*([1-9][0-9]{0,17})(?:\s*-\s*0*([1-9][0-9]{0,17}))?", part)
+    if match is None:
+        raise UserError(f"seeds must be positive integers, got {part!r} ({WRITE})")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if match[2] is None and of_one is not None:
+        first = of_one
+    if first > last:
+        raise UserError(f"the seeds {part!r} run backwards; write the smaller one first")
+    return first, last

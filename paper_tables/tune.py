@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from benchmarks.metrics import METRICS
+from benchmarks import metrics
 from benchmarks.run import Run
-from benchmarks.sweep import survey, sweep
+from benchmarks.sweep import Refused, survey, sweep
 from paper_tables import ledger
 from paper_tables.declaration import Table
+from paper_tables.runs import of_rows
 
 
 def trials_of(table: Table) -> list[tuple[dict, Run]]:
@@ -24,14 +25,18 @@ def trials_of(table: Table) -> list[tuple[dict, Run]]:
 
 def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path:
     """Do the trials whose records are missing or stale, then write the ledger; the file."""
-    metrics = {row.label: METRICS[row.metric] for row in table.rows if row.search}
+    measures = {row.label: metrics.find(row.metric) for row in table.rows if row.search}
 
     def scores(trials: list[tuple[dict, Run]]) -> list[dict]:
         runs = [run for _, run in trials]
-        sweep(runs, folder, root, jobs, device)
+        try:
+            sweep(runs, folder, root, jobs, device)
+        except Refused as refusal:
+            raise of_rows(table, [trial["row"] for trial, run in trials if run == refusal.run], refusal) from refusal
         scored = []
-        for (trial, _), found in zip(trials, survey(runs, folder, root).records, strict=True):
-            score = None if found.reason else round(100 * metrics[trial["row"]](found.accuracy, found.total).value, 4)
+        for (trial, _), record in zip(trials, survey(runs, folder, root).records, strict=True):
+            measure = measures[trial["row"]]
+            score = None if record.reason else round(measure(record.accuracy, record.total).percent, 4)
             scored.append({**trial, "score": score})
         return scored
 
@@ -43,7 +48,7 @@ def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path
     by_search: dict[tuple, dict[float, float | None]] = {}
     for trial in first:
         by_search.setdefault(search(trial), {})[trial["value"]] = trial["score"]
-    kept = {name: ledger.contenders(found) for name, found in by_search.items()}
+    kept = {name: ledger.contenders(scores_of) for name, scores_of in by_search.items()}
     others = [(trial, run) for trial, run in trials if trial["seed"] != ledger.SEEDS[0]]
     return ledger.write(
         table.name, first + scores([(trial, run) for trial, run in others if trial["value"] in kept[search(trial)]])

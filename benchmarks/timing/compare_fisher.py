@@ -162,10 +162,10 @@ def peak_memory(work: Callable) -> float:
         return math.nan
 
     def kilobytes(name: str) -> int:
-        return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+        return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
 
     ctypes.CDLL(None).malloc_trim(0)  # what was freed earlier would be taken again unseen
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is that from here on
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is that from here on
     before = kilobytes("VmRSS")
     result = work()  # held until the peak is read
     peak = kilobytes("VmHWM")

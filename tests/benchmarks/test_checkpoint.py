@@ -150,7 +150,7 @@ def broken(kind, file):
     whole = file.read_bytes()
     {
         "empty": lambda: file.write_bytes(b""),
-        "text": lambda: file.write_text("<html>not found</html>"),
+        "text": lambda: file.write_text("<html>not found</html>", encoding="utf-8"),
         "short": lambda: file.write_bytes(whole[: len(whole) // 2]),
         "other": lambda: torch.save([1, 2], file),
         "no state": lambda: torch.save({"identity": IDENTITY}, file),

@@ -3,7 +3,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks import metrics
-from benchmarks.metrics import METRICS, Measure
+from benchmarks.metrics import METRICS, Measure, find
+from methods.base.errors import UserError
 
 NAN = np.nan
 
@@ -12,9 +13,9 @@ def value(name, accuracy, total=None):
     """The value of a measure that is defined here."""
     accuracy = np.array(accuracy)
     total = np.full(accuracy.shape[1], 100) if total is None else np.array(total)
-    found = METRICS[name](accuracy, total)
-    assert found.reason is None and np.isfinite(found.value)
-    return found.value
+    measure = find(name)(accuracy, total)
+    assert measure.reason is None and np.isfinite(measure.value)
+    return measure.value
 
 
 def assert_undefined(found, reason):
@@ -24,7 +25,8 @@ def assert_undefined(found, reason):
 TWO = [[NAN, 0.1], [0.9, 0.5], [0.6, 0.8]]
 THREE = [[NAN] * 3, [0.9, NAN, NAN], [0.95, 0.8, NAN], [0.7, 0.85, 0.9]]
 UNDEFINED_FOR_ONE_TASK = ["backward_transfer", "backward_transfer_over_all_tasks", "forward_transfer"]
-UNDEFINED_FOR_ONE_TASK += ["forgetting", "worst_forgetting"]
+UNDEFINED_FOR_ONE_TASK += ["forgetting", "forgetting_since_learnt", "worst_forgetting_since_learnt"]
+NAMES = [*METRICS, "average_accuracy_after_1", "average_accuracy_after_2"]
 JOINT = [[0.5, 0.5, 0.5], [NAN] * 3, [NAN] * 3, [0.9, 0.8, 0.7]]
 
 
@@ -46,16 +48,44 @@ def test_constant():
         assert value(name, accuracy) == 0.0
 
 
+def test_percent():
+    assert Measure(0.25).percent == 25.0 and np.isnan(Measure(NAN, "why").percent)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "average_accuracy_after_", "average_accuracy_after_0", ""])
+def test_unknown_names(name):
+    with pytest.raises(UserError, match=r"unknown metric .*the nearest is '"):
+        find(name)
+
+
+@pytest.mark.parametrize("k", ["01", "-1", "1.5", "x", "9" * 30, "٣"])
+def test_tasks_of_a_metric_that_cannot_be(k):
+    with pytest.raises(UserError, match=r"unknown metric .*average_accuracy_after_<k>"):
+        find(f"average_accuracy_after_{k}")
+
+
+def test_names_find_their_function():
+    assert find("forgetting") is metrics.forgetting and find("intransigence") is metrics.intransigence
+    accuracy = random_accuracy(12)
+    for k in range(1, 13):
+        assert value(f"average_accuracy_after_{k}", accuracy) == accuracy[k, :k].mean()
+
+
 def test_two_tasks_by_hand():
     expected = {"average_accuracy": 0.7, "backward_transfer": -0.3, "forward_transfer": 0.4, "forgetting": 0.3}
-    expected |= {"worst_forgetting": 0.3, "learning_accuracy": 0.85, "micro_accuracy": 0.7}
+    expected |= {
+        "forgetting_since_learnt": 0.3,
+        "worst_forgetting_since_learnt": 0.3,
+        "learning_accuracy": 0.85,
+        "micro_accuracy": 0.7,
+    }
     expected |= {"average_incremental_accuracy": 0.8}  # (.9 + .7) / 2
     expected |= {"backward_transfer_over_all_tasks": -0.15}
     expected |= {"average_accuracy_after_1": 0.9, "average_accuracy_after_2": 0.7}
-    more = {f"average_accuracy_after_{k}": f"needs at least {k} tasks" for k in range(3, 11)}
-    assert set(expected) | set(more) == set(METRICS)
-    for name, reason in more.items():
-        assert_undefined(METRICS[name](np.array(TWO), np.full(2, 100)), reason)
+    assert set(expected) == set(NAMES)
+    for k in (3, 10, 100):
+        measure = find(f"average_accuracy_after_{k}")(np.array(TWO), np.full(2, 100))
+        assert_undefined(measure, f"needs at least {k} tasks")
     for name, number in expected.items():
         assert_allclose(value(name, TWO), number, rtol=1e-14, err_msg=name)
 
@@ -66,15 +96,32 @@ def test_three_tasks_by_hand():
     assert_allclose(value("backward_transfer_over_all_tasks", THREE), -0.05, rtol=1e-12)
     for k, number in enumerate((0.9, 0.875, 2.45 / 3), start=1):
         assert_allclose(value(f"average_accuracy_after_{k}", THREE), number, rtol=1e-14)
-    assert_allclose(value("forgetting", THREE), 0.10, rtol=1e-12)  # not .125 (last row in the maximum), nor .075
-    assert_allclose(value("worst_forgetting", THREE), 0.25, rtol=1e-12)
+    for name in ("forgetting", "forgetting_since_learnt"):
+        assert_allclose(value(name, THREE), 0.10, rtol=1e-12)  # not .125 (last row in the maximum), nor .075
+    assert_allclose(value("worst_forgetting_since_learnt", THREE), 0.25, rtol=1e-12)
     assert_allclose(value("learning_accuracy", THREE), 2.6 / 3, rtol=1e-14)
 
 
-def test_forgetting_ignores_accuracy_before_a_task_is_learnt():
-    # Zero-shot .9 on task 2 beats all that follows; the definition here starts at the diagonal.
-    accuracy = [[0.5] * 3, [0.9, 0.9, 0.5], [0.9, 0.6, 0.5], [0.9, 0.5, 0.9]]
-    assert_allclose(value("forgetting", accuracy), 0.05, rtol=1e-12)
+def test_accuracy_before_a_task_is_learnt_counts_in_the_papers_forgetting_alone():
+    # After task 1 the accuracy on task 2 is .9, more than all that follows; that before any training never counts.
+    accuracy = [[1.0] * 3, [0.9, 0.9, 1.0], [0.9, 0.6, 1.0], [0.9, 0.5, 0.9]]
+    assert_allclose(value("forgetting", accuracy), (0.0 + 0.4) / 2, rtol=1e-12)
+    assert_allclose(value("forgetting_since_learnt", accuracy), (0.0 + 0.1) / 2, rtol=1e-12)
+    assert_allclose(value("worst_forgetting_since_learnt", accuracy), 0.1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_forgetting_is_the_equation_term_by_term(seed):
+    """Also where entries above the diagonal were not measured, some of them or all."""
+    accuracy, T = random_accuracy(6, seed), 6
+    hidden = np.triu(np.random.default_rng(seed).uniform(size=(T, T)) < seed / 4, 1)  # none to all
+    accuracy[1:][hidden] = NAN
+    R = {(k, j): accuracy[k, j - 1] for k in range(1, T + 1) for j in range(1, T + 1) if not hidden[k - 1, j - 1]}
+    all_rows = [max(R[k, j] for k in range(1, T) if (k, j) in R) - R[T, j] for j in range(1, T)]
+    since = [max(R[k, j] for k in range(j, T)) - R[T, j] for j in range(1, T)]
+    assert_allclose(value("forgetting", accuracy), sum(all_rows) / (T - 1), rtol=1e-12)
+    assert_allclose(value("forgetting_since_learnt", accuracy), sum(since) / (T - 1), rtol=1e-12)
+    assert_allclose(value("worst_forgetting_since_learnt", accuracy), max(since), rtol=1e-12)
 
 
 def test_micro_weighs_by_test_size():
@@ -91,13 +138,15 @@ def test_relations(seed):
     accuracy, tasks = random_accuracy(seed=seed), 10
     plasticity = value("average_accuracy", accuracy) - value("learning_accuracy", accuracy)
     assert_allclose(plasticity, value("backward_transfer", accuracy) * (tasks - 1) / tasks, rtol=1e-12)
-    assert value("forgetting", accuracy) >= -value("backward_transfer", accuracy)
-    assert value("worst_forgetting", accuracy) >= value("forgetting", accuracy)
+    since_learnt = value("forgetting_since_learnt", accuracy)
+    assert since_learnt >= -value("backward_transfer", accuracy)
+    assert value("worst_forgetting_since_learnt", accuracy) >= since_learnt
+    assert value("forgetting", accuracy) >= since_learnt
     assert value("average_accuracy_after_10", accuracy) == value("average_accuracy", accuracy)
     assert_allclose(value("average_accuracy", accuracy[:, ::-1]), value("average_accuracy", accuracy), rtol=1e-14)
     shifted = accuracy.copy()
     shifted[0] = accuracy[0] / 2
-    for name in METRICS:
+    for name in NAMES:
         assert (value(name, shifted) == value(name, accuracy)) == (name != "forward_transfer"), name
 
 
@@ -106,15 +155,15 @@ def test_single_task():
     for name in ("average_accuracy", "micro_accuracy", "learning_accuracy", "average_incremental_accuracy"):
         assert value(name, accuracy, total) == 0.9
     for name in UNDEFINED_FOR_ONE_TASK:
-        assert_undefined(METRICS[name](accuracy, total), "two tasks")
+        assert_undefined(find(name)(accuracy, total), "two tasks")
 
 
 def test_joint_run_has_final_accuracies_only():
     total = np.array([100, 200, 100])
     assert_allclose(value("average_accuracy", JOINT, total), 0.8, rtol=1e-14)
     assert_allclose(value("micro_accuracy", JOINT, total), 0.8, rtol=1e-14)
-    for name in set(METRICS) - {"average_accuracy", "micro_accuracy"}:
-        assert_undefined(METRICS[name](np.array(JOINT), total), "joint")
+    for name in set(NAMES) - {"average_accuracy", "micro_accuracy"}:
+        assert_undefined(find(name)(np.array(JOINT), total), "joint")
 
 
 def test_forward_transfer_needs_unlearnt_tasks_and_the_row_before_training():
@@ -152,10 +201,10 @@ def test_intransigence():
         (lambda a: np.where(a == 0.8, NAN, a), "accuracy on task 2 after task 2 is missing"),
     ],
 )
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", NAMES)
 def test_refused_arrays(name, change, message):
     with pytest.raises(ValueError, match=message):
-        METRICS[name](change(np.array(TWO)), np.full(2, 100))
+        find(name)(change(np.array(TWO)), np.full(2, 100))
 
 
 def test_a_gap_before_the_last_row_is_refused():
@@ -173,7 +222,7 @@ def test_refused_totals(total):
 
 def test_inputs_are_left_alone():
     accuracy, total = np.array(TWO), np.array([300, 100])
-    for name in METRICS:
-        METRICS[name](accuracy, total)
+    for name in NAMES:
+        find(name)(accuracy, total)
     assert_array_equal(accuracy, np.array(TWO))
     assert_array_equal(total, [300, 100])

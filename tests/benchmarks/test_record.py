@@ -232,10 +232,10 @@ except UserError as error:
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     file = tmp_path / "run.json"
-    file.write_text("old")
+    file.write_text("old", encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", FULL, file], cwd=record.ROOT, capture_output=True, text=True)
     assert done.stdout.startswith(f"cannot write {file}: ") and done.stdout.count("\n") == 1, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"] and file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"] and file.read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -245,12 +245,12 @@ def test_a_write_that_fails_at_any_step_leaves_the_old_file(tmp_path, monkeypatc
         raise failure
 
     file = tmp_path / "run.json"
-    file.write_text("old")
+    file.write_text("old", encoding="utf-8")
     monkeypatch.setattr(os, call, fail)
     expected = UserError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected, match="No space left" if expected is UserError else None):
         write_atomically(file, "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"] and file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"] and file.read_text(encoding="utf-8") == "old"
 
 
 def test_what_is_written_is_complete_before_it_is_there(tmp_path, monkeypatch):
@@ -260,11 +260,11 @@ def test_what_is_written_is_complete_before_it_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda number: (order.append(("fsync", file.exists())), fsync(number)))
     monkeypatch.setattr(os, "replace", lambda *names: (order.append(("replace", file.exists())), rename(*names)))
     write_atomically(file, "new")
-    assert order == [("fsync", False), ("replace", False)] and file.read_text() == "new"
+    assert order == [("fsync", False), ("replace", False)] and file.read_text(encoding="utf-8") == "new"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=r"cannot write .*file/run\.json"):
         write_atomically(tmp_path / "file" / "run.json", "new")
     with pytest.raises(UserError, match=r"file/run\.json"):

@@ -56,10 +56,10 @@ def test_an_unknown_data_set(tmp_path, capsys):
 
 
 def test_a_results_folder_under_a_file(tmp_path, capsys):
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     arguments = ["table", "splitdigits", "--rows", "adam", "--seeds", "1", "--results", tmp_path / "file" / "results"]
     assert str(tmp_path / "file" / "results") in refused(capsys, *arguments)
-    assert (tmp_path / "file").read_text() == "mine" and len(files(tmp_path)) == 1
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine" and len(files(tmp_path)) == 1
 
 
 def test_the_data_root_is_the_environment_variable_where_no_other_is_given(tmp_path, capsys, monkeypatch):
@@ -118,9 +118,10 @@ def test_the_same_command_goes_on(interrupted, capsys):
     folder = interrupted[0]
     before = sweeps.versions(folder)
     stale, damaged, *kept = sorted(before)
-    fields = json.loads((folder / stale).read_text())
-    (folder / stale).write_text(json.dumps({**fields, "digest": "another"}))
-    (folder / damaged).write_text((folder / damaged).read_text()[:-40])
+    fields = json.loads((folder / stale).read_text(encoding="utf-8"))
+    (folder / stale).write_text(json.dumps({**fields, "digest": "another"}), encoding="utf-8")
+    whole = (folder / damaged).read_text(encoding="utf-8")
+    (folder / damaged).write_text(whole[:-40], encoding="utf-8")
     assert main([*COMMAND, "--results", str(folder)]) == 0
     shown = capsys.readouterr()
     assert [line for line in shown.err.splitlines() if "stale" in line and str(folder / stale) in line]

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import record
 from benchmarks.record import Record
-from paper_tables import declaration, regress, runs
+from paper_tables import declaration, references, regress, runs
 
 DECLARED = declaration.load("splitdigits").select("adam")
 RUNS = runs.runs_of(DECLARED, (1, 2))
@@ -81,28 +81,28 @@ def test_one_seed_that_moves_is_enough():
 
 def test_every_run_of_the_regression_has_a_reference():
     declared = declaration.load(regress.NAME)
-    assert set(regress.SEEDS) <= set(runs.referenced_seeds(declared))
-    assert all(runs.references(runs.runs_of(declared, regress.SEEDS)))
+    assert set(regress.SEEDS) <= set(references.referenced_seeds(declared))
+    assert all(references.references(runs.runs_of(declared, regress.SEEDS)))
 
 
 def test_the_committed_references_render_to_the_committed_tables(tmp_path, monkeypatch):
     readme = tmp_path / "README.md"
-    readme.write_text(runs.README.read_text())
-    committed = runs.README
-    monkeypatch.setattr(runs, "README", readme)
-    names = runs.render_references(tmp_path / "tables")
+    readme.write_text(references.README.read_text(encoding="utf-8"), encoding="utf-8")
+    committed = references.README
+    monkeypatch.setattr(references, "README", readme)
+    names = references.render_references(tmp_path / "tables")
     assert "splitdigits" in names and "splitmnist" in names
     for name in names:
         for kind in ("md",) if name == "scoreboard" else ("md", "tex", "csv"):
             new = tmp_path / "tables" / f"{name}.{kind}"
             assert new.read_bytes() == (record.ROOT / "results" / "tables" / new.name).read_bytes()
-    assert readme.read_text() == committed.read_text()
+    assert readme.read_text(encoding="utf-8") == committed.read_text(encoding="utf-8")
     board = (tmp_path / "tables" / "scoreboard.md").read_text(encoding="utf-8")
     assert board.splitlines()[-1] in readme.read_text(encoding="utf-8")
 
 
 def test_the_readme_links_to_the_long_table_and_its_picture():
-    text = runs.README.read_text(encoding="utf-8")
+    text = references.README.read_text(encoding="utf-8")
     for file in re.findall(r"\]\(([^):]+)\)", text):
         assert (record.ROOT / file).exists(), file
     assert "](results/tables/splitmnist.md)" in text and "](results/tables/splitmnist.png)" in text

@@ -56,7 +56,7 @@ def test_markdown_by_hand(toy):
     text = render.markdown(toy(), render.frame(toy(), RESULTS), SEEDS, stale=2)
     rows = markdown_rows(text)
     assert rows[""] == ["task: ours", "paper", "verdict", "class: ours", "paper", "verdict"]
-    assert rows["Adam"] == ["90.00±1.00", "90.00±1.00", "+0.00 ?", "20.00±0.50", "20.0", "+0.00 ✓†"]
+    assert rows["Adam"] == ["90.00±1.00", "90.00±1.00", "+0.00 ?", "20.00±0.25", "20.0", "+0.00 ✓†"]
     assert rows["EWC"] == ["81.00±1.41 (2), failed 1 of 3", "95.00 (n?)", "*", "61.00 (1 of 3 runs)", "–", "–"]
     assert rows["LwF"] == ["–", "99.60±0.13 (20)", "–", "–", "24.17±1.48 (20)", "–"]
     assert rows["Offline"] == ["–", "–", "–", "35.00±0.00", "–", "–"]
@@ -87,7 +87,7 @@ def test_markdown_by_hand(toy):
 
 
 def test_remarks_are_appended(toy):
-    (toy.folder / "toy.md").write_text("## Remarks\n\nWhy a cell differs.\n")
+    (toy.folder / "toy.md").write_text("## Remarks\n\nWhy a cell differs.\n", encoding="utf-8")
     text = render.markdown(toy(), render.frame(toy(), RESULTS), SEEDS)
     assert text.endswith("\n\n## Remarks\n\nWhy a cell differs.\n")
 
@@ -199,7 +199,7 @@ def test_split_mnist_fits_a_terminal():
 
 
 def test_the_four_files_agree(toy, tmp_path):
-    text = render.write(toy(), RESULTS, SEEDS, tmp_path / "out", stale=0)
+    text = render.write(toy(), render.frame(toy(), RESULTS), SEEDS, tmp_path / "out")
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == ["toy.csv", "toy.md", "toy.png", "toy.tex"]
     assert (out / "toy.md").read_text(encoding="utf-8") == text
@@ -221,7 +221,9 @@ def test_the_four_files_agree(toy, tmp_path):
         if cell.paper_mean:
             assert paper.startswith(f"{float(cell.paper_mean):.{cell.paper_decimals}f}")
     pd.testing.assert_frame_equal(
-        pd.read_csv(io.StringIO((out / "toy.csv").read_text()), keep_default_na=False)[["row", "scenario", "verdict"]],
+        pd.read_csv(io.StringIO((out / "toy.csv").read_text(encoding="utf-8")), keep_default_na=False)[
+            ["row", "scenario", "verdict"]
+        ],
         render.frame(toy(), RESULTS)[["row", "scenario", "verdict"]],
         check_dtype=False,
     )
@@ -238,6 +240,6 @@ def test_labels_are_escaped(toy):
 @pytest.mark.parametrize("rows", [None, "offline", "lwf"])
 def test_figure(toy, tmp_path, rows):
     chosen = toy().select(rows)
-    render.write(chosen, RESULTS, SEEDS, tmp_path / "out")
+    render.write(chosen, render.frame(chosen, RESULTS), SEEDS, tmp_path / "out")
     image = matplotlib.image.imread(tmp_path / "out" / "toy.png")
     assert image.shape[1] > 800 and image[..., :3].std() > 0.02  # something is drawn

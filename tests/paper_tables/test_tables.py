@@ -7,6 +7,7 @@ import pytest
 import methods
 from benchmarks.learner import Train
 from methods.base.errors import UserError
+from methods.base.examples import SCENARIOS
 from paper_tables import declaration, published
 from paper_tables.seeds import parse_seeds
 from tests.support.toy_table import TABLE, toy_loader
@@ -43,11 +44,9 @@ COEFFICIENTS = {"L2": (0.01, 0.5, 100), "EWC": (100, 100, 600), "Online EWC": (4
 def test_strengths_are_the_papers(name):
     rows = {row.label: row for row in declaration.load(name).rows}
     for label, theirs in COEFFICIENTS.items():
-        assert [rows[label].run(s, 1).method.options["lam"] for s in declaration.SCENARIOS] == [
-            2 * value for value in theirs
-        ]
-    assert [rows["SI"].run(s, 1).method.options["c"] for s in declaration.SCENARIOS] == [300, 3000, 600]
-    assert [rows["MAS"].run(s, 1).method.options["lam"] for s in declaration.SCENARIOS] == [1, 1e4, 1]
+        assert [rows[label].run(s, 1).method.options["lam"] for s in SCENARIOS] == [2 * value for value in theirs]
+    assert [rows["SI"].run(s, 1).method.options["c"] for s in SCENARIOS] == [300, 3000, 600]
+    assert [rows["MAS"].run(s, 1).method.options["lam"] for s in SCENARIOS] == [1, 1e4, 1]
 
 
 @pytest.mark.parametrize("name", ["splitmnist", "splitdigits"])
@@ -57,7 +56,7 @@ def test_every_method_is_in_the_table(name):
 
 def test_the_digits_have_the_strengths_of_the_table_on_mnist():
     mnist, digits = ({row.label: row for row in declaration.load(name).rows} for name in ("splitmnist", "splitdigits"))
-    searched = {label: row for label, row in mnist.items() if row.strength == "official code" and "lam" in row.method}
+    searched = {label: row for label, row in mnist.items() if row.origin == "official code" and "lam" in row.method}
     assert len(searched) == 4
     for label, row in searched.items():
         assert digits[label].method == row.method
@@ -65,7 +64,9 @@ def test_the_digits_have_the_strengths_of_the_table_on_mnist():
 
 def test_published_numbers_are_data_files_alone():
     for path in declaration.FOLDER.glob("*.toml"):
-        assert "mean =" not in re.sub(r"mean = 0\.\d+, std", "", path.read_text())  # but for those of pixels
+        assert "mean =" not in re.sub(
+            r"mean = 0\.\d+, std", "", path.read_text(encoding="utf-8")
+        )  # but for those of pixels
 
 
 def test_a_run_is_resolved_for_its_scenario(toy):
@@ -95,8 +96,12 @@ def test_defaults_and_cells(toy):
         ("margin      = 1.0", "margn = 1.0", "key in paper_tables/toy.toml: 'margn'; the nearest is 'margin'"),
         ("note     =", "notes =", "key in paper_tables/toy.toml, row EWC: 'notes'; the nearest is 'note'"),
         ('strength = "paper"', 'strength = "papers"', "strength in .*row EWC 'papers'; the nearest is 'paper'"),
-        ('metric      = "average_accuracy"', 'metric = "accuracy"', "metric in .*toml 'accuracy'"),
-        ('"micro_accuracy"', '"micro"', "metric in .*row Offline 'micro'; the nearest is 'micro_accuracy'"),
+        (
+            'metric      = "average_accuracy"',
+            'metric = "accuracy"',
+            "toy.toml: unknown metric 'accuracy'; the nearest is 'micro_accuracy'",
+        ),
+        ('"micro_accuracy"', '"micro"', "row Offline: unknown metric 'micro'; the nearest is 'micro_accuracy'"),
         ('["task", "class"]', '["task", "clas"]', "scenario in .*toml 'clas'; the nearest is 'class'"),
         ('scenarios = ["class"]', 'scenarios = ["domain"]', "scenario in .*row Offline 'domain'"),
         ("lam = { task", "lam = { tsk", "scenario in .*row EWC: method: lam 'tsk'; the nearest is 'task'"),
@@ -109,7 +114,7 @@ def test_defaults_and_cells(toy):
         ("seeds       = 3\np", "seeds = true\np", "seeds must be int, got True"),
         ('{ name = "splitdigits", tasks = 2 }', '"toy"', "stream must be dict, got 'toy'"),
         ('{ name = "naive" }', '"naive"', "row Adam: method must be dict"),
-        ('label  = "Adam"', "label = 3", "row 3: label must be str, got 3"),
+        ('label  = "Adam"', "label = 3", "row 1: label must be str, got 3"),
         ('{ task = "toy/ewc/task" }', '["toy/ewc/task"]', "row EWC: paper must be str or dict"),
         ('{ task = "toy/ewc/task" }', "{ task = 3 }", "row EWC: paper must name a published cell, got 3"),
         # values out of range
@@ -130,11 +135,11 @@ def test_defaults_and_cells(toy):
         ('{ name = "joint" }', "{}", "row Offline: method needs a name"),
         ('{ name = "splitdigits", tasks = 2 }', "{ tasks = 2 }", "stream needs a name"),
         ('paper   = "toy/lwf/{scenario}"', "", "row LwF: has neither method nor paper"),
-        ('verdict = "quoted', 'strength = "paper"\nverdict = "quoted', "row LwF: strength needs a method"),
+        ('no_verdict = "quoted', 'strength = "paper"\nno_verdict = "quoted', "row LwF: strength needs a method"),
         # what an intransigence is against
         ("note     =", 'metric = "intransigence"\nnote =', "row EWC: intransigence needs a reference"),
         ("note     =", 'reference = "Offline"\nnote =', "row EWC: average_accuracy takes no reference"),
-        ('verdict = "quoted', 'reference = "Offline"\nverdict = "quoted', "row LwF: reference needs a method"),
+        ('no_verdict = "quoted', 'reference = "Offline"\nno_verdict = "quoted', "row LwF: reference needs a method"),
         (
             'paper    = { task = "toy/ewc/task" }',
             'metric = "intransigence"\nreference = "Adam"',
@@ -179,7 +184,11 @@ def test_other_unusable_table_files(toy):
     with pytest.raises(UserError, match=r"row 1 must be a table \(\[\[row\]\]\), got 'EWC'"):
         toy(text=TABLE.split("[[row]]")[0] + 'row = ["EWC"]\n')
     (toy.folder / "toy.toml").write_bytes(b"title = \xff\xfe")
-    with pytest.raises(UserError, match="not TOML"):
+    with pytest.raises(UserError, match=r"toy\.toml: it is not text in UTF-8"):
+        declaration.load("toy", toy.folder)
+    (toy.folder / "toy.toml").unlink()
+    (toy.folder / "toy.toml").mkdir()
+    with pytest.raises(UserError, match=r"cannot read .*toy\.toml: Is a directory"):
         declaration.load("toy", toy.folder)
     with pytest.raises(UserError, match="unknown table 'spltmnist'; the nearest is 'splitmnist'"):
         declaration.load("spltmnist")
@@ -211,6 +220,11 @@ def test_parse_seeds():
     assert parse_seeds("1") == (1,)
     assert parse_seeds("3,7") == (3, 7)
     assert parse_seeds(" 12, 5 ") == (12, 5)
+    assert parse_seeds("7,") == (7,)
+    assert parse_seeds("3-6") == (3, 4, 5, 6) and parse_seeds("4-4") == (4,)
+    assert parse_seeds("8, 1-3 ,20 - 21,") == (8, 1, 2, 3, 20, 21)
+    assert parse_seeds("5000-5001") == (5000, 5001)
+    assert len(parse_seeds("1-1000")) == 1000
 
 
 @pytest.mark.parametrize(
@@ -228,6 +242,15 @@ def test_parse_seeds():
         ("3,03", "seed 3 is repeated"),
         ("٣", "got '٣'"),
         ("1001", "limit is 1000"),
+        ("2-1002", "limit is 1000"),
+        ("1-999,2000-2001", "limit is 1000"),
+        ("1-999999999999999999", "limit is 1000"),
+        ("9-3", "run backwards"),
+        ("3-", "got '3-'"),
+        ("1-2-3", "got '1-2-3'"),
+        ("1-3,2", "seed 2 is repeated"),
+        (",", "got ''"),
+        ("7,,", "got ''"),
         ("9" * 5000, "got '999"),
     ],
 )

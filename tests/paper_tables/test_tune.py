@@ -10,7 +10,8 @@ from methods.base.errors import UserError
 from paper_tables import caption, declaration, ledger, render, tune
 from paper_tables.__main__ import main
 from paper_tables.declaration import load
-from paper_tables.runs import referenced_seeds, runs_of
+from paper_tables.references import referenced_seeds
+from paper_tables.runs import runs_of
 
 TABLE = """
 title     = "Searched"
@@ -45,7 +46,7 @@ def declare(tmp_path):
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)
-        (folder / "searched.toml").write_text(text)
+        (folder / "searched.toml").write_text(text, encoding="utf-8")
         return load("searched", folder)
 
     declare.folder = folder / "searches"
@@ -76,6 +77,11 @@ def test_trials_are_every_value_seed_and_scenario_on_held_out_data(declare):
             trial["seed"],
         )
         assert (trial["row"], trial["option"], run.method.name) == ("L2", "lam", "l2")
+
+
+def test_equal_numbers_are_one_value(declare):
+    row = declare(("[1, 10, 1e30]", "[1, 10, 1.0, 1e1]")).rows[0]
+    assert row.search == {"lam": (1.0, 10.0)}
 
 
 def test_a_row_against_another_is_searched_around(declare, tmp_path, monkeypatch):
@@ -156,9 +162,13 @@ def test_seeds_of_the_search_are_not_reported(declare):
         (('lam = "searched"', "lam = 1.0"), 'write lam = "searched" in method'),
         (("search   = { lam = [1, 10, 1e30] }\n", ""), 'write lam = "searched" in method'),
         (('strength = "searched"', 'strength = "paper"'), "need one another"),
-        (("[1, 10, 1e30]", "[1]"), "must list two numbers or more"),
-        (("[1, 10, 1e30]", '["a", "b"]'), "must list two numbers or more"),
-        (("[1, 10, 1e30]", "3"), "must list two numbers or more"),
+        (("[1, 10, 1e30]", "[1]"), "must list two different numbers or more"),
+        (("[1, 10, 1e30]", '["a", "b"]'), "must list two different numbers or more"),
+        (("[1, 10, 1e30]", "[1, 1.0]"), "must list two different numbers or more"),
+        (("[1, 10, 1e30]", "[1, inf]"), "must list two different numbers or more"),
+        (("[1, 10, 1e30]", "[1, true]"), "must list two different numbers or more"),
+        (("[1, 10, 1e30]", f"[1, 1{'0' * 400}]"), "must list two different numbers or more"),
+        (("[1, 10, 1e30]", "3"), "must list two different numbers or more"),
     ],
 )
 def test_mistakes_in_the_declaration(declare, change, message):
@@ -168,9 +178,22 @@ def test_mistakes_in_the_declaration(declare, change, message):
 
 def test_a_file_that_is_no_ledger(declare):
     declare.folder.mkdir()
-    (declare.folder / "searched.csv").write_text("a,b\n1,2\n")
+    (declare.folder / "searched.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"searched.csv is not a ledger .*: remove it, then make tune-searched"):
         declare()
+    header = ",".join(ledger.COLUMNS)
+    for text in ("", header + "\nL2,task,lam,x,101,3\n", header + "\nL2,task,lam,1,101,3,4,5\n", header + '\n"'):
+        (declare.folder / "searched.csv").write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match="is not a ledger"):
+            declare()
+    (declare.folder / "searched.csv").write_bytes(b"\xff")
+    with pytest.raises(UserError, match="not text in UTF-8"):
+        declare()
+
+
+def test_a_row_may_be_called_like_a_missing_value(tmp_path):
+    ledger.write("x", [{**trial, "row": "None"} for trial in trials({1.0: (1, None, 2.5)}, ["task"])], tmp_path)
+    assert ledger.read("x", tmp_path).row.tolist() == ["None"] * 3
 
 
 def test_the_command_trains_scores_and_writes_the_ledger(declare, tmp_path, monkeypatch):

@@ -1,0 +1,94 @@
+"""Checks of the keys and values of a table file. Each error names the file, the row and the key."""
+
+import math
+import re
+from collections.abc import Iterable
+
+from benchmarks import metrics
+from methods.base.errors import UserError, unknown
+from methods.base.examples import SCENARIOS
+
+Kinds = dict[str, type | tuple[type, ...]]
+
+
+def keys(entry: dict, needed: Kinds, optional: Kinds, where: str) -> None:
+    """Every needed key is there, none is unknown, each has a value of its kind."""
+    known = needed | optional
+    for key, value in entry.items():
+        if key not in known:
+            raise unknown(f"key in {where}:", key, known)
+        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
+        if type(value) not in kinds:  # isinstance would take true for 1
+            raise UserError(f"{where}: {key} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
+        if isinstance(value, str):
+            text(key, value, where)
+    for key in needed:
+        if key not in entry:
+            raise UserError(f"{where}: {key} is missing")
+
+
+def text(key: str, value: str, where: str) -> None:
+    """One line that is a text and nothing else in Markdown, LaTeX and a spreadsheet."""
+    if not value.strip():
+        raise UserError(f"{where}: {key} is empty")
+    if not value.isprintable():
+        raise UserError(f"{where}: {key} must be one line without control characters, got {value!r}")
+    if html := re.search(r"<[A-Za-z/!?]|&#?\w+;", value):
+        raise UserError(f"{where}: {key} would be read as HTML at {html[0]!r}; write it in other words")
+    if key == "label" and value.lstrip()[0] in "=+-@":
+        raise UserError(f"{where}: a spreadsheet takes the label {value!r} for a formula; begin it with a letter")
+
+
+def plain(options: dict, where: str) -> None:
+    """Options hold texts, finite numbers that 64 bits hold, true or false, and lists and tables of these."""
+    for key, value in options.items():
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        if not all(_is_plain(each) for each in values):
+            raise UserError(f"{where}: {key} must be a text, a number or a list of these, got {str(value)[:80]}")
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, int | float):
+        return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
+    return isinstance(value, str)
+
+
+def named(entry: dict, where: str) -> None:
+    """A method or a stream has a name."""
+    if not isinstance(entry.get("name"), str):
+        raise UserError(f'{where} needs a name, as in {{ name = "..." }}, got {entry!r}')
+
+
+def metric(name: str, where: str) -> None:
+    """There is a measure of that name."""
+    try:
+        metrics.find(name)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def scenarios(chosen: Iterable, known: Iterable[str], where: str, empty: bool = False) -> tuple[str, ...]:
+    """The chosen scenarios, each one known and named once; there must be one unless `empty`."""
+    chosen = tuple(chosen)
+    for scenario in chosen:
+        if scenario not in known:
+            raise unknown(f"scenario in {where}", scenario, known)
+        if chosen.count(scenario) > 1:
+            raise UserError(f"{where}: the scenario {scenario!r} is repeated")
+    if not (chosen or empty):
+        raise UserError(f"{where}: scenarios is empty; name one of {' or '.join(known)}")
+    return chosen
+
+
+def by_scenario(options: dict, wanted: Iterable[str], where: str) -> None:
+    """An option whose value is a dict has a value for each wanted scenario and for nothing else."""
+    for key, value in options.items():
+        if isinstance(value, dict):
+            for name in value:
+                if name not in SCENARIOS:
+                    raise unknown(f"scenario in {where}: {key}", name, SCENARIOS)
+            for name in wanted:
+                if name not in value:
+                    raise UserError(f"{where}: {key} lacks the scenario {name!r}")

@@ -1,0 +1,85 @@
+"""What `table` does: the runs that a table lacks, further looks where more seeds can settle a cell, and the page."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.files import shown
+from benchmarks.record import Record
+from benchmarks.sweep import Refused, State, survey, sweep
+from paper_tables import render
+from paper_tables.declaration import Table
+from paper_tables.runs import Runs, of_rows, results_of, runs_of
+from paper_tables.seeds import parse_seeds
+from paper_tables.verdict import LOOKS
+
+AUTO = "auto"  # seeds: as many as settle the cells, in three looks
+NAMED = 3  # stale files that a message names
+
+
+def complete(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int, device: str) -> list[Record]:
+    """Do what is missing of these seeds, print the table, write it to folder/tables; the failed runs behind it.
+
+    Ctrl-C prints the table so far and raises KeyboardInterrupt.
+    """
+    later: tuple[int, ...] = ()
+    if seeds == AUTO:
+        table, seeds, later = replace(table, looks=len(LOOKS)), str(LOOKS[0]), LOOKS[1:]
+    runs = runs_of(table, parse_seeds(seeds or str(table.seeds)))
+    _say_what_is_done_again(survey(list(runs.values()), folder, root))
+
+    def do() -> None:
+        try:
+            sweep(list(runs.values()), folder, root, jobs, device)
+        except Refused as refusal:
+            labels = [label for (label, _, _), run in runs.items() if run == refusal.run]
+            raise of_rows(table, labels, refusal) from refusal
+
+    def look() -> tuple[State, pd.DataFrame]:
+        state = survey(list(runs.values()), folder, root)
+        return state, render.frame(table, results_of(runs, state.records))
+
+    try:
+        do()
+        state, cells = look()
+        for n in later:
+            more = next_look(table, runs, cells, n)
+            if not more:
+                break
+            print(f"up to {n} seeds for the cells that more can settle", file=sys.stderr)
+            runs |= more
+            do()
+            state, cells = look()
+    except KeyboardInterrupt:
+        print("the table so far:", file=sys.stderr)
+        _publish(table, runs, *look(), folder / "tables")
+        raise
+    _publish(table, runs, state, cells, folder / "tables")
+    failed = {record.run: record for record in state.records if record and record.reason is not None}  # rows share runs
+    return list(failed.values())
+
+
+def next_look(table: Table, runs: Runs, cells: pd.DataFrame, n: int) -> Runs:
+    """The runs of seeds up to `n` not in `runs`, of the cells that more can settle and the rows those are against."""
+    unsettled = {(cell.row, cell.scenario) for cell in cells.itertuples() if cell.open}
+    references = {(row.label, scenario): (row.reference, scenario) for row in table.rows for scenario in row.scenarios}
+    unsettled |= {references[cell] for cell in unsettled}
+    later = runs_of(table, tuple(range(1, n + 1)))
+    return {key: run for key, run in later.items() if key[:2] in unsettled and key not in runs}
+
+
+def _say_what_is_done_again(state: State) -> None:
+    for aside, fault in state.damaged:
+        print(f"{fault}; it is moved to {aside}, and its run is done again", file=sys.stderr)
+    if state.stale:
+        names = ", ".join(str(shown(file)) for file in state.stale[:NAMED])
+        more = f" and {len(state.stale) - NAMED} more" if len(state.stale) > NAMED else ""
+        print(f"stale, their code or data has changed, run again: {names}{more}", file=sys.stderr)
+
+
+def _publish(table: Table, runs: Runs, state: State, cells: pd.DataFrame, folder: Path) -> None:
+    seeds = tuple(dict.fromkeys(seed for _, _, seed in runs))
+    print(render.write(table, cells, seeds, folder, len(state.stale)))
+    print(f"written to {shown(folder / table.name)}.md, .tex, .csv and .png", file=sys.stderr)

@@ -1,0 +1,64 @@
+"""What `tables` does: render the committed reference records, whatever their digest, without training."""
+
+from pathlib import Path
+
+from benchmarks import record
+from benchmarks.files import read_text, write_atomically
+from benchmarks.record import Record
+from paper_tables import declaration, render, scoreboard
+from paper_tables.declaration import Table
+from paper_tables.ledger import NotSearched
+from paper_tables.runs import Runs, results_of, runs_of
+
+README = record.ROOT / "README.md"
+END = "<!-- end of table -->"
+
+
+def referenced_seeds(table: Table) -> tuple[int, ...]:
+    """The seeds of which the committed reference holds a record of this table; none before its search is done."""
+    try:
+        runs = runs_of(table, (1,))
+    except NotSearched:
+        return ()
+    seeds = set()
+    for run in runs.values():
+        first = record.REFERENCE / run.place
+        prefix = first.stem.removesuffix("1")
+        seeds |= {int(file.stem.removeprefix(prefix)) for file in first.parent.glob(f"{prefix}*.json")}
+    return tuple(sorted(seeds))
+
+
+def references(runs: Runs) -> list[Record | None]:
+    """The committed reference record of each run, whatever its digest: it tells what an earlier version computed."""
+    records = [record.load(record.REFERENCE / run.place) for run in runs.values()]
+    return [kept if kept and kept.run == run else None for kept, run in zip(records, runs.values(), strict=True)]
+
+
+def render_references(folder: Path) -> list[str]:
+    """Render every table of which there are reference records, and the scoreboard, into `folder`; their names."""
+    done, board = [], []
+    for table in map(declaration.load, declaration.names()):
+        seeds = referenced_seeds(table)
+        cells, hours = None, 0.0
+        if seeds:
+            runs = runs_of(table, seeds)
+            records = references(runs)
+            by_run = {record.run: record for record in records if record}  # rows share runs
+            hours = sum(sum(record.seconds.values()) for record in by_run.values()) / 3600
+            cells = render.frame(table, results_of(runs, records))
+            put_into(README, table.name, render.write(table, cells, seeds, folder))
+            done.append(table.name)
+        board.append((table, cells, hours))
+    text = scoreboard.markdown(board)
+    write_atomically(folder / "scoreboard.md", text)
+    put_into(README, "scoreboard", text)
+    return [*done, "scoreboard"]
+
+
+def put_into(readme: Path, name: str, text: str) -> None:
+    """Write a rendered table, without its title, between its marks in `readme`, if it has any."""
+    before, mark, rest = read_text(readme).partition(f"<!-- table {name}: written by `make tables` -->\n")
+    if mark:
+        body = text.partition("\n")[2].strip()
+        after = rest[rest.index(END) :]
+        write_atomically(readme, f"{before}{mark}\n{body}\n\n{after}")

@@ -5,13 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-import methods
 from benchmarks.learner import fit
 from methods.base.errors import UserError
 from tests.support import toy
+from tests.support.toy import CASES, CLASSES
 
-CLASSES = {name: methods.find(name) for name in methods.names()}
-CASES = [(name, scenario) for name, cls in CLASSES.items() for scenario in cls.scenarios]
 STRENGTHS = [(name, scenario) for name, scenario in CASES if CLASSES[name].strength is not None]
 ADAM = replace(toy.TRAIN, optimizer="adam", lr=0.01)
 EVEN = {"l2"}  # every parameter is as important as any other, those of an unused head too

@@ -24,6 +24,9 @@ REQUIRED = {float: 1.0, int: 8, int | None: 8}  # what an option without a defau
 # Of each pair a method needs one.
 SIZES_OF_MEMORY = {"gem": ("per_task", "budget"), "icarl": ("K", "per_class"), "replay": ("memory", "per_class")}
 
+CLASSES = {name: methods.find(name) for name in methods.names()}
+CASES = [(name, scenario) for name, cls in CLASSES.items() for scenario in cls.scenarios]
+
 
 def stream(scenario: str = "task", dtype=torch.float64, sizes=SIZES, active_units: str = "seen") -> Stream:
     """Tasks of two noisy classes each; the classes of different tasks overlap, so that they interfere."""

@@ -12,8 +12,8 @@ from methods.importance import persample
 from methods.importance.curvature import full, gauss_newton_diagonal, hessian_diagonal, mean_score
 from methods.importance.fisher import diagonal
 from methods.importance.likelihoods import Gaussian
-from tests.methods.importance.test_likelihoods import log_p, support
 from tests.support import toy
+from tests.support.labels import log_p, support
 from tests.support.nets import one_by_one
 
 N, D, C = 5, 5, 4

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from methods.base.net import Net
-from tests.methods.test_contract import CASES, CLASSES
 from tests.support import toy
+from tests.support.toy import CASES, CLASSES
 
 
 class Peculiar(nn.Module):

@@ -116,13 +116,13 @@ def test_agem_reference_is_of_distinct_examples_of_earlier_tasks(scenario, batch
     method.before_task(theta, task)
     method.loss(theta, *task.train.take(torch.arange(9)))
     calls = []
-    real = method.net._one
+    real = method.net._pass
 
-    def one(theta, x):
+    def watched(parameters, x, train):
         calls.append(x.flatten(1)[:, 0].long().tolist())
-        return real(theta, x)
+        return real(parameters, x, train)
 
-    monkeypatch.setattr(method.net, "_one", one)
+    monkeypatch.setattr(method.net, "_pass", watched)
     for _ in range(60):
         method.after_backward(theta, torch.zeros_like(theta))
     assert len(calls) == 60

@@ -64,11 +64,11 @@ def test_what_is_replayed_came_before_the_batch(current, batch_memory, monkeypat
     theta = toy.begin(method, stream)
     inputs = []
 
-    def one(theta, x):
+    def watched(parameters, x, train):
         inputs.append(x.flatten(1)[:, 0].long().tolist())
         return torch.zeros(len(x), 6).double()
 
-    monkeypatch.setattr(method.net, "_one", one)
+    monkeypatch.setattr(method.net, "_pass", watched)
     replayed = set()
     for task in stream.tasks:
         method.before_task(theta, task)

@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from methods.base.errors import UserError
-
-DATA = Path("data")
 STATUS = (
     "Exit status: 0 when it is done, also if runs diverged; 1 if a run failed for another reason (table) or a cell "
     "moved (regress); 2 for a mistake in what was asked for; 130 after Ctrl-C; 141 if the reader of the output left."
@@ -25,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # on a terminal that lacks a character
     options = _parser().parse_args(arguments)
+
+    from methods.base.errors import UserError  # after the parser: with it comes torch, which --help does not need
+
     try:
         with _writable_home():
             status = options.command(options)
@@ -115,14 +115,13 @@ def _table(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
     from paper_tables import declaration
+    from paper_tables.complete import complete
+    from paper_tables.options import path, sweeping
 
     table = declaration.load(options.name).select(options.rows)
-    folder = _path(options.results, "--results") if options.results else LOCAL
-    where = folder, *_sweeping(options)
-
-    from paper_tables.complete import complete
-
-    others = [record for record in complete(table, options.seeds, *where) if not record.diverged]
+    folder = path(options.results, "--results") if options.results else LOCAL
+    failed = complete(table, options.seeds, folder, *sweeping(options))
+    others = [record for record in failed if not record.diverged]
     for record in others:
         file = shown(folder / record.run.place)
         print(f"failed: {record.run}: {record.reason}; remove {file} to run it again", file=sys.stderr)
@@ -132,13 +131,15 @@ def _table(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
+    from methods.base.errors import UserError
     from paper_tables import declaration
+    from paper_tables.options import sweeping
     from paper_tables.tune import tune
 
     table = declaration.load(options.name)
     if not any(row.search for row in table.rows):
         raise UserError(f"table {options.name} searches nothing: its rows say where their options come from")
-    print(shown(tune(table, LOCAL, *_sweeping(options))))
+    print(shown(tune(table, LOCAL, *sweeping(options))))
     return 0
 
 
@@ -157,52 +158,28 @@ def _tables(options: argparse.Namespace) -> int:
 
 def _figure(options: argparse.Namespace) -> int:
     from paper_tables import figure_fisher
+    from paper_tables.options import data_root
 
-    figure_fisher.main(_root(options.data))
+    figure_fisher.main(data_root(options.data))
     return 0
 
 
 def _regress(options: argparse.Namespace) -> int:
+    from paper_tables.options import sweeping
     from paper_tables.regress import regress
 
-    return regress(*_sweeping(options), options.accept)
+    return regress(*sweeping(options), options.accept)
 
 
 def _data(options: argparse.Namespace) -> int:
     from benchmarks import data
     from benchmarks.files import shown
+    from paper_tables.options import data_root
 
-    root = _root(options.data)
+    root = data_root(options.data)
     data.require(options.name, root)
     print(f"{options.name} is complete and verified in {shown(root)}")
     return 0
-
-
-def _sweeping(options: argparse.Namespace) -> tuple[Path, int, str]:
-    """Data root, runs at a time and device of a command that trains, checked also where nothing is left to train."""
-    from benchmarks import machine
-
-    jobs, root = _jobs(options.jobs), _root(options.data)
-    machine.check_device(options.device)
-    return root, jobs, options.device
-
-
-def _jobs(text: str | None) -> int:
-    if text is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not (text.isascii() and text.isdecimal()) or len(text) > 6 or int(text) < 1:
-        raise UserError(f"JOBS must be a whole number >= 1, got {text!r}")
-    return int(text)
-
-
-def _root(text: str | None) -> Path:
-    return _path(text or os.environ.get("DATA"), "DATA") if text or os.environ.get("DATA") else DATA
-
-
-def _path(text: str, name: str) -> Path:
-    if "\0" in text:
-        raise UserError(f"{name} must be a path, got {text!r}")
-    return Path(text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Checks of the keys and values of a table file. Each error names the file, the row and the key."""
 
-import math
 import re
 from collections.abc import Iterable
 
@@ -8,6 +7,7 @@ from benchmarks import metrics
 from methods.base.errors import UserError, unknown
 from methods.base.examples import SCENARIOS
 
+MOST = 3.4e38  # the largest float32
 Kinds = dict[str, type | tuple[type, ...]]
 
 
@@ -40,25 +40,27 @@ def text(key: str, value: str, where: str) -> None:
 
 
 def plain(options: dict, where: str) -> None:
-    """Options hold texts, finite numbers that 64 bits hold, true or false, and lists and tables of these."""
+    """Options hold texts, numbers that float32 holds, true or false, and lists and tables of these."""
     for key, value in options.items():
         values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
         if not all(_is_plain(each) for each in values):
-            raise UserError(f"{where}: {key} must be a text, a number or a list of these, got {str(value)[:80]}")
+            raise UserError(
+                f"{where}: {key} must be a text, a number up to {MOST:.2g} or a list of these, got {str(value)[:80]}"
+            )
 
 
 def _is_plain(value: object) -> bool:
     if isinstance(value, list):
         return all(map(_is_plain, value))
-    if isinstance(value, int | float):
-        return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
-    return isinstance(value, str)
+    return abs(value) <= MOST if isinstance(value, int | float) else isinstance(value, str)
 
 
 def named(entry: dict, where: str) -> None:
-    """A method or a stream has a name."""
+    """A method or a stream has a name, and a preset is a name too."""
     if not isinstance(entry.get("name"), str):
         raise UserError(f'{where} needs a name, as in {{ name = "..." }}, got {entry!r}')
+    if isinstance(entry.get("preset"), list):
+        raise UserError(f'{where}: preset must be a name, as in preset = "hsu", got {entry["preset"]!r}')
 
 
 def metric(name: str, where: str) -> None:

@@ -125,6 +125,26 @@ def test_defaults_and_cells(toy):
         ("seeds       = 3\np", "seeds = 0\np", "seeds must be 1 to 1000, got 0"),
         ('["task", "class"]', "[]", "scenarios is empty"),
         ('["task", "class"]', '["task", "class", "task"]', "the scenario 'task' is repeated"),
+        # texts that are more than a text where they are shown
+        ('label  = "Adam"', r'label = "a\nb"', "row 1: label must be one line without control characters"),
+        ('label  = "Adam"', r'label = "\u202eb"', "row 1: label must be one line without control characters"),
+        ('label  = "Adam"', 'label = "<b>x"', "label would be read as HTML at '<b'"),
+        ('label  = "Adam"', 'label = "x &lt; y"', "label would be read as HTML at '&lt;'"),
+        ('label  = "Adam"', 'label = "=1+1"', "a spreadsheet takes the label '=1.1' for a formula"),
+        ('label  = "Adam"', 'label = " @x"', "a spreadsheet takes the label ' @x' for a formula"),
+        ("A toy table", r"A toy\ntable", "toml: title must be one line"),
+        ("A note on EWC", "A <script>", "row EWC: note would be read as HTML at '<s'"),
+        ('"quoted from elsewhere"', r'"a\u0000"', "row LwF: no_verdict must be one line"),
+        # values that no option has
+        ("gamma = 0.9", "gamma = 1979-05-27", "row EWC: method: gamma must be a text, a number up to 3.4e"),
+        ("gamma = 0.9", "gamma = 1e300", "row EWC: method: gamma must be .*, got 1e.300"),
+        ("gamma = 0.9", "gamma = nan", "row EWC: method: gamma must be .*, got nan"),
+        ("lr = 1e-3", f"lr = 1{'0' * 400}", "row Adam: train: lr must be .*, got 1000"),
+        ("lr = 1e-3", f"lr = 1{'0' * 4400}", "toml is not TOML: Exceeds the limit"),
+        ("tasks = 2 }", "tasks = 1979-05-27 }", "toml: stream: tasks must be"),
+        ("gamma = 0.9", 'preset = ["hsu"]', "row EWC: method: preset must be a name"),
+        ("margin      = 1.0", f"margin = 1.0\nx = {'[' * 3000}{']' * 3000}", "not TOML: maximum recursion"),
+        ('"average_accuracy"', '"average_accuracy_after_0"', "unknown metric 'average_accuracy_after_0'"),
         # missing and repeated
         ("margin      = 1.0", "", "paper_tables/toy.toml: margin is missing"),
         ('label  = "Adam"', "", "row 1: label is missing"),
@@ -203,10 +223,32 @@ def test_other_unusable_table_files(toy):
         ("ewc", ["EWC"]),
         ("OFFLINE, naive", ["Adam", "Offline"]),
         ("joint,lwf", ["LwF", "Offline"]),
+        ("Adam", ["Adam"]),
     ],
 )
 def test_select(toy, names, labels):
     assert [row.label for row in toy().select(names).rows] == labels
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        ("EWC, the mean, of all", ["EWC, the mean, of all"]),
+        ("adam,ewc,the mean , of all,lwf", ["Adam", "EWC, the mean, of all", "LwF"]),
+        ("online_ewc", ["EWC, the mean, of all"]),
+        ("EWC", ["EWC"]),
+        ("ewc, EWC, the mean, of all", ["EWC, the mean, of all", "EWC"]),
+    ],
+)
+def test_a_label_may_have_commas(toy, names, labels):
+    declared = toy(('label    = "EWC"', 'label = "EWC, the mean, of all"'), ('"Offline"', '"EWC"'))
+    assert [row.label for row in declared.select(names).rows] == labels
+
+
+@pytest.mark.parametrize("names", ["EWC, the mean", "of all", "the mean"])
+def test_a_part_of_a_label_is_no_label(toy, names):
+    with pytest.raises(UserError, match="unknown row of table toy"):
+        toy(('label    = "EWC"', 'label = "EWC, the mean, of all"')).select(names)
 
 
 @pytest.mark.parametrize("names", ["ewcc", "ewc,", ""])

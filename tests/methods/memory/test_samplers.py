@@ -104,3 +104,31 @@ def test_a_network_without_a_linear_head_is_refused():
     _, _, _, data = toy.second_task()
     with pytest.raises(UserError, match="last layer is a BatchNorm1d, not linear"):
         choose(net, net.vector(), data, "mof", 3, draws())
+
+
+class ClassifierFirst(nn.Module):
+    """Its last layer has another name than `head`, and is registered before its body."""
+
+    def __init__(self, stream, seed=1):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.classifier, self.body = nn.Linear(9, stream.n_units), nn.Linear(16, 9)
+        self.double()
+
+    def forward(self, x):
+        return self.classifier(self.body(x.flatten(1)).relu())
+
+
+def test_the_last_layer_is_the_one_whose_output_is_the_logits():
+    """Features and planes are those of the classifier; whole runs of RWalk and iCaRL find it too."""
+    stream = toy.stream("class", sizes=toy.SMALL)
+    module = ClassifierFirst(stream)
+    net, data = Net(module), stream.tasks[0].train
+    x, y, _ = data.take(torch.arange(len(data)))
+    features, planes, _ = observe(net, net.vector(), data)
+    torch.testing.assert_close(features, module.body(x.flatten(1)).relu(), rtol=1e-12, atol=1e-14)
+    assert torch.equal(planes, module.classifier.weight[y])
+    for name, options in (("rwalk", {"sampler": "plane_distance"}), ("icarl", {})):
+        counts, theta = toy.run(toy.make(name, **options), stream, build=ClassifierFirst)
+        assert bool(theta.isfinite().all()) and None not in counts[3]

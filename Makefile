@@ -13,7 +13,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
-	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
+	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 

@@ -57,9 +57,12 @@ def _abandon_output() -> None:
 @contextmanager
 def _writable_home() -> Iterator[None]:
     """Lend a home folder where there is none to write to: Avalanche and Matplotlib write there on import."""
-    home = Path.home()
-    existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    if os.access(existing, os.W_OK) and not existing.is_relative_to("/proc"):
+    home = Path(os.path.expanduser("~"))
+    try:
+        tempfile.TemporaryFile(dir=next(folder for folder in (home, *home.parents) if folder.exists())).close()
+    except OSError:
+        pass
+    else:
         yield
         return
     before = os.environ.get("HOME")

@@ -223,7 +223,6 @@ def test_other_unusable_table_files(toy):
         ("ewc", ["EWC"]),
         ("OFFLINE, naive", ["Adam", "Offline"]),
         ("joint,lwf", ["LwF", "Offline"]),
-        ("Adam", ["Adam"]),
     ],
 )
 def test_select(toy, names, labels):

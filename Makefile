@@ -42,8 +42,10 @@ tables scoreboard: $(READY) ## render the committed reference records into resul
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
 	@$(PYTHON) -m paper_tables data $(call quoted,$*) $${DATA:+--data "$$DATA"}
 
-regress: $(READY) ## compare fresh runs of the digits with the committed reference records
-	@$(PYTHON) -m paper_tables regress $${JOBS:+--jobs "$$JOBS"} $${DEVICE:+--device "$$DEVICE"}
+regress: $(READY) ## run a table (TABLE=<name>, the digits by default) and compare it with its references
+	@$(PYTHON) -m paper_tables regress $${TABLE:+--table "$$TABLE"} $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
+	  $${DEVICE:+--device "$$DEVICE"} $${JUNIT:+--junit "$$JUNIT"} $${JSON:+--json "$$JSON"} \
+	  $${REASON:+--accept --reason "$$REASON"}
 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
 	@$(PYTHON) -m benchmarks.timing.bench_train

@@ -1,115 +1,160 @@
-"""Regression on metrics: the digits table run afresh and compared, cell by cell, with the committed reference records.
+"""Regression on metrics: a table run afresh and compared with its gate references, by the rules of gate.py.
 
-On the machine that made a reference (CPU model and capability, versions, threads) its counts of right answers must
-come out again exactly. Elsewhere rounding differs, training amplifies it, and the mean over the seeds may move by up
-to TOLERANCE points either way: a limit on both sides, because a leak that helps is a regression too.
+References lie in results/gate/<table>/, one JSON file for each kind of machine: the counts of every run of the gate's
+seeds. They change only through `--accept --reason "..."`, which notes the reason in LEDGER.md beside them. What stands
+in a reference must be run: a row, a scenario or a method that is gone fails the gate.
 """
 
+import json
+import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as Lines
 
-from benchmarks import metrics, record
+from benchmarks import machine, metrics, record
+from benchmarks.files import read_text, shown, write_atomically
 from benchmarks.record import Record
 from benchmarks.sweep import survey, sweep
-from paper_tables import declaration
-from paper_tables.references import references
+from methods.base.errors import UserError
+from paper_tables import declaration, gate, reports
+from paper_tables.declaration import Row, Table
+from paper_tables.gate import Cell, Key, Outcome
 from paper_tables.runs import Runs, runs_of
 
 NAME, SEEDS = "splitdigits", (1, 2)
-TOLERANCE = 1.0  # points of a cell's mean over the seeds; how it was set: CONTRIBUTING.md
+FOLDER = record.ROOT / "results" / "gate"
+SCHEMA = 1
+VERSIONS = ("torch", "numpy")  # on which rounding depends
+# What a reference file holds of a run.
+FIELDS = ("row", "scenario", "seed", "metric", "value", "correct", "reason")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A row's scenario, old and new: percent, means over the seeds; None where there is no finished run."""
+def regress(
+    name: str, root: Path, jobs: int, device: str, reason: str | None, files: dict[str, Path], folder: Path = FOLDER
+) -> int:
+    """Compare fresh runs with the references; 1 if a cell fails. With a reason, make the fresh runs the reference.
 
-    label: str
-    scenario: str
-    old: float | None
-    new: float | None
-    exact: bool  # the reference comes from a machine like this one
-    same: bool  # the counts are equal in every seed
-
-    @property
-    def state(self) -> str:
-        """What is to be said of the cell."""
-        if self.old is None:
-            return "no reference"
-        if self.same:
-            return "same"
-        if self.exact or self.new is None or abs(self.new - self.old) > TOLERANCE + 1e-9:
-            return "MOVED"
-        return "within tolerance"
-
-
-def regress(root: Path, jobs: int, device: str, accept: bool) -> int:
-    """Compare fresh runs with the references: 1 if a cell moved or has none. `accept` makes them the reference."""
-    declared = declaration.load(NAME)
-    runs = runs_of(declared, SEEDS)
-    with tempfile.TemporaryDirectory() as folder:
-        sweep(list(runs.values()), Path(folder), root, jobs, device)
-        fresh = survey(list(runs.values()), Path(folder), root).records
-    cells = compare(declared, runs, references(runs), fresh)
-    _print(cells)
-    if accept:
-        for new in fresh:
-            record.save(new, record.REFERENCE / new.run.place)
-        Console().print("accepted: commit results/reference, and say in CHANGELOG.md what moved and why")
+    files: where else to report, by the form of the report ("junit", "json").
+    """
+    table = declaration.load(name)
+    runs = runs_of(table, SEEDS)
+    with tempfile.TemporaryDirectory() as results:
+        sweep(list(runs.values()), Path(results), root, jobs, device)
+        fresh = outcomes(table, runs, survey(list(runs.values()), Path(results), root).records)
+    known, exact = references(folder / name, device)
+    cells = gate.compare(known, fresh, exact)
+    lines = _print(name, cells, known, exact)
+    reports.write(files, name, cells, lines)
+    reports.for_github(name, cells, lines)
+    if reason is not None:
+        accept(name, fresh, cells, device, reason, folder / name)
         return 0
-    return int(any(cell.state in ("MOVED", "no reference") for cell in cells))
+    return int(not cells or any(not cell.passes for cell in cells))
 
 
-def compare(declared: declaration.Table, runs: Runs, old: list[Record | None], new: list[Record | None]) -> list[Cell]:
-    """One cell for each row and scenario of the table."""
-    measures = {row.label: metrics.find(row.metric) for row in declared.rows}
-    groups: dict[tuple[str, str], list[tuple[Record | None, Record | None]]] = {}
-    for (label, scenario, _), before, after in zip(runs, old, new, strict=True):
-        groups.setdefault((label, scenario), []).append((before, after))
-    cells = []
-    for (label, scenario), pairs in groups.items():
-        known = [(before, after) for before, after in pairs if before is not None]
-        means = [_mean([pair[side] for pair in known or pairs], measures[label]) for side in (0, 1)]
-        exact = bool(known) and all(_alike(before, after) for before, after in known)
-        same = len(known) == len(pairs) and all(_counts(before) == _counts(after) for before, after in known)
-        cells.append(Cell(label, scenario, *means, exact, same))
-    return cells
+def outcomes(table: Table, runs: Runs, records: list[Record | None]) -> dict[Key, Outcome]:
+    """What came of the runs there are, by row, scenario and seed."""
+    rows = {row.label: row for row in table.rows}
+    by_key = dict(zip(runs, records, strict=True))
+    return {key: _outcome(rows[key[0]], found, by_key, key) for key, found in by_key.items() if found is not None}
 
 
-def _counts(kept: Record | None):
-    return kept and (kept.correct, kept.reason)
+def _outcome(row: Row, found: Record, by_key: dict[Key, Record | None], key: Key) -> Outcome:
+    correct = None if found.correct is None else tuple(map(tuple, found.correct))
+    if found.reason is not None:
+        return Outcome(row.metric, None, correct, found.reason)
+    arguments = [found.accuracy, found.total]
+    if row.reference is not None:
+        against = by_key[(row.reference, *key[1:])]
+        if against is None or against.reason is not None:
+            return Outcome(row.metric, None, correct, f"the run of {row.reference} with this seed is missing")
+        arguments.append(against.accuracy[-1])
+    measure = metrics.find(row.metric)(*arguments)
+    return Outcome(row.metric, None if measure.reason else measure.percent, correct, measure.reason)
 
 
-def _alike(old: Record, new: Record | None) -> bool:
-    versions = ("torch", "numpy")
-    return new is not None and (old.machine, *(old.versions[name] for name in versions)) == (
-        new.machine,
-        *(new.versions[name] for name in versions),
-    )
+def references(folder: Path, device: str) -> tuple[list[dict[Key, Outcome]], bool]:
+    """The references of every kind of machine; or those of a machine like this one alone, and True."""
+    files = [_load(file) for file in sorted(folder.glob("*.json"))]
+    here = [found["outcomes"] for found in files if found["kind"] == kind(device)]
+    return (here, True) if here else ([found["outcomes"] for found in files], False)
 
 
-def _mean(records: list[Record | None], measure) -> float | None:
-    values = [measure(r.accuracy, r.total).percent for r in records if r is not None and r.reason is None]
-    return sum(values) / len(values) if values and len(values) == len(records) else None
+def kind(device: str) -> dict:
+    """What counts depend on beside the code: the machine and the versions of what computes."""
+    versions = machine.versions()
+    return {"machine": machine.machine(device), "versions": {name: versions[name] for name in VERSIONS}}
 
 
-def _print(cells: list[Cell]) -> None:
-    lines = Lines("row", "scenario", "old", "new", "shift", "", title=f"{NAME}, seeds {SEEDS}, percent")
+def _load(file: Path) -> dict:
+    try:
+        found = json.loads(read_text(file))
+        if found["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {found['schema']!r}, this version reads {SCHEMA}")
+        runs = [dict(zip(FIELDS, run, strict=True)) for run in found["runs"]]
+        return {"kind": found["kind"], "outcomes": {(r["row"], r["scenario"], r["seed"]): _from_json(r) for r in runs}}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{file} is not a gate reference ({error}): take it from git again") from error
+
+
+def _from_json(run: dict) -> Outcome:
+    correct = None if run["correct"] is None else tuple(map(tuple, run["correct"]))
+    return Outcome(run["metric"], run["value"], correct, run["reason"])
+
+
+def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str, reason: str, folder: Path) -> None:
+    """Make the fresh outcomes the reference of this kind of machine, and note the reason.
+
+    If a cell has failed, references of other kinds are of other code: they are removed, and are to be made anew.
+    """
+    reason = " ".join(reason.split())
+    if not reason:
+        raise UserError('a new reference needs a reason: --accept --reason "why the numbers moved"')
+    here = kind(device)
+    stem = re.sub(r"[^a-z0-9]+", "-", f"{here['machine']['cpu']} {here['machine']['capability']}".lower()).strip("-")
+    moved = [cell for cell in cells if not cell.passes]
+    for file in folder.glob("*.json") if moved else ():
+        file.unlink()
+    runs = [json.dumps([*key, o.metric, o.value, o.correct, o.reason]) for key, o in fresh.items()]
+    head = f'"schema": {SCHEMA},\n"kind": {json.dumps(here)},\n"commit": {json.dumps(machine.commit())}'
+    write_atomically(folder / f"{stem}.json", f'{{\n{head},\n"runs": [\n' + ",\n".join(runs) + "\n]\n}\n")
+    ledger = folder / "LEDGER.md"
+    before = read_text(ledger) if ledger.exists() else f"# Why the references of {name} are what they are\n"
+    what = ", ".join(f"{c.row} {c.scenario} {_percent(c.old)} -> {_percent(c.new)}" for c in moved) or "nothing moved"
+    write_atomically(ledger, f"{before}\n- {stem}: {reason} ({what})\n")
+    Console(stderr=True).print(f"accepted: commit {shown(folder)}, and say in CHANGELOG.md what moved and why")
+
+
+def _print(name: str, cells: list[Cell], known: list[dict[Key, Outcome]], exact: bool) -> list[str]:
+    """Print the cells and what is to be known of the comparison; the latter, line by line."""
+    lines = Lines("row", "scenario", "old", "new", "shift", "", title=f"{name}, seeds {SEEDS}, percent")
     for cell in cells:
-        both = cell.old is not None and cell.new is not None
-        shift = f"{cell.new - cell.old:+.2f}" if both else ""
-        lines.add_row(cell.label, cell.scenario, *map(_percent, (cell.old, cell.new)), shift, cell.state)
+        shift = "" if cell.shift != cell.shift else f"{cell.shift:+.2f}"
+        lines.add_row(cell.row, cell.scenario, _percent(cell.old), _percent(cell.new), shift, cell.state)
     console = Console(width=100)
     console.print(lines)
+    text = summary(cells, known, exact)
+    for line in text:
+        console.print(line, markup=False, soft_wrap=True)
+    return text
+
+
+def summary(cells: list[Cell], known: list[dict[Key, Outcome]], exact: bool) -> list[str]:
+    """How many cells are in which state, why some fail, and how sure the gate is."""
     states = [cell.state for cell in cells]
-    summary = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    where = (
-        "a machine like this one" if all(cell.exact for cell in cells if cell.old is not None) else "another machine"
-    )
-    console.print(f"{len(cells)} cells against references of {where}: {summary}")
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none: nothing was run"
+    where = "a machine like this one" if exact else f"other machines ({len(known)} kinds)"
+    text = [f"{len(cells)} cells against references of {where}: {counted}"]
+    text += [f"{cell.row}, {cell.scenario}: {cell.state}: {cell.why}" for cell in cells if not cell.passes]
+    if not exact and len(known) > 1:
+        alarms, shift = gate.rates(known)
+        text.append(
+            f"By simulation from the references: an untouched table fails in {100 * alarms:.1f} % of machines of a new "
+            f"kind; a shift of {shift:.2g} points in all runs of a row is found in 95 %."
+        )
+    return text
 
 
 def _percent(value: float | None) -> str:

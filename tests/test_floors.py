@@ -41,14 +41,3 @@ def test_no_test_module_imports_another():
     for file in (ROOT / "tests").rglob("*.py"):
         others = {name for name in imported(file) if name.startswith("tests.") and not name.startswith("tests.support")}
         assert not others, f"{file.relative_to(ROOT)} imports {others}: what tests share lies in tests/support"
-
-
-@pytest.mark.parametrize("file", [file for floor in FLOORS for file in (ROOT / floor).rglob("*.py")], ids=str)
-def test_text_files_are_read_and_written_as_utf_8(file):
-    """In another locale Python would take another encoding for files that name none."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr in ("read_text", "write_text"):
-                assert any(k.arg == "encoding" for k in node.keywords), f"{file.name}, line {node.lineno}"
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
-            assert any(k.arg == "encoding" for k in node.keywords), f"{file.name}, line {node.lineno}"

@@ -1,16 +1,19 @@
-"""The regression check on hand-made records, and the committed references: they render to the committed tables."""
+"""The regression command: what it reports and in which forms, what it accepts; and the committed references."""
 
+import json
 import re
-from dataclasses import replace
+from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks import record
 from benchmarks.record import Record
-from paper_tables import declaration, references, regress, runs
+from methods.base.errors import UserError
+from paper_tables import declaration, references, regress
+from paper_tables.__main__ import main
+from paper_tables.runs import runs_of
 
-DECLARED = declaration.load("splitdigits").select("adam")
-RUNS = runs.runs_of(DECLARED, (1, 2))
 MACHINE = {"cpu": "a", "capability": "b", "device": "cpu", "threads": 1}
 
 
@@ -36,53 +39,118 @@ def made(run, right, **changes):
     return Record(**fields | changes)
 
 
-def states(right, elsewhere=False, missing=False, failed=False):
-    """What is said of the three cells when the references have 80 right and the fresh runs `right`."""
-    old = [None if missing else made(run, 80) for run in RUNS.values()]
-    changes = {"machine": {**MACHINE, "cpu": "other"}} if elsewhere else {}
-    new = [made(run, right, **changes) for run in RUNS.values()]
-    if failed:
-        new[0] = replace(new[0], reason="the loss is not finite", correct=None)
-    return [cell.state for cell in regress.compare(DECLARED, RUNS, old, new)]
+@pytest.fixture
+def gate(tmp_path, monkeypatch, capsys):
+    """A function: what each run gives (label -> right answers, None: it failed) -> (exit status, output)."""
+    table = declaration.load("splitdigits").select("adam,sgd")
+    monkeypatch.setattr(regress.declaration, "load", lambda name: table)
+    given = {}
+
+    def kept(runs, folder, root, *rest):
+        labels = {run: label for (label, _, _), run in runs_of(table, regress.SEEDS).items()}
+        return SimpleNamespace(records=[made(run, given.get(labels[run], 80)) for run in runs])
+
+    monkeypatch.setattr(regress, "sweep", lambda *_: [])
+    monkeypatch.setattr(regress, "survey", kept)
+
+    def run(reason=None, files=None, cpu="a", **right):
+        given.clear()
+        given.update({label.replace("_", " "): value for label, value in right.items()})
+        monkeypatch.setattr(regress.machine, "machine", lambda device: {**MACHINE, "cpu": cpu})
+        status = regress.regress("splitdigits", tmp_path, 1, "cpu", reason, files or {}, tmp_path)
+        return status, capsys.readouterr()
+
+    run.folder = tmp_path / "splitdigits"
+    return run
 
 
-def test_on_the_machine_of_the_reference_every_count_must_be_equal():
-    assert states(80) == ["same"] * 3
-    assert states(81) == states(79) == ["MOVED"] * 3
+def test_nothing_is_a_reference_until_it_is_accepted(gate):
+    status, shown = gate()
+    assert status == 1 and "6 no reference" in shown.out and not gate.folder.exists()
+    assert gate(reason="first")[0] == 0
+    status, shown = gate()
+    assert status == 0 and "6 cells against references of a machine like this one: 6 same" in shown.out
 
 
-def test_elsewhere_a_cell_may_move_by_the_tolerance_in_both_directions():
-    assert states(80, elsewhere=True) == ["same"] * 3
-    step = int(regress.TOLERANCE)
-    assert states(80 + step, elsewhere=True) == states(80 - step, elsewhere=True) == ["within tolerance"] * 3
-    assert states(81 + step, elsewhere=True) == states(79 - step, elsewhere=True) == ["MOVED"] * 3
+def test_what_moves_fails_in_both_directions_and_is_named(gate):
+    gate(reason="first")
+    for right in (79, 81):
+        status, shown = gate(Adam=right)
+        assert status == 1 and "3 MOVED, 3 same" in shown.out
+        assert "Adam, class: MOVED: 2 of 2 runs differ on a machine like the reference's" in shown.out
 
 
-def test_other_versions_of_the_libraries_are_another_machine():
-    old = [made(run, 80) for run in RUNS.values()]
-    for name, state in (("torch", "within tolerance"), ("numpy", "within tolerance"), ("python", "MOVED")):
-        versions = {**old[0].versions, name: "2"}
-        new = [made(run, 81, versions=versions) for run in RUNS.values()]
-        assert {cell.state for cell in regress.compare(DECLARED, RUNS, old, new)} == {state}
+def test_another_machine_is_judged_by_the_tolerance(gate):
+    gate(reason="first")
+    for right, state in ((80, "6 same"), (81, "within tolerance"), (82, "MOVED"), (78, "MOVED")):
+        status, shown = gate(cpu="other", Adam=right, SGD=right)
+        assert state in shown.out and status == int(state == "MOVED")
 
 
-def test_missing_references_and_failed_runs_are_said():
-    assert states(80, missing=True) == ["no reference"] * 3
-    assert states(80, failed=True) == ["MOVED", "same", "same"]
+def test_accepting_notes_the_reason_and_drops_references_of_other_code(gate):
+    gate(reason="first")
+    gate(reason="the same on another machine", cpu="other")
+    assert len(list(gate.folder.glob("*.json"))) == 2
+    gate(reason="lam is halved", Adam=70)
+    assert len(list(gate.folder.glob("*.json"))) == 1  # the other kind's is of the old code
+    ledger = (gate.folder / "LEDGER.md").read_text(encoding="utf-8")
+    assert [line.partition(": ")[2].partition(" (")[0] for line in ledger.splitlines() if line.startswith("- ")] == [
+        "first",
+        "the same on another machine",
+        "lam is halved",
+    ]
+    assert "Adam task 80.00 -> 70.00" in ledger and "nothing moved" in ledger
+    assert gate(Adam=70)[0] == 0
 
 
-def test_one_seed_that_moves_is_enough():
-    old = [made(run, 80) for run in RUNS.values()]
-    new = [made(run, 81 if key == ("Adam", "class", 2) else 80) for key, run in RUNS.items()]
-    cells = regress.compare(DECLARED, RUNS, old, new)
-    assert [(cell.scenario, cell.state) for cell in cells] == [("task", "same"), ("domain", "same"), ("class", "MOVED")]
-    assert cells[2].new - cells[2].old == pytest.approx(0.5)
+def test_a_reference_changes_for_a_reason_only(gate, capsys):
+    with pytest.raises(UserError, match="needs a reason"):
+        gate(reason="  ")
+    for arguments in (["--accept"], ["--reason", "x"]):
+        assert main(["regress", *arguments]) == 2
+        assert "--accept and --reason" in capsys.readouterr().err
+    assert not gate.folder.exists()
 
 
-def test_every_run_of_the_regression_has_a_reference():
-    declared = declaration.load(regress.NAME)
-    assert set(regress.SEEDS) <= set(references.referenced_seeds(declared))
-    assert all(references.references(runs.runs_of(declared, regress.SEEDS)))
+def test_the_reports_say_what_the_table_says(gate, tmp_path):
+    gate(reason="first")
+    files = {"junit": tmp_path / "out" / "gate.xml", "json": tmp_path / "gate.json"}
+    for right, failures in ((80, 0), (70, 3)):
+        gate(files=files, Adam=right)
+        suite = ElementTree.parse(files["junit"]).getroot()
+        assert (suite.get("tests"), suite.get("failures")) == ("6", str(failures))
+        failed = [case.get("classname") for case in suite.iter("testcase") if case.find("failure") is not None]
+        assert failed == ["splitdigits.Adam"] * failures
+        found = json.loads(files["json"].read_text(encoding="utf-8"))
+        assert found["passes"] == (failures == 0) and len(found["cells"]) == 6
+        assert [c["shift"] for c in found["cells"] if not c["passes"]] == [-10.0] * failures
+
+
+def test_github_gets_annotations_and_a_summary(gate, tmp_path, monkeypatch):
+    gate(reason="first")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    _, shown = gate(Adam=70)
+    lines = [line for line in shown.out.splitlines() if line.startswith("::error title=regress splitdigits::")]
+    assert len(lines) == 3 and "Adam, task%3A MOVED" in lines[0]
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert summary.count("| Adam |") == 3 and "3 MOVED, 3 same" in summary
+
+
+def test_a_damaged_reference_is_named(gate):
+    gate(reason="first")
+    (file,) = gate.folder.glob("*.json")
+    for text in ("{", "[]", '{"schema": 2}', '{"schema": 1, "kind": {}, "runs": [[1]]}'):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=f"{file} is not a gate reference") as error:
+            gate()
+        assert "\n" not in str(error.value)
+
+
+def test_the_committed_gate_references_are_of_the_table_as_it_is():
+    table = declaration.load(regress.NAME)
+    known, _ = regress.references(regress.FOLDER / regress.NAME, "cpu")
+    assert known and all(set(found) == set(runs_of(table, regress.SEEDS)) for found in known)
 
 
 def test_the_committed_references_render_to_the_committed_tables(tmp_path, monkeypatch):

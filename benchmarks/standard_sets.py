@@ -157,8 +157,8 @@ def _refusal(name: str, root: Path, path: Path, fault: str) -> UserError:
     given = "" if root.resolve() == DEFAULT_ROOT else f" DATA={root}"
     own = "<root>/<folder>/{train,test}_{images,labels}.npy for the stream arrays"
     return UserError(
-        f"{path} {fault}. If it is damaged or of another set, delete it and run `make data-{name}{given}`. If it is data "
-        f"of your own, or {name} in another order, bring it as {own}"
+        f"{path} {fault}. If it is damaged or of another set, delete it and run `make data-{name}{given}`. If it is "
+        f"data of your own, or {name} in another order, bring it as {own}"
     )
 
 

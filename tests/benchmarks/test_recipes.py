@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -184,3 +185,42 @@ def test_tasks_on_the_whole_set_share_its_bytes(small_root):
         for _, examples in sides(stream):
             assert len({each.parts[0].source.data_ptr() for each in examples}) == 1
             assert examples[0].parts[0].source.dtype == torch.uint8
+
+
+HEAD = """
+from dataclasses import dataclass
+from typing import ClassVar
+from benchmarks.materialise import Recipe, Split, whole_set_tasks
+"""
+FILES = {
+    "onetask": HEAD
+    + '@dataclass(frozen=True)\nclass One(Recipe):\n    data_set: ClassVar[str] = "digits"\n    examples: int = 9\n'
+    + "    def tasks_of(self, images, seed):\n        return whole_set_tasks(images, [None], self.examples, seed)\n",
+    "plain": HEAD + "class Plain(Split):\n    tasks: int = 2\n",
+    "two": HEAD + "@dataclass\nclass A(Split):\n    pass\n@dataclass\nclass B(Split):\n    pass\n",
+    "nothing": HEAD,
+}
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Stream files that lie among the streams for as long as the test."""
+    for name, text in FILES.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(streams, "__path__", [*streams.__path__, str(tmp_path)])
+    yield
+    for name in FILES:
+        sys.modules.pop(f"benchmarks.streams.{name}", None)
+
+
+def test_a_stream_is_one_file(files, small_root):
+    assert "onetask" in streams.names()
+    assert list(streams.defaults("onetask")) == ["examples", "pad", "mean", "std", "active_units", "evaluate"]
+    stream = build(small_root, "class", name="onetask")
+    assert [len(task.train) for task in stream.tasks] == [9] and stream.n_units == 10
+
+
+@pytest.mark.parametrize(("name", "found"), [("plain", r"\['Plain'\]"), ("two", r"\['A', 'B'\]"), ("nothing", r"\[\]")])
+def test_a_file_that_is_no_stream_is_named(files, name, found):
+    with pytest.raises(UserError, match=rf"streams/{name}\.py needs one class .* Recipe, with @dataclass.* found {found}"):
+        streams.resolve({"name": name})

@@ -222,5 +222,7 @@ def test_a_stream_is_one_file(files, small_root):
 
 @pytest.mark.parametrize(("name", "found"), [("plain", r"\['Plain'\]"), ("two", r"\['A', 'B'\]"), ("nothing", r"\[\]")])
 def test_a_file_that_is_no_stream_is_named(files, name, found):
-    with pytest.raises(UserError, match=rf"streams/{name}\.py needs one class .* Recipe, with @dataclass.* found {found}"):
+    with pytest.raises(
+        UserError, match=rf"streams/{name}\.py needs one class .* Recipe, with @dataclass.* found {found}"
+    ):
         streams.resolve({"name": name})

@@ -1,164 +1,228 @@
-"""Avalanche benchmarks as tensors: read once in the parent process; the workers only map the result.
+"""From the options of a stream to its tasks as tensors.
 
-Avalanche decides which example belongs to which task, in which order, under which label and which permutation or
-rotation. Its transforms are deterministic here, so they are applied to the whole tensor at once; the tests compare the
-result with Avalanche's own items, exactly.
+Avalanche decides which classes a task has, in which order, and under which labels. It is shown one stand-in for each
+class: the examples of a class follow in the order of the data set, as in Avalanche's own streams. The tests compare
+the result with those, item for item, exactly.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision import transforms
+from torch.utils.data import TensorDataset
 
-from benchmarks import data
-from benchmarks.stream import TaskData
-from methods.base.errors import UserError, check_whole
+from benchmarks import data, standard_sets
+from benchmarks.data import Images
+from benchmarks.files import write_atomically
+from benchmarks.stream import ACTIVE_UNITS, EVALUATE, Stream, TaskData, assemble
+from methods.base.errors import UserError
+from methods.base.options import Count, CountOrZero, Positive, check_options
 from methods.base.rng import derive, generator
 
-FULL_SCALE = {"digits": 16.0}  # the largest pixel value where it is not that of a byte
+PLANS = standard_sets.DEFAULT_ROOT / ".plans"
+Deal = list[list[tuple[int, int]]]  # of each task: its classes, in the order of its examples, and their labels
 
 
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """A data set in memory: scaled pixels, labels, and the same scaling for the items that Avalanche loads."""
+@dataclass(frozen=True)
+class Recipe:
+    """What a stream file defines: a subclass, whose fields are the options of the stream beside those below.
 
-    name: str
-    train_x: Tensor  # [N, ...] float32
-    train_y: Tensor  # [N] original labels
-    test_x: Tensor
-    test_y: Tensor
-    transform: Callable[[Tensor], Tensor]  # of one image or of a batch, already in [0, 1]
+    A recipe says which data set it reads and whether it depends on the seed of the run; `tasks_of` makes the tasks.
+    Images are padded with zeros by `pad` on each side. Then (x - mean) / std is what a network sees, with x in [0, 1];
+    mean and std are one number, or one for each channel (for vectors: for each of their values).
+    """
 
-    @property
-    def item_transform(self) -> Callable:
-        """For torchvision's data sets, whose items are PIL images (Avalanche's own MNIST gives tensors)."""
-        return transforms.Compose([transforms.ToTensor(), self.transform])
+    pad: CountOrZero = 0
+    mean: float | tuple[float, ...] = 0.0
+    std: Positive | tuple[Positive, ...] = 1.0
+    active_units: Literal[*ACTIVE_UNITS] = "seen"  # benchmarks/stream.py: assemble
+    evaluate: Literal[*EVALUATE] = "test"  # benchmarks/stream.py: Stream.evaluated_on
 
-    @property
-    def classes(self) -> int:
-        """How many classes there are."""
-        return int(self.train_y.max()) + 1
+    data_set: ClassVar[str]  # as benchmarks.data names it
+    needs_seed: ClassVar[bool] = False
 
     def __post_init__(self):
-        untested = set(self.train_y.tolist()) - set(self.test_y.tolist())
-        if untested:
-            raise UserError(f"{self.name} has no test image of class {min(untested)}: every class needs one")
+        check_options(self)
+
+    def tasks_of(self, images: Images, seed: int | None) -> list[TaskData]:
+        """The tasks on the padded `images`. The seed is None unless the recipe declares that it needs one."""
+        raise NotImplementedError
+
+    @classmethod
+    def options(cls) -> dict:
+        """The options with their defaults: the stream's own first, then those that it shares with others."""
+        shared = [{field.name for field in fields(c)} for c in cls.__mro__ if issubclass(c, Recipe)]
+        ordered = sorted(fields(cls), key=lambda field: sum(field.name in names for names in shared))
+        return {field.name: field.default for field in ordered}
 
 
-@lru_cache(maxsize=2)
-def pixels(name: str, root: Path, pad: int = 0, mean: float | tuple = 0.0, std: float | tuple = 1.0) -> Pixels:
-    """The data set `name`, scaled to [0, 1], padded with zeros by `pad` on each side, then (x - mean) / std.
+@dataclass(frozen=True)
+class Split(Recipe):
+    """Each class belongs to one task.
 
-    Means and deviations are of the scaled, padded pixels; one number, or one for each channel.
+    tasks: how many tasks, of equally many classes each, or a list: how many classes each of them has; classes that are
+    left over are left out. order: of the classes, as numbered ("fixed"), drawn from the seed ("seeded"), or a list of
+    them; classes that are not in the list are left out.
     """
-    images = data.load(name, root)
-    transform = scaling(pad, mean, std)
-    scale = FULL_SCALE.get(name, 255.0)
 
-    def scaled(x: Tensor) -> Tensor:
-        x = x.float() / scale if not x.is_floating_point() else x.float()
-        channels = {len(value) for value in (mean, std) if isinstance(value, tuple)}
-        if transform.transforms and x.dim() != 4:
-            raise UserError(f"{name} holds vectors, not images: pad, mean and std do not apply (leave them out)")
-        if channels - {1, x.shape[1]}:
-            raise UserError(f"mean and std must be one number, or one for each of the {x.shape[1]} channels of {name}")
-        return transform(x).contiguous()
+    tasks: Count | tuple[Count, ...] = 5
+    order: Literal["fixed", "seeded"] | tuple[CountOrZero, ...] = "fixed"
 
-    return Pixels(name, scaled(images.train_x), images.train_y, scaled(images.test_x), images.test_y, transform)
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.tasks:
+            raise UserError("tasks must be a number of tasks or a list of their sizes, got an empty list")
 
+    @property
+    def needs_seed(self) -> bool:
+        return self.order == "seeded"
 
-def scaling(pad: int, mean: float | tuple, std: float | tuple) -> transforms.Compose:
-    """Padding and normalisation, of one image or of a batch, in [0, 1]."""
-    check_whole("pad", pad, least=0)
-    steps = [transforms.Pad(pad)] if pad else []
-    if (mean, std) != (0.0, 1.0):
-        mean, std = (value if isinstance(value, tuple) else (value,) for value in (mean, std))
-        if min(std) <= 0:
-            raise UserError(f"std must be positive, got {min(std)}")
-        steps.append(transforms.Normalize(mean, std))
-    return transforms.Compose(steps)
+    def tasks_of(self, images: Images, seed: int | None) -> list[TaskData]:
+        order = self._order(images.classes)
+        by = {"seed": derive(seed, "stream") % 2**32} if self.needs_seed else {"fixed_class_order": order}
+        sizes = self._sizes(len(order))
+        return [_task(images, dealt) for dealt in deal(images.classes, len(sizes), per_exp_classes=sizes, **by)]
 
+    def _order(self, n: int) -> list[int]:
+        """The classes of the stream, of 0 to n - 1; in their order, unless that is drawn from the seed."""
+        order = list(range(n)) if isinstance(self.order, str) else list(self.order)
+        if not order or len(set(order)) < len(order) or max(order) >= n:
+            raise UserError(f"order must be 'fixed', 'seeded' or a list of classes of 0 to {n - 1}, got {order}")
+        return order
 
-class Items(Dataset):
-    """A data set in the form that Avalanche's generators take, for data that has no constructor of its own there."""
-
-    def __init__(self, x: Tensor, y: Tensor):
-        self.x, self.targets = x, y.tolist()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.x[index], self.targets[index]
+    def _sizes(self, n: int) -> list[int]:
+        """How many of n classes each task has."""
+        if isinstance(self.tasks, int):
+            if n % self.tasks:
+                remedy = "give a list of their sizes, or leave classes out of order"
+                raise UserError(f"tasks must divide the {n} classes, got {self.tasks}; {remedy}")
+            return [n // self.tasks] * self.tasks
+        if sum(self.tasks) > n:
+            raise UserError(f"tasks asks for {sum(self.tasks)} classes, and there are {n}: {list(self.tasks)}")
+        return list(self.tasks)
 
 
-def class_order(n_classes: int, order: str | Sequence[int], seed: int) -> dict:
-    """Arguments for Avalanche's class order: as numbered ("fixed"), shuffled by the seed ("seeded"), or a list."""
-    if order == "seeded":
-        return {"seed": derive(seed, "stream") % 2**32, "shuffle": True}
-    classes = list(range(n_classes))
-    if order == "fixed":
-        return {"fixed_class_order": classes}
-    if not isinstance(order, list | tuple) or any(type(c) is not int for c in order) or sorted(order) != classes:
-        raise UserError(f"order must be 'fixed', 'seeded' or a list of the classes 0 to {n_classes - 1}, got {order!r}")
-    return {"fixed_class_order": list(order)}
-
-
-def equal_tasks(n_classes: int, tasks: int) -> None:
-    """Refuse a number of tasks that the classes cannot be dealt to equally."""
-    if not isinstance(tasks, int) or tasks < 1 or n_classes % tasks:
-        raise UserError(f"tasks must divide the {n_classes} classes, got {tasks!r}")
-
-
-def by_class(benchmark, images: Pixels) -> list[TaskData]:
-    """The tasks of an Avalanche class split, built with class_ids_from_zero_in_each_exp=True."""
-    tasks = []
-    for k, originals in enumerate(benchmark.original_classes_in_exp):
-        train = (
-            images.train_x,
-            *_rows_and_labels(benchmark, "train", k),
-        )
-        test = images.test_x, *_rows_and_labels(benchmark, "test", k)
-        classes = sorted(originals, key=lambda label: benchmark.class_mapping[label])
-        tasks.append(TaskData(tuple(int(label) for label in classes), train, test))
-    return tasks
-
-
-def by_domain(
-    benchmark,
-    images: Pixels,
-    seed: int,
-    examples: int | None = None,
-    permutations: Sequence[Tensor | None] | None = None,
+def whole_set_tasks(
+    images: Images, gathers: Sequence[Tensor | None], examples: int | None, seed: int | None
 ) -> list[TaskData]:
-    """The tasks of an Avalanche benchmark in which each one is the whole data set, its pixels permuted.
+    """One task for each of `gathers` (Part.gather): the whole data set, its pixels moved.
 
-    Avalanche numbers the examples through the concatenated tasks; here all tasks share the rows of one array.
-    examples: how many training examples each task has, drawn for each anew from `seed`; None for all.
+    examples: how many training examples a task has, drawn for each task anew from the seed, or from 0 where it is None.
     """
     n = len(images.train_y)
-    if examples is not None:
-        check_whole("examples", examples)
-        if examples > n:
-            raise UserError(f"examples must be at most the {n} training images of {images.name}, got {examples}")
+    if examples is not None and examples > n:
+        raise UserError(f"examples must be at most the {n} training images, got {examples}")
     tasks = []
-    for k in range(len(benchmark.train_stream)):
-        rows, y = _rows_and_labels(benchmark, "train", k)
+    for k, (gather, dealt) in enumerate(zip(gathers, deal(images.classes, len(gathers)), strict=True)):
+        task = replace(_task(images, dealt), gather=gather)
         if examples is not None:
-            drawn = torch.randperm(n, generator=generator(seed, "stream", k + 1))[:examples]
-            rows, y = rows[drawn], y[drawn]
-        test_rows, test_y = _rows_and_labels(benchmark, "test", k)
-        train, test = (images.train_x, rows % n, y), (images.test_x, test_rows % len(images.test_y), test_y)
-        tasks.append(TaskData(tuple(range(images.classes)), train, test, permutations[k] if permutations else None))
+            source, rows, y = task.train
+            drawn = torch.randperm(n, generator=generator(seed or 0, "stream", k + 1))[:examples]
+            task = replace(task, train=(source, rows[drawn], y[drawn]))
+        tasks.append(task)
     return tasks
 
 
-def _rows_and_labels(benchmark, side: str, k: int) -> tuple[Tensor, Tensor]:
-    assignment = {"train": benchmark.train_exps_patterns_assignment, "test": benchmark.test_exps_patterns_assignment}
-    targets = benchmark.streams[side][k].dataset.targets
-    return torch.tensor(assignment[side][k]), torch.tensor(list(targets))
+def build(recipe: Recipe, scenario: str, seed: int, root: Path) -> Stream:
+    """The stream of a recipe; the caller's random numbers are left as they are."""
+    images, scaling = prepared(data.load(recipe.data_set, root), recipe)
+    with untouched_random_state():
+        tasks = recipe.tasks_of(images, seed if recipe.needs_seed else None)
+    return assemble(scenario, tasks, recipe.active_units, scaling).evaluated_on(recipe.evaluate)
+
+
+def prepared(images: Images, recipe: Recipe) -> tuple[Images, Tensor]:
+    """The images, padded, and how a batch of them becomes what a network sees (Part.scaling)."""
+    name, shape = recipe.data_set, images.train_x.shape[1:]
+    if len(shape) == 1 and recipe.pad:
+        raise UserError(f"{name} holds vectors, not images: pad does not apply (leave it out)")
+    numbers = [torch.tensor(value, dtype=torch.float32).flatten() for value in (recipe.mean, recipe.std)]
+    if {len(each) for each in numbers} - {1, shape[0]}:
+        what = "values" if len(shape) == 1 else "channels"
+        raise UserError(f"mean and std must be one number, or one for each of the {shape[0]} {what} of {name}")
+    scaling = torch.stack(torch.broadcast_tensors(torch.tensor([images.full]), *numbers))
+    if (recipe.mean, recipe.std) == (0.0, 1.0):
+        scaling = scaling[:1]
+    pads = (recipe.pad,) * 4 if recipe.pad else (0, 0)
+    train_x, test_x = (F.pad(x, pads) for x in (images.train_x, images.test_x))
+    return replace(images, train_x=train_x, test_x=test_x), scaling.view(*scaling.shape, *[1] * (len(shape) - 1))
+
+
+@contextmanager
+def untouched_random_state() -> Iterator[None]:
+    """The random states of torch, NumPy and Python afterwards are those of before. Avalanche seeds torch's."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng():
+        yield
+    np.random.set_state(numpy_state)
+    random.setstate(python_state)
+
+
+def _task(images: Images, dealt: list[tuple[int, int]]) -> TaskData:
+    """The examples of the classes that a task has been dealt."""
+
+    def side(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows = [(y == label).nonzero().flatten() for label, _ in dealt]
+        units = [torch.full_like(some, unit) for some, (_, unit) in zip(rows, dealt, strict=True)]
+        return x, torch.cat(rows), torch.cat(units)
+
+    classes = tuple(label for label, _ in sorted(dealt, key=lambda pair: pair[1]))
+    return TaskData(classes, side(images.train_x, images.train_y), side(images.test_x, images.test_y))
+
+
+def deal(n_classes: int, tasks: int, **options) -> Deal:
+    """How Avalanche deals the classes to `tasks` tasks. Without options each task has them all.
+
+    What it answered is kept in PLANS, for it takes seconds to import.
+    """
+    versions = {"avalanche-lib": version("avalanche-lib"), "torch": version("torch"), "numpy": version("numpy")}
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    question = {"n_classes": n_classes, "tasks": tasks, **options, "source": source, "versions": versions}
+    text = json.dumps(question, sort_keys=True)
+    file = PLANS / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["question"] == json.loads(text) and _is_deal(kept["deal"], n_classes, tasks):
+            return kept["deal"]
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # none is kept, or what is there is damaged: ask Avalanche
+    made = _ask_avalanche(n_classes, tasks, options)
+    with suppress(UserError):  # a folder that cannot be written: ask again next time
+        write_atomically(file, json.dumps({"question": json.loads(text), "deal": made}))
+    return made
+
+
+def _is_deal(deal: Deal, n_classes: int, tasks: int) -> bool:
+    """Whether it can be an answer: known classes, no class twice in a task, labels from 0 on."""
+    return len(deal) == tasks and all(
+        sorted(label for _, label in dealt) == list(range(len(dealt)))
+        and len({c for c, _ in dealt} & set(range(n_classes))) == len(dealt) > 0
+        for dealt in deal
+    )
+
+
+def _ask_avalanche(n_classes: int, tasks: int, options: dict) -> Deal:
+    from avalanche.benchmarks import nc_benchmark
+
+    one_of_each = TensorDataset(torch.zeros(n_classes), torch.arange(n_classes))
+    one_of_each.targets = list(range(n_classes))
+    if options:
+        shown = one_of_each
+        options = options | {"per_exp_classes": dict(enumerate(options["per_exp_classes"]))}
+    else:
+        shown, options = [one_of_each] * tasks, {"one_dataset_per_exp": True, "shuffle": False}
+    made = nc_benchmark(shown, shown, tasks, task_labels=False, class_ids_from_zero_in_each_exp=True, **options)
+    return [
+        [(row % n_classes, int(label)) for row, label in zip(rows, experience.dataset.targets, strict=True)]
+        for rows, experience in zip(made.train_exps_patterns_assignment, made.train_stream, strict=True)
+    ]

@@ -1,96 +1,101 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 as torchvision and Avalanche lay them out: verify, download, read.
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100: where their files lie, whether they are the official ones, download.
 
-Nothing is read before it is verified: MNIST and CIFAR by md5. Of Fashion-MNIST only the .gz archives have a published
-md5: an archive that lies beside its file is checked, and has to unpack to that file; without it the IDX header and the
-exact length are checked, which catches truncated files and web pages but not a single flipped byte.
+A set is used only after every unpacked file has its known md5. Besides the layout of torchvision and Avalanche, files
+are found as archives (`<file>.gz`, or the .tar.gz of CIFAR) and under Kaggle's names (`train-images.idx3-ubyte`). They
+are read where they lie: nothing is written into the data root but a download.
 """
 
 import gzip
 import hashlib
-import math
 import os
 import socket
-import struct
+import tarfile
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from methods.base.errors import UserError
 
+DEFAULT_ROOT = Path(__file__).resolve().parents[1] / "data"  # where no data root is given
 SETS = {  # name -> its class in torchvision, its folder in the data root
     "mnist": ("MNIST", "MNIST/raw"),
     "fashionmnist": ("FashionMNIST", "FashionMNIST/raw"),
     "cifar10": ("CIFAR10", "cifar-10-batches-py"),
     "cifar100": ("CIFAR100", "cifar-100-python"),
 }
-IDX = {  # the files of MNIST and Fashion-MNIST, and their shapes
-    "train-images-idx3-ubyte": (60_000, 28, 28),
-    "train-labels-idx1-ubyte": (60_000,),
-    "t10k-images-idx3-ubyte": (10_000, 28, 28),
-    "t10k-labels-idx1-ubyte": (10_000,),
+MD5 = {  # of the unpacked files; torchvision has those of the archives
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashionmnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
 }
-MNIST_MD5 = {  # of the unpacked files; torchvision carries those of the archives
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+CONTENT = {  # sha256 of all images with their labels, in whatever order (content_of)
+    "mnist": "a753069c4e6c768e33bcdd2c22d7777ebcb9150a4225cc64e895f3e4cdbc7289",
+    "cifar100": "98a1706d55ba4cf95b94a1121c72d1ed3867138189a6588320815b6a3897da74",
 }
 PROBE_SECONDS = 20  # for all mirrors together, so that without a network a command ends within 30 seconds
 STALL_SECONDS = 30  # a download that brings no byte for so long has failed
 
 
 def checksums(name: str) -> dict[str, str]:
-    """File -> published md5; for Fashion-MNIST the files are the archives."""
-    if name == "mnist":
-        return MNIST_MD5
+    """Official file -> md5 of its content."""
+    if name in MD5:
+        return MD5[name]
     cls = _torchvision_class(name)
-    if name == "fashionmnist":
-        return dict(cls.resources)
     return dict([*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])])
 
 
-def present(name: str, root: Path) -> bool:
-    """Whether every file of the set is in the data root."""
-    return all(path.exists() for path in _paths(name, root))
+def places(name: str, root: Path) -> dict[str, Path]:
+    """Official file -> the file or archive at hand that should hold it."""
+    found = {}
+    for file in checksums(name):
+        plain = [root / SETS[name][1] / spelt for spelt in (file, file.replace("-idx", ".idx"))]
+        packed = [path.with_name(f"{path.name}.gz") for path in plain]
+        whole = [root / _torchvision_class(name).filename] if name.startswith("cifar") else []
+        at_hand = [path for path in (*plain, *packed, *whole) if path.exists()]
+        if at_hand:
+            found[file] = at_hand[0]
+    return found
 
 
-def faults(name: str, root: Path) -> Iterator[tuple[Path, str]]:
-    """Each file of the set that lies in the data root but is not what it should be, with what is wrong with it."""
-    md5 = checksums(name)
-    for path in filter(Path.exists, _paths(name, root)):
-        content = path.read_bytes()
-        if fault := _fault(content, IDX.get(path.name), md5.get(path.name)):
-            yield path, fault
-        archive = path.with_name(f"{path.name}.gz")
-        if archive.name in md5 and archive.exists():
-            packed = archive.read_bytes()
-            if fault := _fault(packed, None, md5[archive.name]):
-                yield archive, fault
-            elif gzip.decompress(packed) != content:
-                yield path, f"differs from its archive {archive.name}"
+def contents(name: str, root: Path) -> dict[str, bytes]:
+    """Official file -> its content, for the files at hand. UserError names one that is not the official file."""
+    found, expected = {}, checksums(name)
+    for file, path in places(name, root).items():
+        try:
+            found[file] = _unpacked(path, f"{SETS[name][1]}/{file}")
+        except (gzip.BadGzipFile, tarfile.TarError, zlib.error, EOFError, KeyError) as error:
+            raise _refusal(name, root, path, f"cannot be unpacked ({' '.join(str(error).split())})") from error
+        if (md5 := _md5(found[file])) != expected[file]:
+            raise _refusal(name, root, path, _difference(found[file], file, md5, expected[file]))
+    return found
 
 
-def read(name: str, root: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """train_x, train_y, test_x, test_y of a verified set: x uint8 [N, C, H, W], y int64 [N]."""
-    if name.startswith("cifar"):
-        parts = [_torchvision_class(name)(root, train=train) for train in (True, False)]
-        return tuple(
-            tensor
-            for part in parts
-            for tensor in (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
-        )
-    flat = [np.fromfile(path, np.uint8, offset=4 + 4 * len(IDX[path.name])) for path in _paths(name, root)]
-    train_x, train_y, test_x, test_y = map(torch.from_numpy, flat)
-    return train_x.view(-1, 1, 28, 28), train_y.long(), test_x.view(-1, 1, 28, 28), test_y.long()
+def content_of(sides: Iterable[tuple]) -> str:
+    """The sha256 of a data set whatever the order of its examples. sides: images [N, ...] and labels [N] as arrays.
+
+    An example is its label in 8 bytes, the lowest last, and its pixels, a byte each, colours first. The sha256 of each
+    example are sorted and joined within a side, and the two sides are joined in their order.
+    """
+    digest = hashlib.sha256()
+    for x, y in sides:
+        each = (hashlib.sha256(label.to_bytes(8) + image.tobytes()).digest() for image, label in zip(x, y, strict=True))
+        digest.update(b"".join(sorted(each)))
+    return digest.hexdigest()
 
 
 def download(name: str, root: Path, announce: Callable[[str], object]) -> None:
@@ -99,9 +104,9 @@ def download(name: str, root: Path, announce: Callable[[str], object]) -> None:
     urls = [mirror + cls.resources[0][0] for mirror in cls.mirrors] if hasattr(cls, "mirrors") else [cls.url]
     if failures := _unreachable(urls):
         raise UserError(
-            f"{name} is not in {folder} and cannot be downloaded ({failures}): set DATA=<root> to a data root with "
-            "it, bring data of your own as <root>/<name>/{train,test}_{images,labels}.npy, or run "
-            "`make table-splitdigits`, which needs no data"
+            f"{name} is not in {folder}{holds(folder)} and cannot be downloaded ({failures}): set DATA=<root> to a "
+            "data root with it, bring data of your own as <root>/<name>/{train,test}_{images,labels}.npy for the "
+            "stream arrays, or run `make table-splitdigits`, which needs no data"
         )
     announce(f"downloading {name} into {folder}")
     timeout = socket.getdefaulttimeout()
@@ -110,11 +115,9 @@ def download(name: str, root: Path, announce: Callable[[str], object]) -> None:
         root.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
             cls(temporary, download=True)
-            for path, fault in faults(name, Path(temporary)):
-                raise RuntimeError(f"{path.name} {fault}")
+            contents(name, Path(temporary))
             folder.mkdir(parents=True, exist_ok=True)
-            files = [path.name for path in _paths(name, root)]
-            for file in dict.fromkeys([*checksums(name), *files]):  # Fashion-MNIST keeps the archives that prove it
+            for file in checksums(name):
                 os.replace(Path(temporary) / SETS[name][1] / file, folder / file)
     except Exception as error:  # whatever a network, an archive or a disk can do
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -129,22 +132,40 @@ def _torchvision_class(name: str) -> type:
     return getattr(datasets, SETS[name][0])
 
 
-def _paths(name: str, root: Path) -> list[Path]:
-    return [root / SETS[name][1] / file for file in (checksums(name) if name.startswith("cifar") else IDX)]
+def _unpacked(path: Path, member: str) -> bytes:
+    if path.name.endswith(".tar.gz"):
+        with tarfile.open(path) as archive:
+            return archive.extractfile(member).read()
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
-def _fault(content: bytes, shape: tuple[int, ...] | None, md5: str | None) -> str | None:
-    """What is wrong with a file that should be an IDX array of `shape`, or have the checksum `md5`, where given."""
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _difference(content: bytes, file: str, md5: str, expected: str) -> str:
     if content[:512].lstrip().startswith(b"<"):
         return "is a web page, not data"
-    if shape:
-        header = struct.pack(f">{1 + len(shape)}I", 0x0800 + len(shape), *shape)  # 08: bytes; then the dimensions
-        if len(content) != len(header) + math.prod(shape):
-            return f"has {len(content)} bytes instead of {len(header) + math.prod(shape)}"
-        if not content.startswith(header):
-            return f"has no IDX header for bytes of shape {list(shape)}"
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return f"is corrupt or truncated (md5 {found}, expected {md5})" if md5 and found != md5 else None
+    for name, files in MD5.items():
+        if md5 == files.get(file):
+            return f"is the file of {name}"
+    return f"is not the official file: it has {len(content)} bytes and md5 {md5}, expected md5 {expected}"
+
+
+def _refusal(name: str, root: Path, path: Path, fault: str) -> UserError:
+    given = "" if root.resolve() == DEFAULT_ROOT else f" DATA={root}"
+    own = "<root>/<folder>/{train,test}_{images,labels}.npy for the stream arrays"
+    return UserError(
+        f"{path} {fault}. If it is damaged or of another set, delete it and run `make data-{name}{given}`. If it is "
+        f"data of your own, or {name} in another order, bring it as {own}"
+    )
+
+
+def holds(folder: Path) -> str:
+    """The names that lie in a folder, for a message."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return f" (there: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
 
 
 def _unreachable(urls: list[str]) -> str | None:

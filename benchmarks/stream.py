@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from methods.base.errors import UserError, unknown
-from methods.base.examples import SCENARIOS, Examples, Part, Task, mask_of
+from methods.base.examples import SCENARIOS, Examples, Part, Task, mask_of, usable_units
 
 ACTIVE_UNITS = ("seen", "all", "current")
 EVALUATE = ("test", "train", "held-out")
@@ -37,11 +37,10 @@ class Stream:
 
     def mask_at(self, seen: int, j: int) -> Tensor | None:
         """Mask [C] for test set `j` once `seen` tasks are learnt; None where the classes of j are not known yet."""
-        if self.scenario != "class":
-            return mask_of(self.owned[j], self.n_units)
-        if j >= seen:
+        if self.scenario == "class" and j >= seen:
             return None
-        return mask_of([unit for units in self.owned[:seen] for unit in units], self.n_units)
+        known = self.owned[:seen] if self.scenario == "class" else self.owned
+        return mask_of(usable_units(self.scenario, known, j, self.n_units), self.n_units)
 
     def joined(self) -> "Stream":
         """All tasks as one, for the joint (offline) baseline; the test sets stay apart."""
@@ -86,28 +85,30 @@ class Stream:
 def _one_array(examples: Examples) -> Examples:
     """Parts that are rows of one array, as one part: a batch is then one gather."""
     first = examples.parts[0]
-    if any(part.source is not first.source or part.permutation is not None for part in examples.parts):
+    if any(part.source is not first.source or part.gather is not None for part in examples.parts):
         return examples
     masks = [part.mask.expand(len(part.rows), -1) for part in examples.parts]
     rows, y = (torch.cat([getattr(part, name) for part in examples.parts]) for name in ("rows", "y"))
-    return Examples((Part(first.source, rows, y, torch.cat(masks)),))
+    return Examples((replace(first, rows=rows, y=y, mask=torch.cat(masks)),))
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """What a stream file knows of one task: shared pixels, rows, labels from 0 within the task, and class names."""
+    """One task before its units are known: its classes in their order, shared pixels, rows, labels that begin at 0."""
 
     classes: tuple[int, ...]
     train: tuple[Tensor, Tensor, Tensor]  # source [M, ...], rows [N], labels [N] in 0..len(classes)-1
     test: tuple[Tensor, Tensor, Tensor]
-    permutation: Tensor | None = None
+    gather: Tensor | None = None  # as in Part
 
 
-def assemble(scenario: str, data: Sequence[TaskData], active_units: str = "seen") -> Stream:
+def assemble(
+    scenario: str, data: Sequence[TaskData], active_units: str = "seen", scaling: Tensor | None = None
+) -> Stream:
     """A stream from its tasks' data: output units and masks as `scenario` and `active_units` say.
 
-    active_units, in class-IL only, are the units that training may use: those of the classes `seen` so far, of `all`
-    classes, or of the `current` task.
+    active_units: the units that training may use under class-IL. They are those of the classes `seen` so far, of `all`
+    classes, or of the `current` task. scaling: how stored pixels become inputs (Part.scaling).
     """
     if scenario not in SCENARIOS:
         raise unknown("scenario", scenario, SCENARIOS)
@@ -117,15 +118,13 @@ def assemble(scenario: str, data: Sequence[TaskData], active_units: str = "seen"
     owned = tuple(tuple(range(s, s + len(task.classes))) for s, task in zip(starts, data, strict=True))
     n_units = max(units[-1] for units in owned) + 1
     own_units = scenario == "task" or active_units == "current"
+    rule = "task" if scenario == "class" and own_units else scenario
     tasks, tests = [], []
     for k, task in enumerate(data):
-        units = owned[k]
-        if scenario == "class" and active_units != "current":
-            until = len(data) if active_units == "all" else k + 1
-            units = tuple(unit for own in owned[:until] for unit in own)
-        mask = mask_of(units, n_units)
+        known = owned if active_units == "all" else owned[: k + 1]
+        mask = mask_of(usable_units(rule, known, k, n_units), n_units)
         train, test = (
-            Examples((Part(source, rows, y + starts[k], mask, task.permutation),))
+            Examples((Part(source, rows, y + starts[k], mask, task.gather, scaling),))
             for source, rows, y in (task.train, task.test)
         )
         for what, examples in (("training", train), ("test", test)):

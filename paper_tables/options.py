@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 
 from benchmarks import machine
+from benchmarks.standard_sets import DEFAULT_ROOT
 from methods.base.errors import UserError
-
-DATA = Path("data")
 
 
 def sweeping(options: argparse.Namespace) -> tuple[Path, int, str]:
@@ -29,7 +28,7 @@ def jobs(text: str | None) -> int:
 def data_root(text: str | None) -> Path:
     """The data root: the option, then the environment variable DATA, then data/."""
     given = text or os.environ.get("DATA")
-    return path(given, "DATA") if given else DATA
+    return path(given, "DATA") if given else DEFAULT_ROOT
 
 
 def path(text: str, name: str) -> Path:

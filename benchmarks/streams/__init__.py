@@ -1,70 +1,75 @@
-"""Streams, one file each: a stream is known because its file is here.
+"""Streams: every module here is one, and adding one edits nothing else.
 
-A stream file has `stream(scenario, root, seed, *, options) -> Stream`. Its result depends on the run's seed only where
-an option has the value "seeded". Every stream has the option `evaluate` (Stream.evaluated_on) beside its own.
+A stream file has one class of its own that derives from `Recipe` (benchmarks/materialise.py): a frozen dataclass whose
+fields are its options.
 """
 
-import inspect
-import math
+from dataclasses import asdict
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-from benchmarks.stream import EVALUATE, Stream
+from benchmarks import materialise
+from benchmarks.materialise import Recipe
+from benchmarks.stream import Stream
 from methods.base.choice import Choice
 from methods.base.errors import UserError, unknown
 
 
 def names() -> list[str]:
     """Every stream there is."""
-    return sorted(module.name for module in iter_modules(__path__))
+    return sorted(module.name for module in iter_modules(__path__) if not module.ispkg)
+
+
+def find(name: str) -> type[Recipe]:
+    """The recipe in the file `name`."""
+    if name not in names():
+        raise unknown("stream", name, names())
+    module = import_module(f"{__name__}.{name}")
+    own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    own = [c for c in own if issubclass(c, Recipe)]
+    if len(own) != 1 or "__dataclass_fields__" not in vars(own[0]):
+        wanted = "one class of its own that derives from Recipe, with @dataclass(frozen=True) above it"
+        raise UserError(f"benchmarks/streams/{name}.py needs {wanted}, found {[c.__name__ for c in own]}")
+    return own[0]
 
 
 def resolve(spec: dict) -> Choice:
     """`spec` ({"name": ..., options}) with every option's value filled in; unknown names and options are refused."""
-    options = dict(spec)
-    name = options.pop("name", None)
-    if name not in names():
-        raise unknown("stream", name, names())
+    given = dict(spec)
+    name = given.pop("name", None)
     known = defaults(name)
-    for option, value in options.items():
+    for option in given:
         if option not in known:
             raise unknown(f"option of the stream {name}", option, known)
-        if isinstance(known[option], int | float) and not _numbers(value):
-            raise UserError(f"option {option} of the stream {name} takes numbers, got {value!r}")
-    if options.get("evaluate", "test") not in EVALUATE:
-        raise unknown(f"evaluate of the stream {name}", options["evaluate"], EVALUATE)
-    return Choice(name, {**known, **options})
+    try:
+        made = asdict(find(name)(**given))
+    except UserError as error:
+        raise UserError(f"the stream {name}: {error}") from error
+    return Choice(name, {option: made[option] for option in known})
 
 
 def defaults(name: str) -> dict:
     """The options of the stream `name`, with their defaults."""
-    parameters = inspect.signature(import_module(f"{__name__}.{name}").stream).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | {"evaluate": "test"}
+    return find(name).options()
 
 
-def _numbers(value: object) -> bool:
-    values = value if isinstance(value, list | tuple) else [value]
-    return all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+@lru_cache
+def _recipe(stream: Choice) -> Recipe:
+    return find(stream.name)(**stream.options)
 
 
 def data_set(stream: Choice) -> str:
     """The data set that a stream reads, as benchmarks.data names it."""
-    if stream.name == "arrays":
-        return stream.options["data"]
-    return stream.name.removeprefix("split").removeprefix("permuted").removeprefix("rotated")
+    return _recipe(stream).data_set
 
 
 def needs_seed(stream: Choice) -> bool:
     """Whether the stream depends on the seed of the run."""
-    return "seeded" in stream.options.values()
+    return _recipe(stream).needs_seed
 
 
 def build(stream: Choice, scenario: str, seed: int, root: Path) -> Stream:
     """The stream; it gets the seed only if it says that it depends on it."""
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in stream.options.items()}
-    evaluate = options.pop("evaluate")
-    made = import_module(f"{__name__}.{stream.name}").stream(
-        scenario, root, seed if needs_seed(stream) else 0, **options
-    )
-    return made.evaluated_on(evaluate)
+    return materialise.build(_recipe(stream), scenario, seed, root)

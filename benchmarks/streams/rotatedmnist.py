@@ -1,75 +1,68 @@
 """Rotated MNIST: all ten digits in every task, turned by another angle (Lopez-Paz and Ranzato, 2017).
 
-Domain-incremental. Angles in degrees, counter-clockwise, nearest-pixel interpolation, as torchvision turns tensors.
+Domain-incremental. Angles in degrees, counter-clockwise, nearest-pixel interpolation, as torchvision turns tensors:
+a pixel of the turned image is one pixel of the image, or 0 where the turned image reaches beyond it.
 """
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import rotate
 
-from benchmarks.materialise import by_domain, pixels, scaling
-from benchmarks.stream import Stream, assemble
-from methods.base.errors import UserError, check_whole
+from benchmarks.materialise import Recipe, whole_set_tasks
+from methods.base.errors import UserError
+from methods.base.options import Bound, Count
 from methods.base.rng import generator
 
+Angle = Annotated[float, Bound("a number from -180 to 180", lambda value: -180 <= value <= 180)]
+DRAWN = ("seeded", "uniform")
 
-def stream(
-    scenario: str,
-    root: Path,
-    seed: int,
-    *,
-    angles=(0, 20, 40, 60, 80),
-    tasks=None,
-    examples=None,
-    pad=0,
-    mean=0.0,
-    std=1.0,
-    active_units="seen",
-) -> Stream:
-    """One task for each of the `angles`, -180 to 180 degrees, or for each of `tasks` angles that are "seeded".
 
-    examples: how many training images each task has, drawn at random (anew for each seed of "seeded" angles).
+@dataclass(frozen=True)
+class RotatedMNIST(Recipe):
+    """One task for each of the `angles`, or for each of `tasks` angles that are drawn from the seed.
+
+    angles: a list; "seeded", one in each of `tasks` equal bins of [0, 180), in their order; or "uniform", in [0, 180).
+    examples: how many training images a task has (None: all), drawn for each task, anew for each seed of drawn angles.
     """
-    angles = _angles(angles, tasks, seed)
-    images = pixels("mnist", root)
-    finish = scaling(pad, mean, std)
 
-    def turned(source: Tensor, rows: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor, Tensor]:
-        x = torch.cat([finish(rotate(source[some], angle)) for some in rows.split(10_000)])
-        return x, torch.arange(len(rows)), y
+    data_set: ClassVar[str] = "mnist"
 
-    data = [
-        replace(task, train=turned(*task.train, float(angle)), test=turned(*task.test, float(angle)))
-        for task, angle in zip(by_domain(benchmark(root, angles, finish), images, seed, examples), angles, strict=True)
-    ]
-    return assemble(scenario, data, active_units)
+    angles: tuple[Angle, ...] | Literal[*DRAWN] = (0, 20, 40, 60, 80)
+    tasks: Count | None = None
+    examples: Count | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.angles:
+            raise UserError("angles must be at least one number, got an empty list")
+        if self.needs_seed != (self.tasks is not None):
+            wanted = f"is needed with angles = {self.angles!r}" if self.needs_seed else "goes with drawn angles only"
+            raise UserError(f"tasks, the number of drawn angles, {wanted}, got {self.tasks!r}")
+
+    @property
+    def needs_seed(self) -> bool:
+        return self.angles in DRAWN
+
+    def tasks_of(self, images, seed):
+        angles = self.draw(seed) if self.needs_seed else self.angles
+        gathers = [turned(images.train_x.shape[-1], self.pad, angle) for angle in angles]
+        return whole_set_tasks(images, gathers, self.examples, seed)
+
+    def draw(self, seed: int) -> list[float]:
+        """The angles of a seed."""
+        places = torch.rand(self.tasks, generator=generator(seed, "stream"), dtype=torch.float64)
+        if self.angles == "uniform":
+            return (places * 180).tolist()
+        return ((torch.arange(self.tasks) + places) * 180 / self.tasks).tolist()
 
 
-def draw(tasks: int, seed: int) -> list[float]:
-    """One angle in each of `tasks` equal bins of [0, 180), in their order."""
-    places = torch.rand(tasks, generator=generator(seed, "stream"), dtype=torch.float64)
-    return ((torch.arange(tasks) + places) * 180 / tasks).tolist()
+def turned(side: int, pad: int, angle: float) -> Tensor:
+    """Part.gather [side^2] of square images that were padded by `pad`, and are turned inside of the padding."""
+    from torchvision.transforms.functional import rotate
 
-
-def _angles(angles, tasks, seed: int) -> list[float]:
-    if angles == "seeded":
-        check_whole("tasks, the number of seeded angles,", tasks)
-        return draw(tasks, seed)
-    if tasks is not None:
-        raise UserError(f"tasks goes with angles = 'seeded'; here the angles tell their number, got tasks = {tasks!r}")
-    numbers = isinstance(angles, list | tuple) and all(type(angle) in (int, float) for angle in angles)
-    if not numbers or not angles or not all(-180 <= angle <= 180 for angle in angles):
-        raise UserError(f"angles must be numbers from -180 to 180, or 'seeded', got {angles!r}")
-    return list(angles)
-
-
-def benchmark(root: Path, angles, transform):
-    """The same stream as Avalanche builds it."""
-    from avalanche.benchmarks.classic import RotatedMNIST
-
-    return RotatedMNIST(
-        len(angles), rotations_list=list(angles), train_transform=transform, eval_transform=transform, dataset_root=root
-    )
+    numbered = 1 + torch.arange(side * side, dtype=torch.float32).view(1, side, side)  # 0 is left for what is outside
+    inside = numbered[:, pad : side - pad, pad : side - pad]
+    return F.pad(rotate(inside, float(angle)), (pad,) * 4).long().flatten() - 1

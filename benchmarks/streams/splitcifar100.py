@@ -1,33 +1,19 @@
 """Split CIFAR-100: a hundred kinds of object in ten tasks of ten (iCaRL, Rebuffi et al., 2017).
 
-Without augmentation: pixels are scaled once. mean and std take one number, or one for each colour.
+Without augmentation: pixels are scaled once.
 """
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
 
-from benchmarks.materialise import by_class, class_order, equal_tasks, pixels
-from benchmarks.stream import Stream, assemble
-
-
-def stream(
-    scenario: str, root: Path, seed: int, *, tasks=10, order="fixed", pad=0, mean=0.0, std=1.0, active_units="seen"
-) -> Stream:
-    """`tasks` equal tasks of classes in `order`; pixels in [0, 1], padded by `pad`, then (x - mean) / std."""
-    equal_tasks(100, tasks)
-    images = pixels("cifar100", root, pad, mean, std)
-    made = benchmark(images, root, class_order(100, order, seed), tasks)
-    return assemble(scenario, by_class(made, images), active_units)
+from benchmarks.materialise import Split
+from methods.base.options import Count
 
 
-def benchmark(images, root: Path, order: dict, tasks: int):
-    """The same stream as Avalanche builds it."""
-    from avalanche.benchmarks.classic import SplitCIFAR100
+@dataclass(frozen=True)
+class SplitCIFAR100(Split):
+    """Kinds of object in their tasks."""
 
-    return SplitCIFAR100(
-        tasks,
-        **order,
-        class_ids_from_zero_in_each_exp=True,
-        train_transform=images.item_transform,
-        eval_transform=images.item_transform,
-        dataset_root=root,
-    )
+    data_set: ClassVar[str] = "cifar100"
+
+    tasks: Count | tuple[Count, ...] = 10

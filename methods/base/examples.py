@@ -28,22 +28,46 @@ def mask_of(units: Sequence[int], n_units: int) -> Tensor:
     return mask
 
 
+def usable_units(scenario: str, owned: Sequence[Sequence[int]], k: int, n_units: int) -> tuple[int, ...]:
+    """The units that an example of task k may use, in training or testing, once the tasks of `owned` are known."""
+    if scenario == "domain":
+        return tuple(range(n_units))
+    if scenario == "task":
+        return tuple(owned[k])
+    return tuple(dict.fromkeys(unit for units in owned for unit in units))
+
+
 @dataclass(frozen=True)
 class Part:
-    """Examples as rows of an array that tasks share; pixels are copied when a batch is taken, not before."""
+    """Examples as rows of an array that tasks share; pixels are copied when a batch is taken, not before.
 
-    source: Tensor  # [M, ...] pixels, shared
+    Stored pixels v may be bytes. With `scaling` [S, ...], the network sees v / scaling[0], and where S is 3
+    (v / scaling[0] - scaling[1]) / scaling[2], in the dtype of `scaling`.
+    """
+
+    source: Tensor  # [M, ...] stored pixels, shared
     rows: Tensor  # [N] which of them
     y: Tensor  # [N] output unit of each example
     mask: Tensor  # [C], or [N, C]: units that training may use for them
-    permutation: Tensor | None = None  # [D]: pixel d of an example is pixel permutation[d] of its source
+    gather: Tensor | None = None  # [D]: pixel d of an example is stored pixel gather[d] of its source, or 0 where -1
+    scaling: Tensor | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network sees."""
+        return self.source.dtype if self.scaling is None else self.scaling.dtype
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels [..., *shape], units [...] and mask ([C], or [..., C]) of the examples at `index` [...]."""
         rows = self.rows[index]
-        x = self.source.index_select(0, rows.flatten()).view(*rows.shape, *self.source.shape[1:])
-        if self.permutation is not None:
-            x = x.flatten(index.dim())[..., self.permutation].view(x.shape)
+        x = self.source.index_select(0, rows.flatten())
+        if self.gather is not None:
+            x = x.flatten(1)[:, self.gather].masked_fill_(self.gather < 0, 0).view(x.shape)
+        if self.scaling is not None:
+            x = x.to(self.dtype) / self.scaling[0]
+            if len(self.scaling) > 1:
+                x = x.sub_(self.scaling[1]).div_(self.scaling[2])
+        x = x.view(*rows.shape, *self.source.shape[1:])
         return x, self.y[index], self.mask if self.mask.dim() == 1 else self.mask[index]
 
     def only(self, index: Tensor) -> "Part":
@@ -74,7 +98,7 @@ class Examples:
         if len(self.parts) == 1:
             return self.parts[0].take(index)
         first = self.parts[0]
-        x = first.source.new_empty(*index.shape, *first.source.shape[1:])
+        x = first.source.new_empty(*index.shape, *first.source.shape[1:], dtype=first.dtype)
         y = first.y.new_empty(index.shape)
         mask = first.mask.new_empty(*index.shape, first.mask.shape[-1])
         start = 0

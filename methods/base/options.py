@@ -5,19 +5,23 @@
     ema: Share | None = None                a number in [0, 1], or None
     norm: Literal["squared", "l2"] = "l2"   one of these words
     flips: bool = False                     true or false
+    sizes: tuple[Count, ...] = ()           a list of whole numbers >= 1
 
+The alternatives of a union are tried in turn: `Count | Literal["seeded"]`.
 Another bound is another `Annotated` type: `Annotated[float, Bound("a number > 1", lambda value: value > 1)]`.
 """
 
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from torch import Tensor
 
-from methods.base.errors import UserError, check_number, unknown
+from methods.base.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -54,22 +58,47 @@ def _plain(value: Any) -> Any:
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
-    optional = NoneType in get_args(kind)
-    if optional:
-        (kind,) = set(get_args(kind)) - {NoneType}
-        if value is None:
-            return None
+    """The value as it is kept, or UserError if `kind` does not allow it."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    for one in kinds:
+        fits, kept = _fitted(name, value, one)
+        if fits:
+            return kept
+    if len(kinds) == 1 and get_origin(kind) is Literal:
+        raise unknown(name, value, get_args(kind))
+    raise UserError(f"{name} must be {', or '.join(_wanted(name, one) for one in kinds)}, got {value!r}")
+
+
+def _fitted(name: str, value: Any, kind: Any) -> tuple[bool, Any]:
+    """Whether one kind of option allows the value, and the value as it is kept."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            return False, value
+        items = [_fitted(name, _plain(item), get_args(kind)[0]) for item in value]
+        return all(fits for fits, _ in items), tuple(kept for _, kept in items)
+    if kind is NoneType:
+        return value is None, value
     if get_origin(kind) is Literal:
-        if not isinstance(value, str) or value not in get_args(kind):
-            raise unknown(name, value, get_args(kind))
-    elif kind in (bool, str):
-        if not isinstance(value, kind):
-            raise UserError(f"{name} must be {'true or false' if kind is bool else 'a string'}, got {value!r}")
-    else:
-        if kind not in ANY and get_origin(kind) is not Annotated:
-            raise TypeError(f"option {name} is declared as {kind}: methods/base/options.py says what an option can be")
-        number, bound = get_args(kind) or (kind, ANY[kind])
-        whole = number is not int or isinstance(value, int)
-        wanted = bound.wanted + (", or None" if optional else "")
-        check_number(name, value, wanted, lambda value: whole and bound.fits(value))
-    return value
+        return isinstance(value, str) and value in get_args(kind), value
+    if kind in (bool, str):
+        return isinstance(value, kind), value
+    number, bound = _bound(name, kind)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    finite = whole or (number is float and isinstance(value, float) and math.isfinite(value))
+    return finite and abs(value) <= sys.float_info.max and bound.fits(value), value
+
+
+def _bound(name: str, kind: Any) -> tuple[type, Bound]:
+    if kind not in ANY and get_origin(kind) is not Annotated:
+        raise TypeError(f"option {name} is declared as {kind}: methods/base/options.py says what an option can be")
+    return get_args(kind) or (kind, ANY[kind])
+
+
+def _wanted(name: str, kind: Any) -> str:
+    """In words."""
+    if get_origin(kind) is tuple:
+        return f"a list, each item {_wanted(name, get_args(kind)[0])}"
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    words = {NoneType: "None", bool: "true or false", str: "a string"}
+    return words[kind] if kind in words else _bound(name, kind)[1].wanted

@@ -68,7 +68,7 @@ def test_every_stream_has_the_option():
 
 
 def test_a_word_that_is_none_of_them():
-    with pytest.raises(UserError, match=r"evaluate of the stream splitmnist 'tests'.*test"):
+    with pytest.raises(UserError, match=r"the stream splitmnist: unknown evaluate 'tests'.*test"):
         streams.resolve({"name": "splitmnist", "evaluate": "tests"})
     with pytest.raises(UserError, match="evaluate"):
         toy.stream("task").evaluated_on("validation")

@@ -36,7 +36,10 @@ def execute(description):
 def test_every_option_is_filled_in():
     found = Run.of(**RUN)
     assert found.to_json() == {
-        "stream": {"name": "splitdigits", "tasks": 5, "order": "fixed", "active_units": "seen", "evaluate": "test"},
+        "stream": {
+            **{"name": "splitdigits", "tasks": 5, "order": "fixed", "pad": 0, "mean": 0.0, "std": 1.0},
+            **{"active_units": "seen", "evaluate": "test"},
+        },
         "scenario": "class",
         "method": {
             "name": "ewc",
@@ -78,7 +81,7 @@ def test_every_option_is_filled_in():
         (changed("method", lam=float("nan")), "lam must be a finite number >= 0, got nan"),
         (changed("method", lam="2"), "lam must be a finite number >= 0, got '2'"),
         (changed("stream", name="splitdigit"), "unknown stream 'splitdigit'; the nearest is 'splitdigits'"),
-        (changed("stream", pad=2), "unknown option of the stream splitdigits 'pad'"),
+        (changed("stream", first="plain"), "unknown option of the stream splitdigits 'first'"),
         ({**RUN, "scenario": "clas"}, "clas"),
     ],
 )

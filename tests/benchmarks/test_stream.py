@@ -21,7 +21,7 @@ def toy(scenario, active_units="seen", permuted=False):
             classes=(10 + 2 * k, 11 + 2 * k),
             train=(source, torch.arange(4 * k, 4 * k + 4), torch.tensor([0, 1, 1, 0])),
             test=(test_source, torch.arange(2 * k, 2 * k + 2), torch.tensor([1, 0])),
-            permutation=torch.arange(3).roll(k) if permuted else None,
+            gather=torch.arange(3).roll(k) if permuted else None,
         )
         for k in range(TASKS)
     ]

@@ -1,7 +1,10 @@
 """Options of the streams: defaults are filled in, and every impossible value is one clear line."""
 
+import shutil
+
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import streams
 from methods.base.errors import UserError
@@ -41,7 +44,7 @@ def test_streams_are_their_files_and_name_their_data():
         for name in streams.names()
     }
     assert data == {
-        "arrays": "mine",
+        "arrays": "./mine",
         "permutedmnist": "mnist",
         "rotatedmnist": "mnist",
         "splitcifar10": "cifar10",
@@ -69,6 +72,25 @@ def test_defaults_are_filled_in():
 GREY = {"name": "arrays", "data": "grey", "tasks": 2}
 
 
+@pytest.mark.parametrize("values", [(0.1, 0.5), (0.1, 7 * [0.5]), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], 2.0)])
+def test_vectors_are_standardised(root, values):
+    mean, std = values
+    (test,) = build(root, **{**GREY, "data": "vectors", "tasks": 1}, mean=mean, std=std).tests
+    raw = np.load(root / "vectors/test_images.npy")[test.parts[0].rows]
+    expected = (raw / np.float32(255) - np.float32(mean)) / np.float32(std)
+    assert np.array_equal(test.take(torch.arange(4))[0].numpy(), expected)
+
+
+def test_own_arrays_may_be_called_like_a_standard_set(root, tmp_path, monkeypatch):
+    """`arrays` reads the folder, whether or not the official files are there; `splitmnist` reads those."""
+    for name in ("mnist", "digits"):
+        shutil.copytree(root / "grey", tmp_path / name)
+        assert build(tmp_path, **{**GREY, "data": name}).tests[0].parts[0].source.shape == (4, 1, 5, 5)
+    small_sets.write(tmp_path, monkeypatch)
+    assert build(tmp_path, **{**GREY, "data": "mnist"}).tests[0].parts[0].source.shape == (4, 1, 5, 5)
+    assert build(tmp_path, name="splitmnist").tests[0].parts[0].source.shape == (20, 1, 28, 28)
+
+
 def test_the_options_of_the_tests_below_are_good_without_their_mistake(root):
     assert [task.classes for task in build(root, **GREY).tasks] == [(0, 1), (2, 3)]
     assert build(root, **GREY, pad=1).tests[0].parts[0].source.shape == (4, 1, 7, 7)
@@ -83,29 +105,38 @@ def test_the_options_of_the_tests_below_are_good_without_their_mistake(root):
         ({"task": 2}, "unknown option of the stream arrays 'task'; the nearest is 'tasks'"),
         ({"data": ""}, "the stream 'arrays' needs data ="),
         ({"data": "gray"}, "data set 'gray': .*gray/train_images.npy is missing"),
-        ({"data": 5}, "data"),
+        ({"data": 5}, "data must be a string, got 5"),
         ({"data": "hole"}, r"\b3\b"),
         ({"tasks": 3}, "tasks must divide the 4 classes, got 3"),
-        ({"tasks": 0}, "tasks must divide the 4 classes, got 0"),
-        ({"tasks": -2}, "tasks must divide the 4 classes, got -2"),
-        ({"tasks": True}, "takes numbers, got True"),
-        ({"tasks": "2"}, "takes numbers, got '2'"),
-        ({"tasks": [2]}, "tasks must divide"),
-        ({"order": "reversed"}, "order must be 'fixed', 'seeded' or a list of the classes 0 to 3, got 'reversed'"),
-        ({"order": [0, 1]}, "order must be"),
+        ({"tasks": 0}, "the stream arrays: tasks must be a whole number >= 1, or a list, each item .*, got 0"),
+        ({"tasks": -2}, "tasks must be a whole number >= 1"),
+        ({"tasks": True}, "tasks must be .* got True"),
+        ({"tasks": "2"}, "tasks must be .* got '2'"),
+        ({"tasks": [2, 3]}, r"tasks asks for 5 classes, and there are 4: \[2, 3\]"),
+        ({"tasks": [2, 0]}, r"tasks must be .* got \[2, 0\]"),
+        ({"tasks": []}, "tasks must be a number of tasks or a list of their sizes, got an empty list"),
+        ({"tasks": 3, "order": [0, 1]}, "tasks must divide the 2 classes, got 3; give a list"),
+        (
+            {"order": "reversed"},
+            "order must be 'fixed' or 'seeded', or a list, each item a whole .* got 'reversed'",
+        ),
+        ({"order": []}, r"order must be .* a list of classes of 0 to 3, got \[\]"),
+        ({"order": [0, 4]}, r"order must be .* a list of classes of 0 to 3, got \[0, 4\]"),
         ({"order": [0, 1, 2, 2]}, "order must be"),
         ({"order": 5}, "order"),
         ({"order": [0, 1, 2, "3"]}, "order"),
-        ({"order": [0.0, 1, 2, 3]}, "order"),
-        ({"pad": True}, "takes numbers, got True"),
+        ({"order": [0.0, 1, 2, 3]}, "order must be"),
+        ({"order": [[1]]}, "order must be"),
+        ({"pad": True}, "pad must be a whole number >= 0, got True"),
         ({"pad": 1.5}, "pad"),
         ({"pad": -1}, "pad"),
-        ({"std": 0.0}, "std must be positive, got 0.0"),
-        ({"mean": float("nan")}, "takes numbers, got nan"),
+        ({"std": 0.0}, "std must be a finite number > 0, or a list, .* got 0.0"),
+        ({"std": [1.0, 0.0]}, "std must be"),
+        ({"mean": float("nan")}, "mean must be a finite number, .* got nan"),
         ({"mean": [0.1, 0.2, 0.3]}, "mean"),
         ({"data": "colour", "mean": [0.1, 0.2], "std": [1, 1]}, "mean"),
-        ({"data": "vectors", "pad": 1}, "vectors holds vectors, not images: pad, mean and std do not apply"),
-        ({"data": "vectors", "mean": 0.5}, "vectors holds vectors, not images"),
+        ({"data": "vectors", "pad": 1}, "vectors holds vectors, not images: pad does not apply"),
+        ({"data": "vectors", "mean": [0.5, 0.1]}, "mean and std must be one number, or one for each of the 7 values"),
         ({"active_units": "sen"}, "unknown active_units 'sen'; the nearest is 'seen'"),
     ],
 )
@@ -123,27 +154,30 @@ def test_unknown_scenario(root):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"name": "permutedmnist", "tasks": 0}, "tasks must be a positive whole number, got 0"),
+        ({"name": "permutedmnist", "tasks": 0}, "tasks must be a whole number >= 1, got 0"),
         ({"name": "permutedmnist", "first": "plane"}, "unknown first 'plane'; the nearest is 'plain'"),
-        ({"name": "permutedmnist", "permutations": "sedded"}, "permutations"),
+        ({"name": "permutedmnist", "permutations": "sedded"}, "permutations must be 'seeded', or a whole number"),
         ({"name": "permutedmnist", "permutations": -1}, "permutations"),
         ({"name": "permutedmnist", "permutations": 1.5}, "permutations"),
-        ({"name": "rotatedmnist", "angles": [0, 200]}, "angles must be numbers from -180 to 180"),
-        ({"name": "rotatedmnist", "angles": []}, "angles must be numbers"),
+        (
+            {"name": "rotatedmnist", "angles": [0, 200]},
+            "angles must be a list, each item a number from -180 to",
+        ),
+        ({"name": "rotatedmnist", "angles": []}, "angles must be at least one number"),
         ({"name": "rotatedmnist", "angles": 20}, "angles"),
-        ({"name": "rotatedmnist", "angles": [0, float("nan")]}, "angles must be numbers"),
-        ({"name": "rotatedmnist", "angles": [0, "20"]}, "angles must be numbers"),
-        ({"name": "rotatedmnist", "angles": [0, True]}, "angles must be numbers"),
-        ({"name": "rotatedmnist", "angles": "sedded"}, "angles must be numbers .* or 'seeded', got 'sedded'"),
-        ({"name": "rotatedmnist", "angles": "seeded"}, "tasks, the number of seeded angles, must be .* got None"),
-        ({"name": "rotatedmnist", "angles": "seeded", "tasks": 0}, "tasks, .* must be a whole number >= 1, got 0"),
-        ({"name": "rotatedmnist", "tasks": 5}, "tasks goes with angles = 'seeded'.* got tasks = 5"),
-        ({"name": "rotatedmnist", "examples": 31}, "examples must be at most the 30 training images of mnist, got 31"),
-        ({"name": "rotatedmnist", "examples": 0}, "examples must be a whole number >= 1, got 0"),
-        ({"name": "permutedmnist", "examples": 31}, "examples must be at most the 30 training images of mnist"),
-        ({"name": "permutedmnist", "examples": "all"}, "examples must be a whole number >= 1, got 'all'"),
+        ({"name": "rotatedmnist", "angles": [0, float("nan")]}, "angles must be a list"),
+        ({"name": "rotatedmnist", "angles": [0, "20"]}, "angles must be a list"),
+        ({"name": "rotatedmnist", "angles": [0, True]}, "angles must be a list"),
+        ({"name": "rotatedmnist", "angles": "sedded"}, "angles must be .*, or 'seeded' or 'uniform', got 'sedded'"),
+        ({"name": "rotatedmnist", "angles": "seeded"}, "tasks, the number of drawn angles, is needed .* got None"),
+        ({"name": "rotatedmnist", "angles": "seeded", "tasks": 0}, "tasks must be a whole number >= 1, or None, got 0"),
+        ({"name": "rotatedmnist", "tasks": 5}, "tasks, .* goes with drawn angles only, got 5"),
+        ({"name": "rotatedmnist", "examples": 31}, "examples must be at most the 30 training images, got 31"),
+        ({"name": "rotatedmnist", "examples": 0}, "examples must be a whole number >= 1, or None, got 0"),
+        ({"name": "permutedmnist", "examples": 31}, "examples must be at most the 30 training images"),
+        ({"name": "permutedmnist", "examples": "all"}, "examples must be a whole number >= 1, or None, got 'all'"),
         ({"name": "splitdigits", "tasks": 3}, "tasks must divide the 10 classes, got 3"),
-        ({"name": "splitdigits", "pad": 2}, "unknown option of the stream splitdigits 'pad'"),
+        ({"name": "splitdigits", "permutations": 2}, "unknown option of the stream splitdigits 'permutations'"),
     ],
 )
 def test_mistakes_in_streams_of_standard_sets(small_root, spec, message):

@@ -1,5 +1,7 @@
 """Every stream against Avalanche's own items and labels, exactly, on small stand-ins for the data sets."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 from torchvision.transforms.functional import rotate
 
 from benchmarks import data
-from benchmarks.streams import rotatedmnist, splitdigits
+from benchmarks.streams.rotatedmnist import RotatedMNIST, turned
 from methods.base.rng import derive
 from tests.support import small_sets
 from tests.support.avalanche_items import (
@@ -36,11 +38,7 @@ SPLITS = {  # stream -> its constructor in Avalanche, classes, tasks, pixels [C,
 def small_root(tmp_path_factory):
     """A data root with stand-ins for the standard sets, and `mine` in the array layout."""
     root = tmp_path_factory.mktemp("data")
-    draw = np.random.default_rng(0)
-    (root / "mine").mkdir()
-    for part, n in (("train", 24), ("test", 12)):
-        np.save(root / "mine" / f"{part}_images.npy", draw.integers(0, 256, (n, 4, 5), np.uint8))
-        np.save(root / "mine" / f"{part}_labels.npy", small_sets.labels(draw, n, 6))
+    small_sets.write_arrays(root / "mine", (4, 5))
     with pytest.MonkeyPatch.context() as patch:
         small_sets.write(root, patch)
         yield root
@@ -131,7 +129,7 @@ def test_permuted_mnist_holds_its_pixels_once(small_root):
     stream = build(small_root, "domain", name="permutedmnist", tasks=10)
     for _, examples in sides(stream):
         assert len({each.parts[0].source.data_ptr() for each in examples}) == 1
-        assert len({tuple(each.parts[0].permutation.tolist()) for each in examples}) == 10
+        assert len({tuple(each.parts[0].gather.tolist()) for each in examples}) == 10
     joined = stream.joined().tasks[0].train
     assert {part.source.data_ptr() for part in joined.parts} == {stream.tasks[0].train.parts[0].source.data_ptr()}
 
@@ -163,7 +161,7 @@ def test_permuted_mnist_on_some_of_the_examples(small_root):
         stream = build(small_root, "domain", seed=seed, **spec)
         assert [len(test) for test in stream.tests] == [20] * 3
         assert stream.tasks[0].train.parts[0].source is stream.tasks[2].train.parts[0].source
-        permutations = [test.parts[0].permutation for test in stream.tests]
+        permutations = [test.parts[0].gather for test in stream.tests]
         return chosen(stream, [(images.train_x / 255).flatten(1)[:, p].view(30, 1, 28, 28) for p in permutations])
 
     first, again, other = some(1), some(1), some(2)
@@ -178,10 +176,11 @@ def test_permuted_mnist_on_some_of_the_examples(small_root):
 
 def test_rotated_mnist_at_seeded_angles_on_some_of_the_examples(small_root):
     images = data.load("mnist", small_root)
-    angles = {seed: rotatedmnist.draw(4, seed) for seed in (1, 2)}
+    recipe = RotatedMNIST(angles="seeded", tasks=4)
+    angles = {seed: recipe.draw(seed) for seed in (1, 2)}
     for drawn in angles.values():
         assert [int(angle // 45) for angle in drawn] == [0, 1, 2, 3]
-    assert angles[1] != angles[2] and angles[1] == rotatedmnist.draw(4, 1)
+    assert angles[1] != angles[2] and angles[1] == recipe.draw(1)
     stream = build(small_root, "domain", seed=1, name="rotatedmnist", angles="seeded", tasks=4, examples=12, **HSU)
     plain = build(small_root, "domain", name="rotatedmnist", angles=angles[1], **HSU)
     for test, whole in zip(stream.tests, plain.tests, strict=True):
@@ -192,28 +191,61 @@ def test_rotated_mnist_at_seeded_angles_on_some_of_the_examples(small_root):
 
 
 def test_seeded_angles_fill_their_bins():
-    places = torch.tensor([rotatedmnist.draw(5, seed) for seed in range(400)]) / 36 - torch.arange(5)
+    recipe = RotatedMNIST(angles="seeded", tasks=5)
+    places = torch.tensor([recipe.draw(seed) for seed in range(400)]) / 36 - torch.arange(5)
     assert bool(((places >= 0) & (places < 1)).all())
     assert bool(((places.mean(0) - 0.5).abs() < 0.06).all()) and bool(((places.var(0) - 1 / 12).abs() < 0.015).all())
 
 
-@pytest.mark.parametrize("spec", [{"name": "splitdigits"}, {"name": "permutedmnist", "tasks": 2, "permutations": 7}])
-def test_a_stream_without_the_seed_is_built_once(small_root, spec):
-    assert build(small_root, "class", seed=1, **spec) is build(small_root, "class", seed=2, **spec)
+def test_uniform_angles_cover_the_half_turn(small_root):
+    recipe = RotatedMNIST(angles="uniform", tasks=5)
+    drawn = torch.tensor([recipe.draw(seed) for seed in range(400)]) / 180  # 2,000 numbers: mean 1/2, variance 1/12
+    assert bool(((drawn >= 0) & (drawn < 1)).all())
+    assert abs(float(drawn.mean()) - 0.5) < 0.03 and abs(float(drawn.var()) - 1 / 12) < 0.01
+    assert bool(((drawn.mean(0) - 0.5).abs() < 0.06).all())  # no task has a bin of its own
+    stream = build(small_root, "domain", seed=3, name="rotatedmnist", angles="uniform", tasks=5)
+    plain = build(small_root, "domain", name="rotatedmnist", angles=recipe.draw(3))
+    assert all(
+        torch.equal(a.parts[0].gather, b.parts[0].gather) for a, b in zip(stream.tests, plain.tests, strict=True)
+    )
 
 
-def test_a_seeded_stream_depends_on_the_seed_alone(small_root):
-    def order(seed):
-        stream = splitdigits.stream("class", small_root, seed, order="seeded")
-        return [label for task in stream.tasks for label in task.classes]
+def nearest(image, degrees):
+    """The image [H, W], turned counter-clockwise about its centre by the definition, and where that is beyond doubt.
 
-    torch.manual_seed(0)
-    first = order(1)
-    torch.manual_seed(1)
-    assert order(1) == first
-    assert sorted(first) == list(range(10))
-    assert len({tuple(order(seed)) for seed in range(1, 5)}) == 4
-    assert build(small_root, "class", seed=1, name="splitdigits", order="seeded").tasks[0].classes == tuple(first[:2])
-    permuted = {"name": "permutedmnist", "tasks": 1}
-    draws = [build(small_root, "domain", seed=seed, **permuted).tests[0].parts[0].permutation for seed in (1, 2)]
-    assert not torch.equal(*draws)
+    The turned image shows at a point what the image shows at the point turned back. Points count from the centre, x to
+    the right and y upwards. A point that lies halfway between two pixels is in doubt.
+    """
+    height, width = image.shape
+    turned, certain = np.zeros_like(image), np.ones(image.shape, dtype=bool)
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    for row in range(height):
+        for column in range(width):
+            x, y = column - (width - 1) / 2, (height - 1) / 2 - row
+            back_x, back_y = x * cos + y * sin, -x * sin + y * cos
+            at = (height - 1) / 2 - back_y, back_x + (width - 1) / 2
+            certain[row, column] = all(abs(place % 1 - 0.5) > 1e-3 for place in at)
+            from_row, from_column = (math.floor(place + 0.5) for place in at)
+            if 0 <= from_row < height and 0 <= from_column < width:
+                turned[row, column] = image[from_row, from_column]
+    return turned, certain
+
+
+@pytest.mark.parametrize("angle", [0, 20, 37, 90, 155.5, 180, -45.5, -90])
+def test_rotation_is_that_of_the_definition(small_root, angle):
+    stream = build(small_root, "domain", name="rotatedmnist", angles=[angle], pad=1)
+    images = data.load("mnist", small_root)
+    (test,) = stream.tests
+    for i in range(3):
+        x, _, _ = test.take(torch.tensor(i))
+        turned, certain = nearest(images.test_x[test.parts[0].rows[i], 0].numpy(), angle)
+        assert certain.mean() > 0.98
+        assert np.array_equal(x[0, 1:-1, 1:-1].numpy()[certain], (turned / np.float32(255))[certain])
+        assert x.count_nonzero() == x[0, 1:-1, 1:-1].count_nonzero()
+
+
+def test_a_pixel_on_the_right_is_turned_to_the_top():
+    x = torch.zeros(28, 28, dtype=torch.uint8)
+    x[14, 27] = 200
+    (row, column) = x.flatten()[turned(28, 0, 90)].view(28, 28).nonzero()[0].tolist()
+    assert (row, column) == (0, 14)

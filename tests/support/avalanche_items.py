@@ -4,6 +4,8 @@ Avalanche numbers the labels from zero in each task (our domain-incremental form
 class-incremental), by flags of its own.
 """
 
+import hashlib
+
 import numpy as np
 import torch
 from torch.utils.data import TensorDataset
@@ -31,6 +33,13 @@ def ordered(order, classes):
     if order == "seeded":
         return {"seed": derive(SEED, "stream") % 2**32, "shuffle": True}
     return {"fixed_class_order": list(range(classes)) if order == "fixed" else list(order)}
+
+
+def seeded_classes(seed, n):
+    """The classes in the order of a seed, from the definition: torch's permutation of n under a hash of the seed."""
+    digest = hashlib.sha256(f"{seed}/stream/0".encode()).digest()
+    torch_seed = (int.from_bytes(digest[:8], "big") >> 1) % 2**32
+    return torch.randperm(n, generator=torch.Generator().manual_seed(torch_seed)).tolist()
 
 
 def theirs(constructor, root, transform, *arguments, **options):

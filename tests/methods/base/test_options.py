@@ -12,7 +12,7 @@ import torch
 import methods
 from benchmarks.learner import Train
 from methods.base.errors import UserError
-from methods.base.options import Count, Positive, check_options
+from methods.base.options import Count, CountOrZero, Positive, check_options
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Options:
     kind: Literal["a", "b"] = "a"
     flag: bool = False
     any: float = 0.0
+    sizes: Count | tuple[Count, ...] = ()
+    seed: Literal["seeded"] | CountOrZero = 0
 
     def __post_init__(self):
         check_options(self)
@@ -60,11 +62,26 @@ def test_a_flag_or_a_word_of_numpys_is_stored_as_a_plain_one():
         ],
         *[("flag", bad, "flag must be true or false, got ") for bad in (0, 1, None, "true")],
         ("any", -float("inf"), "any must be a finite number, got -inf"),
+        *[
+            ("sizes", bad, "sizes must be a whole number >= 1, or a list, each item a whole number >= 1, got ")
+            for bad in (0, [1, 0], [1.0], [True], ["1"], "12", [[1]], None)
+        ],
+        *[
+            ("seed", bad, "seed must be 'seeded', or a whole number >= 0, got ")
+            for bad in ("sedded", -1, 1.5, None, False, ["seeded"])
+        ],
     ],
 )
 def test_what_the_type_does_not_allow_is_refused(option, bad, words):
     with pytest.raises(UserError, match=f"^{words}"):
         Options(**{"size": 1, option: bad})
+
+
+def test_a_list_is_stored_as_a_tuple_of_plain_numbers():
+    for given in ([2, np.int64(3)], (2, 3), [torch.tensor(2), 3]):
+        found = Options(1, sizes=given).sizes
+        assert found == (2, 3) and [type(item) for item in found] == [int, int]
+    assert (Options(1, sizes=4).sizes, Options(1, seed="seeded").seed, Options(1, seed=0).seed) == (4, "seeded", 0)
 
 
 def test_a_type_that_no_option_can_have_is_named():

@@ -1,0 +1,228 @@
+"""Recipes of streams: the seed, the caller's random numbers, uneven tasks, what is kept of Avalanche."""
+
+import json
+import random
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import data, materialise, streams
+from methods.base.errors import UserError
+from methods.base.rng import derive
+from tests.support import small_sets
+from tests.support.avalanche_items import (
+    NUMBERED,
+    SEED,
+    assert_same_items,
+    build,
+    ordered,
+    seeded_classes,
+    sides,
+    split_of,
+)
+
+
+@pytest.fixture(scope="module")
+def small_root(tmp_path_factory):
+    """A data root with stand-ins for the standard sets, and `mine` in the array layout."""
+    root = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        small_sets.write(root, patch)
+        small_sets.write_arrays(root / "mine", (4, 5))
+        yield root
+
+
+@pytest.mark.parametrize(
+    ("spec", "needs"),
+    [
+        ({"name": "splitdigits"}, False),
+        ({"name": "splitdigits", "order": "seeded"}, True),
+        ({"name": "permutedmnist"}, True),
+        ({"name": "permutedmnist", "permutations": 7}, False),
+        ({"name": "rotatedmnist"}, False),
+        ({"name": "rotatedmnist", "angles": "seeded", "tasks": 3}, True),
+        ({"name": "rotatedmnist", "angles": "uniform", "tasks": 3}, True),
+        ({"name": "rotatedmnist", "examples": 12}, False),
+    ],
+)
+def test_a_stream_depends_on_the_seed_where_it_says_so(small_root, spec, needs):
+    assert streams.needs_seed(streams.resolve(spec)) == needs
+    one, two = (content(build(small_root, "class", seed=seed, **spec)) for seed in (1, 2))
+    assert (one == two) != needs
+
+
+def content(stream):
+    """Everything that a stream holds, in a form that can be compared."""
+    taken = [part.take(torch.arange(len(part.rows))) for _, each in sides(stream) for e in each for part in e.parts]
+    return [[tensor.tolist() for tensor in tensors] for tensors in taken], [task.classes for task in stream.tasks]
+
+
+@pytest.mark.parametrize("draw", [lambda seed: derive(seed, "stream"), lambda seed: np.random.RandomState(seed + 1)])
+def test_a_stream_that_does_not_declare_the_seed_cannot_use_it(small_root, draw):
+    @dataclass(frozen=True)
+    class Undeclared(materialise.Recipe):
+        data_set: ClassVar[str] = "digits"
+
+        def tasks_of(self, images, seed):
+            draw(seed)
+            return materialise.whole_set_tasks(images, [None], None, seed)
+
+    with pytest.raises((UserError, TypeError), match=r"declare|NoneType"):
+        materialise.build(Undeclared(), "domain", 1, small_root)
+
+
+def test_a_seeded_order_depends_on_the_seed_alone(small_root):
+    def order(seed):
+        stream = build(small_root, "class", seed=seed, name="splitdigits", order="seeded")
+        return [label for task in stream.tasks for label in task.classes]
+
+    torch.manual_seed(0)
+    first = order(1)
+    torch.manual_seed(1)
+    assert order(1) == first
+    assert len({tuple(order(seed)) for seed in range(1, 5)}) == 4
+    assert all(order(seed) == seeded_classes(seed, 10) for seed in range(1, 5))
+
+
+EVERY = [
+    {"name": "splitmnist", "order": "seeded"},
+    {"name": "splitdigits", "order": "seeded"},
+    {"name": "splitfashionmnist", "order": "seeded"},
+    {"name": "splitcifar10", "order": "seeded"},
+    {"name": "splitcifar100", "order": "seeded"},
+    {"name": "arrays", "data": "mine", "tasks": 3, "order": "seeded"},
+    {"name": "permutedmnist", "tasks": 2},
+    {"name": "rotatedmnist", "angles": "seeded", "tasks": 2, "examples": 5},
+]
+
+
+@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: spec["name"])
+def test_the_random_numbers_of_the_caller_are_left_alone(small_root, spec, tmp_path, monkeypatch):
+    assert {spec["name"] for spec in EVERY} == set(streams.names())
+    monkeypatch.setattr(materialise, "PLANS", tmp_path)  # so that Avalanche is asked
+
+    def states():
+        return torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()
+
+    before = states()
+    build(small_root, "class", **spec)
+    assert states() == before and list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "classes"),
+    [
+        ({"tasks": [5, 2, 3]}, [(0, 1, 2, 3, 4), (5, 6), (7, 8, 9)]),
+        ({"tasks": [1, 3]}, [(0,), (1, 2, 3)]),  # the other classes are left out
+        ({"tasks": 3, "order": [9, 0, 2, 1, 5, 7]}, [(9, 0), (2, 1), (5, 7)]),
+        ({"tasks": [2, 1], "order": [3, 8, 4]}, [(3, 8), (4,)]),
+        ({"tasks": [4, 1], "order": "seeded"}, [tuple(seeded_classes(SEED, 10)[:4]), (seeded_classes(SEED, 10)[4],)]),
+    ],
+)
+@pytest.mark.parametrize("scenario", NUMBERED)
+def test_uneven_tasks_and_classes_that_are_left_out(small_root, scenario, options, classes):
+    stream = build(small_root, scenario, name="splitdigits", **options)
+    images = data.load("digits", small_root)
+    assert [task.classes for task in stream.tasks] == classes
+    sizes = [len(own) for own in classes]
+    assert stream.n_units == (max(sizes) if scenario == "domain" else sum(sizes))
+    for (side, examples), x, y in zip(
+        sides(stream), (images.train_x, images.test_x), (images.train_y, images.test_y), strict=True
+    ):
+        for k, (ours, own) in enumerate(zip(examples, classes, strict=True)):
+            first = 0 if scenario == "domain" else sum(sizes[:k])
+            taken, units, _ = ours.take(torch.arange(len(ours)))
+            for place, label in enumerate(own):
+                assert torch.equal(taken[units == first + place], x[y == label] / 16), (side, k, label)
+            assert len(ours) == sum(int((y == label).sum()) for label in own)
+
+
+def test_uneven_tasks_are_avalanches(small_root):
+    stream = build(small_root, "class", name="splitdigits", tasks=[5, 2, 3], order="seeded")
+    options = {**ordered("seeded", 10), **NUMBERED["class"], "per_exp_classes": {0: 5, 1: 2, 2: 3}}
+    assert_same_items(stream, split_of(data.load("digits", small_root), 16, 3, **options), some=40)
+
+
+def test_what_avalanche_answered_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(materialise, "PLANS", tmp_path)
+    first = materialise.deal(6, 2, per_exp_classes=[4, 2], seed=3)
+    (file,) = tmp_path.iterdir()
+    asked = []
+
+    def ask(*question):
+        asked.append(question)
+        return first
+
+    monkeypatch.setattr(materialise, "_ask_avalanche", ask)
+    assert [[tuple(pair) for pair in task] for task in materialise.deal(6, 2, per_exp_classes=[4, 2], seed=3)] == first
+    assert not asked
+    materialise.deal(6, 2, per_exp_classes=[4, 2], seed=4)  # another question
+    assert len(asked) == 1
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    wrong = (
+        [[[0, 0], [0, 1], [2, 2], [3, 3]], [[4, 0], [5, 1]]],
+        [[[6, 0]], [[1, 0]]],
+        [[[0, 1]], [[1, 0]]],
+        [[], []],
+        5,
+    )
+    texts = [json.dumps({**kept, "deal": deal}) for deal in wrong] + [json.dumps({**kept, "question": 1}), "{", "[]"]
+    for damaged in texts:
+        asked.clear()
+        file.write_text(damaged, encoding="utf-8")
+        assert materialise.deal(6, 2, per_exp_classes=[4, 2], seed=3) == first and asked, damaged
+    monkeypatch.setattr(materialise, "PLANS", file / "no folder")
+    assert materialise.deal(6, 2, per_exp_classes=[4, 2], seed=3) == first
+
+
+def test_tasks_on_the_whole_set_share_its_bytes(small_root):
+    for spec in ({"name": "permutedmnist"}, {"name": "rotatedmnist"}, {"name": "splitmnist"}):
+        stream = build(small_root, "domain", **spec)
+        for _, examples in sides(stream):
+            assert len({each.parts[0].source.data_ptr() for each in examples}) == 1
+            assert examples[0].parts[0].source.dtype == torch.uint8
+
+
+HEAD = """
+from dataclasses import dataclass
+from typing import ClassVar
+from benchmarks.materialise import Recipe, Split, whole_set_tasks
+"""
+FILES = {
+    "onetask": HEAD
+    + '@dataclass(frozen=True)\nclass One(Recipe):\n    data_set: ClassVar[str] = "digits"\n    examples: int = 9\n'
+    + "    def tasks_of(self, images, seed):\n        return whole_set_tasks(images, [None], self.examples, seed)\n",
+    "plain": HEAD + "class Plain(Split):\n    tasks: int = 2\n",
+    "two": HEAD + "@dataclass\nclass A(Split):\n    pass\n@dataclass\nclass B(Split):\n    pass\n",
+    "nothing": HEAD,
+}
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Stream files that lie among the streams for as long as the test."""
+    for name, text in FILES.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(streams, "__path__", [*streams.__path__, str(tmp_path)])
+    yield
+    for name in FILES:
+        sys.modules.pop(f"benchmarks.streams.{name}", None)
+
+
+def test_a_stream_is_one_file(files, small_root):
+    assert "onetask" in streams.names()
+    assert list(streams.defaults("onetask")) == ["examples", "pad", "mean", "std", "active_units", "evaluate"]
+    stream = build(small_root, "class", name="onetask")
+    assert [len(task.train) for task in stream.tasks] == [9] and stream.n_units == 10
+
+
+@pytest.mark.parametrize(("name", "found"), [("plain", r"\['Plain'\]"), ("two", r"\['A', 'B'\]"), ("nothing", r"\[\]")])
+def test_a_file_that_is_no_stream_is_named(files, name, found):
+    with pytest.raises(
+        UserError, match=rf"streams/{name}\.py needs one class .* Recipe, with @dataclass.* found {found}"
+    ):
+        streams.resolve({"name": name})

@@ -1,4 +1,4 @@
-"""Options say in their types which values they take, and are checked once, from these types.
+"""The type of an option says which values it takes. Options are checked once, by these types.
 
     lam: NonNegative                        a finite number >= 0
     batch: Count = 128                      a whole number >= 1
@@ -26,7 +26,7 @@ from methods.base.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Bound:
-    """Which numbers an option takes, in words and as a test."""
+    """Say which numbers an option takes, in words and as a test."""
 
     wanted: str
     fits: Callable[[float], bool] = lambda value: True
@@ -48,7 +48,7 @@ def check_options(options) -> None:
     kinds = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         value = _checked(field.name, _plain(getattr(options, field.name)), kinds[field.name])
-        object.__setattr__(options, field.name, value)  # also of a frozen dataclass
+        object.__setattr__(options, field.name, value)  # a frozen dataclass has no other way
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Random numbers: one generator per (seed, role, task), so that no component can disturb another's draws."""
+"""Each (seed, role, task) has one generator of random numbers, so that no component can disturb another's draws."""
 
 import hashlib
 
@@ -16,5 +16,5 @@ def derive(seed: int, role: str, task: int = 0) -> int:
 
 
 def generator(seed: int, role: str, task: int = 0) -> torch.Generator:
-    """A CPU generator for `role` in `task` of the run with this `seed`."""
+    """Return a CPU generator for `role` in `task` of the run with this `seed`."""
     return torch.Generator().manual_seed(derive(seed, role, task))

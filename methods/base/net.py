@@ -133,7 +133,7 @@ class Net:
                 places[key] = p
 
     def _during_backward(self, given: list[Tensor], train: bool) -> None:
-        """Hold parameters and mode in place from here to the end of the backward pass, which calls this at the outputs.
+        """Hold parameters and mode in place until the backward pass ends. That pass calls this at the outputs.
 
         If the backward pass fails, torch drops the callback and the stack. The dropped stack puts everything back.
         """

@@ -4,7 +4,7 @@
 
 Several anchors make one quadratic: sum_k F_k (theta - theta_k)^2 = A (theta - m)^2 + const with A = sum_k F_k and A m =
 sum_k F_k theta_k. So the paper's objective with one penalty per task costs 2 P numbers after any number of tasks. The
-quadratic is kept centred. The expanded form A theta^2 - 2 B theta + C cancels digits.
+quadratic is kept centred, because the expanded form A theta^2 - 2 B theta + C cancels digits.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""A memory has M places. A buffer says which examples it keeps of those that come, one after the other.
+"""A memory of M places cannot keep all examples that come. A buffer says which of them stay.
 
     reservoir        of the n that came, each with the same probability M / n (Vitter, 1985, algorithm R)
     class_balanced   an equal share for each class; of the n of a class, each with the same probability share / n
@@ -64,7 +64,7 @@ def cut(places: Groups, memory: int, draws: torch.Generator | None) -> list[int]
 def choose(
     places: Groups, seen: dict[int, int], groups: list[int], memory: int, draws: torch.Generator | None
 ) -> dict[int, int]:
-    """Return {place: index of the new example that takes it}. If several take one place, it is the last."""
+    """Return {place: index of the new example that takes it}. Of several for one place, the last takes it."""
     room, used, chosen = shares(places, memory), sum(map(len, places.values())), {}
     for n, group in enumerate(groups):
         own = places[group]

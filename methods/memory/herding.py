@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def herd(features: Tensor, mean: Tensor, m: int) -> Tensor:
-    """Return min(m, N) rows of features [N, D] to keep, best first (Rebuffi et al., 2017, algorithm 4).
+    """Return the indices of min(m, N) rows of features [N, D], best first (Rebuffi et al., 2017, algorithm 4).
 
     p_j = argmin_x || mean - (phi(x) + sum_{i<j} phi(p_i)) / j ||        over the rows not picked yet
 

@@ -13,7 +13,7 @@ What to know:
 - The model is one network with one head of all units, from the start. Where each task has a head, its units are the
   classes of its experience, numbered through the stream (`class_ids_from_zero_from_first_exp`).
 - The strategy's criterion is not used. Its forward pass is still made, in evaluation mode, so that batch statistics and
-  dropout move once in a step. Training metrics see its outputs.
+  dropout move once in a step. Training metrics see the outputs of this pass.
 - In evaluation the outputs are 1 at the predicted unit and 0 elsewhere. So an evaluation loss says nothing.
 - A method sees an experience with its evaluation transforms. Methods that add examples (rehearsal, iCaRL) also train on
   these.

@@ -1,9 +1,9 @@
 """The digest of a run is a checksum of the sources that can change its numbers.
 
-Every run executes some modules between its seed and its counts (`EVERY_RUN`). The others are the files of its stream
-and its method, and what these two import of the other streams and of the ground floor. Docstrings, comments and the
-texts of errors are left out. Downloads, reports and the command line are in no list. So a change to them leaves every
-record as it is.
+The sources are the modules that every run executes between its seed and its counts (`EVERY_RUN`), and the files of its
+stream and its method. Added is what these two import of the other streams and of the ground floor. Docstrings, comments
+and the texts of errors are left out. Downloads, reports and the command line are in no list. So a change to them leaves
+every record as it is.
 """
 
 import ast

@@ -18,7 +18,7 @@ class Processes(Executor):
 
     def __init__(self, n: int):
         self.n = n
-        self._last: dict[ProcessPoolExecutor, Future] = {}  # each process with what it was given last
+        self._last: dict[ProcessPoolExecutor, Future] = {}  # what each process was given last
 
     def submit(self, function, /, *arguments) -> Future:
         """Return the future of function(*arguments). No more than n futures may be unfinished."""

@@ -1,7 +1,7 @@
 """This module has the training loop and evaluation. Training happens nowhere else.
 
-The gradients of the task loss and of the penalty are taken separately and added here. So no method computes one again:
-SI and RWalk need the gradient of the task loss by definition.
+The gradients of the task loss and of the penalty are taken separately and added here. So no method has to
+compute one again. SI and RWalk need the gradient of the task loss by definition.
 """
 
 import math
@@ -45,7 +45,7 @@ class Diverged(FloatingPointError):
 class Train:
     """Say how a network is trained. Exactly one of epochs and steps is given. They count in each task.
 
-    optimizer_state: "keep" or "reset" the optimiser's moments when a task begins. Papers differ, and it moves results.
+    optimizer_state: "keep" or "reset" the optimiser's moments when a task begins. Papers differ; this moves results.
     """
 
     net: str
@@ -68,7 +68,7 @@ class Train:
 
 @dataclass
 class Trace:
-    """Hold what a run leaves beside its counts: seconds by phase, and each role's first seed that drew numbers.
+    """Hold what a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers.
 
     correct: as `learn` returns it, up to the last task that was evaluated. memory: the most that the method held
     between two tasks. warnings: what a reader of the numbers should know.

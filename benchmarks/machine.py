@@ -59,7 +59,7 @@ def check_device(device: str) -> None:
 
 def reset_peak_memory() -> None:
     """Begin to measure the peak anew, where the system allows it."""
-    with suppress(OSError):  # elsewhere, or if not allowed, the peak is that of the process
+    with suppress(OSError):  # if the system has no such file, the peak is that of the process
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 

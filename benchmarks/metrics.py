@@ -16,7 +16,7 @@ from methods.base.errors import unknown
 
 METRICS = {}  # name -> function(accuracy, total) -> Measure: every measure of one run that has no parameter
 ONE_TRAINING = "needs the accuracy after every task; a joint run has only the last"
-AFTER = "average_accuracy_after_"  # and k, the number of tasks
+AFTER = "average_accuracy_after_"  # k follows, the number of tasks
 
 
 class Measure(NamedTuple):

@@ -2,7 +2,7 @@
 
 A record holds every option of the run, the counts of right answers after each task, seeds by role, seconds by phase,
 peak memory, versions, machine, commit, and a digest of the source files that can change the number. A record is stale
-if its digest or its data no longer match. It is then listed and run again, and never mixed in.
+if its digest or its data no longer match. A stale record is listed and run again, never mixed in.
 """
 
 import json

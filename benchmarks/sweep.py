@@ -129,7 +129,7 @@ def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
             inside[executor.submit(worker.check, job.to_text())] = job
         for future in wait(inside, return_when=FIRST_COMPLETED).done:
             job = inside.pop(future)
-            with suppress(BrokenExecutor):  # the run itself will show it
+            with suppress(BrokenExecutor):  # the run itself shows what is wrong
                 if refusal := Outcome.from_text(future.result()).refusal:
                     raise Refused(job.run, refusal)
 

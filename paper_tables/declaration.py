@@ -1,4 +1,4 @@
-"""A file paper_tables/<name>.toml declares a Table. It is checked key by key."""
+"""A table is declared in a file paper_tables/<name>.toml. This module checks the file key by key."""
 
 import tomllib
 from collections.abc import Callable
@@ -54,13 +54,13 @@ class Row:
     stream: dict
     train: dict
     metric: str
-    reference: str | None  # the row of joint training that an intransigence is against
+    reference: str | None  # the label of the row of joint training, for an intransigence
     origin: str | None  # where the method's options come from: the key `strength`
     scenarios: tuple[str, ...]
     paper: dict[str, Published]
     no_verdict: str | None  # why the published cells get no verdict
     note: str | None
-    search: dict[str, tuple]  # the values that were tried of options that are "searched"
+    search: dict[str, tuple]  # the values tried for each option that is "searched"
     best: Callable[[str, str], float]  # (option, scenario) -> the best of them
 
     def run(self, scenario: str, seed: int) -> Run:

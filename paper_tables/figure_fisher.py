@@ -1,9 +1,9 @@
-"""This compares the Fisher estimators on one trained network: each with the exact diagonal, and where its mass lies.
+"""Compare the Fisher estimators on one trained network: each with the exact diagonal, and where its mass lies.
 
 An MLP 784-400-400-10 is trained on MNIST for one epoch. Every diagonal is of all its training examples, in evaluation
 mode. The figure has a panel for each estimator, parameter by parameter (both axes logarithmic, counts in colour). It
 also shows the share of each layer in the sum of the diagonal. Parameters whose exact entry is 0 (pixels that are always
-black) are left out. `make figure-fisher` writes it, and the numbers behind it, to results/tables/fisher-estimators.*.
+black) are left out. `make figure-fisher` writes figure and numbers to results/tables/fisher-estimators.*.
 """
 
 import io
@@ -68,7 +68,7 @@ def diagonals(net: Net, theta: Tensor, examples: Examples) -> dict[str, Tensor]:
 
 
 def numbers(net: Net, estimates: dict[str, Tensor]) -> pd.DataFrame:
-    """Return by estimator its sum over the exact one's, ||F - F*|| / ||F*||, and each layer's share of its sum."""
+    """Return for each estimator: sum over the exact sum, ||F - F*|| / ||F*||, each layer's share of its own sum."""
     exact = estimates["exact"].double()
     lines = {}
     for name, F in estimates.items():

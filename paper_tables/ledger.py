@@ -41,7 +41,7 @@ def declared(row: dict, where: str) -> dict[str, tuple[float, ...]]:
 
 
 def _numbers(option: str, values: object, where: str) -> tuple[float, ...]:
-    """Return two different finite numbers or more."""
+    """Return the values as numbers. They must be two different finite ones or more."""
     listed = values if isinstance(values, list) else []
     finite = [type(value) in (int, float) and abs(value) <= sys.float_info.max for value in listed]
     numbers = tuple(dict.fromkeys(map(float, listed))) if all(finite) else ()

@@ -1,4 +1,4 @@
-"""This says what the options of the command line stand for. It is apart from the parser: --help imports no torch."""
+"""This module reads the options of the command line. It is apart from the parser, so that --help imports no torch."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from methods.base.errors import UserError
 
 
 def sweeping(options: argparse.Namespace) -> tuple[Path, int, str]:
-    """Return data root, runs at a time and device of a command that trains. They are checked in any case."""
+    """Return data root, runs at a time and device of a command that trains, checked even if nothing is to train."""
     at_a_time, root = jobs(options.jobs), data_root(options.data)
     machine.check_device(options.device)
     return root, at_a_time, options.device

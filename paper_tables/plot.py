@@ -25,8 +25,8 @@ STYLES = {
     "": (BLUE, "d"),
 }
 NAMES = {"": "no verdict"}
-CHARACTERS = 11  # of a title, to the inch
-ENTRY = 1.2  # inches, of the legend
+CHARACTERS = 11  # of a title to the inch
+ENTRY = 1.2  # inches of the legend for one entry
 BARS = "bars: 90 % confidence interval of the mean"
 
 

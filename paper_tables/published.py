@@ -1,7 +1,8 @@
 """Published numbers stand in published/, one CSV a paper and one row a cell. The column `cell` names the cell.
 
 Means and spreads are in percent or in percentage points. The column `reading_error` is ours. Where a value was measured
-in a figure, it holds how far off the measurement may be, in points. It is blank where the paper prints the number.
+in a figure, the column holds how far off the measurement may be, in points. It is blank where the paper prints the
+number.
 """
 
 import csv
@@ -36,7 +37,7 @@ METRICS = {
     "learning_accuracy": "learning_acc",
 }
 MAX_RUNS = 1_000_000  # behind a published mean
-LEAST_ACCURACY = 1.0  # percent: an accuracy up to here is a fraction that should have been a percentage
+LEAST_ACCURACY = 1.0  # percent; an accuracy up to here was written as a fraction
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def load(folder: Path = FOLDER) -> dict[str, Published]:
 def find(cells: dict[str, Published], name: str) -> Published:
     """Return the cell of that name. UserError names the nearest one."""
     if name not in cells:
-        raise unknown("published cell", name, get_close_matches(name, cells, n=3, cutoff=0.0))  # not all hundreds
+        raise unknown("published cell", name, get_close_matches(name, cells, n=3, cutoff=0.0))  # not all the hundreds
     return cells[name]
 
 

@@ -1,4 +1,4 @@
-"""This leads from the declaration of a table to its runs, and from their records to what is rendered."""
+"""This module leads from a table's declaration to its runs, and to the records that the table is rendered from."""
 
 from benchmarks.record import Record
 from benchmarks.run import Run

@@ -1,4 +1,4 @@
-"""This reads seeds as the command line asks for them."""
+"""This module reads the seeds of the command line."""
 
 import re
 

@@ -34,7 +34,7 @@ RATE = 0.05  # of false verdicts, of each kind, over all looks
 LOOKS = (10, 20, 40)  # seeds
 MAX_MARGIN = 3.0  # points
 MAX_SEEDS = 1000  # beyond this, "more seeds" is no advice
-STAND_IN = 2.0  # the paper's spread, where it gives none, in units of ours
+STAND_IN = 2.0  # stands in for a spread that the paper does not give, in units of ours
 TOO_LARGE = "no number of our seeds settles it: the paper's own error is too large"
 TOO_NEAR = "no number of our seeds settles it: the difference lies too near the margin"
 
@@ -63,7 +63,7 @@ def welch(difference, std, n, paper_std, paper_n, rate=RATE):
 
 
 def borrowed(difference, std, n, paper_n, rate=RATE):
-    """Return that interval with STAND_IN * std for the paper's spread, which then brings no degree of freedom."""
+    """Return the interval with STAND_IN * std for the paper's spread, which then brings no degree of freedom."""
     half = stats.t.isf(rate, n - 1) * std * np.sqrt(1 / n + STAND_IN**2 / paper_n)
     return difference - half, difference + half
 
@@ -95,7 +95,7 @@ def verdict(ours: list[float], paper: Published, margin: float, looks: int = 1) 
         return Verdict("unconfirmed", n, difference, note="not checked against the paper")
     floor = paper.resolution / math.sqrt(12)  # a spread below the printed digits is not zero
     paper_std = None if paper.std is None else max(paper.std, floor)
-    # One run of ours has no spread; for planning alone, the paper's stands in.
+    # One run of ours has no spread. For planning alone, the paper's spread stands in.
     std = max(float(np.std(ours, ddof=1)), floor) if n > 1 else paper_std
 
     if paper.n is None or paper.n == 1:

@@ -1,4 +1,4 @@
-"""This tells what a Fisher diagonal costs: each estimator by network, examples, batch and threads (pytest-benchmark).
+"""Time what a Fisher diagonal costs: each estimator by network, examples, batch and threads (pytest-benchmark).
 
 Each group also has a forward and backward pass over the same data. `make bench-fisher` saves the times in
 results/local/benchmarks and compares them with those of the run before. Nothing asserts a time. The networks are

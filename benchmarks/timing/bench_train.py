@@ -1,4 +1,4 @@
-"""This tells what a training step costs. Each method's time is a ratio to that of a loop written by hand.
+"""Time what a training step costs. Each method's time is a ratio to that of a loop written by hand.
 
 The hand-written loop trains the same module on the same tensors with the same fused Adam: index a batch, forward,
 backward, step. One thread trains an MLP 784-400-400-10 on random pixels in batches of 128. Every method that runs

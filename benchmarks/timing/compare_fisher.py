@@ -1,4 +1,4 @@
-"""This compares our Fisher diagonals with plain autograd and other packages: time, memory and error, in one table.
+"""Compare our Fisher diagonals with plain autograd and other packages: time, memory and error, in one table.
 
 All run on one thread and are measured in turns, in rounds of a new order each:
 

@@ -1,4 +1,4 @@
-"""This draws the figure of compare_fisher.py: time against error, in a panel for each network."""
+"""This module draws the figure of compare_fisher.py: time against error, in a panel for each network."""
 
 import io
 import math

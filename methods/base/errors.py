@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """This is a mistake that the user can mend. The command prints one line, no traceback, and exits with 2."""
+    """This is a mistake that the user can mend. It is shown as one line, no traceback; the exit status is 2."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:

@@ -29,7 +29,7 @@ def mask_of(units: Sequence[int], n_units: int) -> Tensor:
 
 
 def usable_units(scenario: str, owned: Sequence[Sequence[int]], k: int, n_units: int) -> tuple[int, ...]:
-    """The units that an example of task k may use, in training or testing, once the tasks of `owned` are known."""
+    """Return the units that an example of task k may use, to train or test, once the tasks of `owned` are known."""
     if scenario == "domain":
         return tuple(range(n_units))
     if scenario == "task":
@@ -39,10 +39,10 @@ def usable_units(scenario: str, owned: Sequence[Sequence[int]], k: int, n_units:
 
 @dataclass(frozen=True)
 class Part:
-    """Examples as rows of an array that tasks share; pixels are copied when a batch is taken, not before.
+    """Hold examples as rows of an array that tasks share. Pixels are copied only when a batch is taken.
 
-    Stored pixels v may be bytes. With `scaling` [S, ...], the network sees v / scaling[0], and where S is 3
-    (v / scaling[0] - scaling[1]) / scaling[2], in the dtype of `scaling`.
+    Stored pixels v may be bytes. With `scaling` [S, ...], the network sees v / scaling[0] in the dtype of `scaling`. If
+    S is 3, it sees (v / scaling[0] - scaling[1]) / scaling[2].
     """
 
     source: Tensor  # [M, ...] stored pixels, shared
@@ -54,7 +54,7 @@ class Part:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network sees."""
+        """Return the dtype that the network sees."""
         return self.source.dtype if self.scaling is None else self.scaling.dtype
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
-    """The value as it is kept, or UserError if `kind` does not allow it."""
+    """Return the value as it is kept. Raise UserError if `kind` does not allow it."""
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     for one in kinds:
         fits, kept = _fitted(name, value, one)
@@ -70,7 +70,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
 
 
 def _fitted(name: str, value: Any, kind: Any) -> tuple[bool, Any]:
-    """Whether one kind of option allows the value, and the value as it is kept."""
+    """Return whether one kind of option allows the value, and the value as it is kept."""
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             return False, value
@@ -95,7 +95,7 @@ def _bound(name: str, kind: Any) -> tuple[type, Bound]:
 
 
 def _wanted(name: str, kind: Any) -> str:
-    """In words."""
+    """Say in words what a kind of option takes."""
     if get_origin(kind) is tuple:
         return f"a list, each item {_wanted(name, get_args(kind)[0])}"
     if get_origin(kind) is Literal:

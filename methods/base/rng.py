@@ -8,7 +8,7 @@ from methods.base.errors import UserError
 
 
 def derive(seed: int, role: str, task: int = 0) -> int:
-    """The number that seeds `role` in `task`: a hash, so that it depends on nothing else that a run does."""
+    """Return the number that seeds `role` in `task`. It is a hash and depends on nothing else that a run does."""
     if seed is None:
         raise UserError(f"{role!r} draws from the seed of the run, but does not declare it (a stream: needs_seed)")
     digest = hashlib.sha256(f"{seed}/{role}/{task}".encode()).digest()

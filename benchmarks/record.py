@@ -91,7 +91,7 @@ def from_text(text: str) -> Record:
         raise ValueError(f"its fields are not those of a record ({error})") from None
     for name, fits in FIELDS.items():
         if not fits(getattr(record, name)):
-            raise ValueError(f"its {name} cannot be of a run")
+            raise ValueError(f"its {name} has a value that no run gives")
     T = len(record.total)
     if record.correct is not None and [len(row) for row in record.correct] != [T] * (T + 1):
         raise ValueError(f"its counts are not [{T + 1}, {T}]")

@@ -64,7 +64,7 @@ class GEM(Method):
         check_either(per_task=self.per_task, budget=self.budget)
         if self.memory == "last" and (self.rehearse or self.budget is not None):
             raise UserError(
-                "memory = 'last' takes per_task and no rehearsal: give memory = 'random' with budget, rehearse"
+                "memory = 'last' takes neither budget nor rehearse: leave them out, or give memory = 'random'"
             )
 
     def check_stream(self, n_tasks, n_classes):

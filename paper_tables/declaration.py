@@ -258,7 +258,7 @@ def _check_references(rows: list[Row], where: str) -> None:
             raise unknown(f"row of joint training in {at}: reference", row.reference, joint)
         other = joint[row.reference]
         if (net := row.train.get("net")) != other.train.get("net"):
-            raise UserError(f"{at}: network {net!r}, its reference {other.label!r} has {other.train.get('net')!r}")
+            raise UserError(f"{at}: net is {net!r}, but {other.train.get('net')!r} in its reference {other.label!r}")
         if missing := set(row.scenarios) - set(other.scenarios):
             raise UserError(f"{at}: its reference {other.label!r} is not run {min(missing)}-incremental")
 

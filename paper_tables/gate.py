@@ -7,8 +7,8 @@ differ, and a row of the table has moved ("tolerant") if one of these holds:
     shift   the mean over seeds of a scenario moved by more than TOLERANCE points, up or down
     alone   this row's runs differ, and those of most others do not. Of its n runs k differ, and P(X >= k) is below
             ALPHA / rows for X ~ Bin(n, p). Take the half of the other rows with the fewest differing runs: p is the
-            share that differs there. If more runs of this row differ between the machines of its references, p is
-            that share. So one fault may touch up to half of the rows
+            share that differs there. If a larger share of this row's runs differs between the machines of its
+            references, p is that share. So one fault may touch up to half of the rows
 
 In both tiers a cell fails if it has no reference, no fresh run, or a value that is not a number. What cannot be
 compared has not passed.

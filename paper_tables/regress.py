@@ -76,7 +76,7 @@ def _outcome(row: Row, found: Record, by_key: dict[Key, Record | None], key: Key
 
 
 def references(folder: Path, device: str) -> tuple[list[dict[Key, Outcome]], bool]:
-    """Return the references of every kind of machine, or those of a machine like this one alone and True."""
+    """Return (references, exact): those of a machine like this one and True, or those of every kind and False."""
     files = [_load(file) for file in sorted(folder.glob("*.json"))]
     here = [found["outcomes"] for found in files if found["kind"] == kind(device)]
     return (here, True) if here else ([found["outcomes"] for found in files], False)

@@ -1,7 +1,7 @@
-"""This module has the training loop and evaluation. Training happens nowhere else.
+"""The training loop is the only place where training happens. Evaluation is here, too.
 
-The gradients of the task loss and of the penalty are taken separately and added here. So no method has to
-compute one again. SI and RWalk need the gradient of the task loss by definition.
+The gradients of the task loss and of the penalty are taken separately and added here. So no method has to compute one
+again. SI and RWalk need the gradient of the task loss by definition.
 """
 
 import math

@@ -1,31 +1,30 @@
-"""Any method here inside an Avalanche strategy:
+"""Use any method here inside an Avalanche strategy:
 
     plugin = Plugin(make("ewc", lam=100.0))
     strategy = Naive(model=model, optimizer=optimizer, plugins=[plugin])
     strategy.train(experience)
 
-Each experience that is trained on is a task. In each step the strategy differentiates the method's loss, as a function
-of theta, a copy of the model's parameters. What the method makes of the gradient becomes the parameters' gradient, and
-the strategy's optimiser takes the step. Predictions are the method's too.
+Each experience that is trained on is a task. In each step the strategy differentiates the method's loss by theta, a
+copy of the model's parameters. The method changes this gradient, and the result becomes the parameters' gradient. The
+strategy's optimiser takes the step. The method predicts, too.
 
 What to know:
 
 - The model is one network with one head of all units, from the start. Where each task has a head, its units are the
   classes of its experience, numbered through the stream (`class_ids_from_zero_from_first_exp`).
 - The strategy's criterion is not used. Its forward pass is still made, in evaluation mode, so that batch statistics and
-  dropout move once in a step. Training metrics see its outputs.
+  dropout move once in a step. Training metrics see the outputs of this pass.
 - In evaluation the outputs are 1 at the predicted unit and 0 elsewhere. So an evaluation loss says nothing.
 - A method sees an experience with its evaluation transforms. Methods that add examples (rehearsal, iCaRL) also train on
   these.
-- A penalty that another plugin adds to the loss would be lost. Plugins of Avalanche that do so, or that keep a memory
-  or a model of their own, are refused.
-- A plugin belongs to one run of one model. A new run needs a new plugin; another model in its place is refused.
-- Avalanche gives every parameter to the optimiser when training begins, also where the user gave it only some.
-- Avalanche 0.6.0's `save_checkpoint` fails for a strategy with a torch optimiser, also without a plugin. Leave the
-  optimiser out and keep its state beside it:
+- A penalty that another plugin adds to the loss would be lost. So plugins of Avalanche that add one are refused. So are
+  those that keep a memory or a model of their own.
+- A plugin belongs to one run of one model. A new run needs a new plugin. Another model in its place is refused.
+- Avalanche gives every parameter to the optimiser when training begins, also if the user gave it only some.
+- `save_checkpoint` of Avalanche 0.6.0 fails for a strategy with a torch optimiser, also without a plugin. Leave the
+  optimiser out and keep its state in a second file:
       save_checkpoint(strategy, file, exclude=["optimizer"]); torch.save(strategy.optimizer.state_dict(), other)
-  After `maybe_load_checkpoint` make the optimiser anew, of the parameters of the strategy's model, and give it the
-  state.
+  After `maybe_load_checkpoint` make a new optimiser of the parameters of the strategy's model, and give it the state.
 """
 
 from contextlib import nullcontext
@@ -49,12 +48,12 @@ from methods.base.net import Net
 from methods.base.rng import generator
 from methods.importance.training_pass import Squares
 
-# Avalanche's plugins that neither change the loss nor the data, and work beside a method.
+# These plugins of Avalanche change neither the loss nor the data. They work beside a method.
 BYSTANDERS = (Clock, EarlyStoppingPlugin, EvaluationPlugin, LRSchedulerPlugin, PeriodicEval)
 
 
 class Plugin(SupervisedPlugin):
-    """A method as a plugin of a `SupervisedTemplate`; what the method draws depends on `seed` alone.
+    """Run a method as a plugin of a `SupervisedTemplate`. What the method draws depends on `seed` alone.
 
     scenario: "class", the units of the classes seen so far; "domain", all units; "task", those of the experience.
     classes_return: whether an experience may bring units of an earlier one, in "class" and "task".
@@ -69,7 +68,7 @@ class Plugin(SupervisedPlugin):
             raise UserError(f"{name} does not run in scenario {scenario!r}: it is for {', '.join(method.scenarios)}")
         if method.joins_tasks:
             raise UserError(f"{name} trains on all tasks together: train on one experience that holds them")
-        self.method = replace(method)  # its own: a method object may be given to several plugins
+        self.method = replace(method)  # a copy, because several plugins may be given one method object
         self.scenario, self.seed, self.classes_return = scenario, seed, classes_return
         self.net: Net | None = None
         self.owned: list[list[int]] = []  # the units of each task so far
@@ -87,7 +86,7 @@ class Plugin(SupervisedPlugin):
                 )
 
     def after_train_dataset_adaptation(self, strategy, **kwargs):
-        """Before the first batch of a task: what is trained on may change here, the data loader comes next."""
+        """Begin a task. What is trained on may change here, because the data loader is made next."""
         x, y = _tensors(strategy.experience.dataset.eval(), strategy.device)
         if self.net is None:
             self._begin(strategy.model, x)
@@ -103,29 +102,29 @@ class Plugin(SupervisedPlugin):
             strategy.adapted_dataset = _dataset(changed.train, getattr(strategy.experience, "task_labels", None))
 
     def before_training_exp(self, strategy, **kwargs):
-        """Refuse a model that has changed; Avalanche adapts models between the data and the first batch."""
+        """Refuse a model that has changed. Avalanche adapts models between the data and the first batch."""
         self._refuse_another_model(strategy.model)
         if Net(strategy.model).shapes != self.net.shapes:
             raise UserError("the model's parameters changed between tasks: give it all its units from the start")
 
     def before_forward(self, strategy, **kwargs):
-        """The strategy's own forward pass leaves batch statistics and random numbers alone."""
+        """Keep the strategy's own forward pass from changing batch statistics and from drawing random numbers."""
         self.modes = [(module, module.training) for module in strategy.model.modules()]
         strategy.model.eval()
 
     def after_forward(self, strategy, **kwargs):
-        """Modes as they were."""
+        """Set the modes back."""
         for module, mode in self.modes:
             module.training = mode
 
     def before_backward(self, strategy, **kwargs):
-        """The method's loss takes the place of the strategy's."""
+        """Put the method's loss in the place of the strategy's."""
         self.theta = self.net.vector().requires_grad_()
         with self.squares.watch(self.theta.detach(), strategy.mb_x) if self.method.wants_squares else nullcontext():
             strategy.loss = self.method.loss(self.theta, strategy.mb_x, strategy.mb_y, self.masks[strategy.mb_y])
 
     def after_backward(self, strategy, **kwargs):
-        """The gradient to descend, given to the parameters."""
+        """Give the parameters the gradient to descend."""
         theta = self.theta.detach()
         self.grad = self.method.after_backward(theta, self.theta.grad)
         total = self.method.add_penalty_grad(theta, self.grad)
@@ -137,23 +136,23 @@ class Plugin(SupervisedPlugin):
             parameters[name].grad = piece.clone()  # other plugins may change it in place
 
     def after_update(self, strategy, **kwargs):
-        """The step that the optimiser has taken."""
+        """Tell the method of the step that the optimiser has taken."""
         if self.method.follows_steps:
             self.method.after_step(self.theta.detach(), self.net.vector(), self.grad)
 
     @torch.no_grad()
     def after_training_exp(self, strategy, **kwargs):
-        """After the last batch of a task."""
+        """End the task after its last batch."""
         self.method.after_task(self.net.vector(), self.task)
 
     def before_eval_exp(self, strategy, **kwargs):
-        """The units that a prediction for the experience may use."""
+        """Set the units that a prediction for the experience may use."""
         if self.net is not None:
             self._refuse_another_model(strategy.model)
             self.test_mask = self._test_mask(strategy.experience).to(strategy.device)
 
     def after_eval_forward(self, strategy, **kwargs):
-        """Outputs whose largest is the method's prediction; before the first task they stay the model's."""
+        """Make the method's prediction the largest output. Before the first task the model's outputs stay."""
         if self.net is None:
             return
         predicted = self.method.predict(self.net.vector(), strategy.mb_x, self.test_mask)
@@ -174,7 +173,7 @@ class Plugin(SupervisedPlugin):
         return generator(self.seed, role, task)
 
     def _refuse_another_model(self, model: torch.nn.Module) -> None:
-        """The method's state is of one model, and its gradients would go to that one."""
+        """Refuse another model. The method's state is of one model, and its gradients would go to that one."""
         if model is not self.net.module:
             raise UserError(
                 "the plugin has trained another model than the strategy's: give a new run a new Plugin, and keep the "
@@ -198,13 +197,13 @@ class Plugin(SupervisedPlugin):
                 )
 
     def _seen_units(self) -> list[int]:
-        """In domain-IL every unit; otherwise those of the tasks so far."""
+        """Return every unit in domain-IL, and otherwise the units of the tasks so far."""
         if self.scenario == "domain":
             return list(range(self.n_units))
         return sorted({unit for units in self.owned for unit in units})
 
     def _training_masks(self) -> Tensor:
-        """[C, C]: the mask under which an example of each unit is trained."""
+        """Return the masks [C, C] under which an example of each unit is trained."""
         masks = mask_of(self._seen_units(), self.n_units).repeat(self.n_units, 1)
         for units in self.owned if self.scenario == "task" else ():
             masks[units] = mask_of(units, self.n_units)
@@ -216,7 +215,7 @@ class Plugin(SupervisedPlugin):
 
 
 def _tensors(dataset, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Inputs [N, ...] and labels [N] of a data set's items, in order."""
+    """Return inputs [N, ...] and labels [N] of a data set's items, in order."""
     items = [dataset[n] for n in range(len(dataset))]
     if not items:
         raise UserError("the training set of an experience is empty: every task needs at least one example")
@@ -228,7 +227,7 @@ def _tensors(dataset, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _dataset(examples: Examples, task_labels: list[int] | None) -> AvalancheDataset:
-    """Examples as Avalanche's data set; all bear the task label of the experience, where it has one."""
+    """Return examples as Avalanche's data set. All bear the task label of the experience, if it has one."""
     x, y, _ = examples.take(torch.arange(len(examples)))
     attributes = [DataAttribute(y.tolist(), "targets")]
     if task_labels is not None:

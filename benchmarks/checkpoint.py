@@ -1,8 +1,8 @@
-"""Checkpoints: a run between two tasks, from which it goes on to the same numbers, to the bit.
+"""A checkpoint holds a run between two tasks. The run goes on from it to the same numbers, to the bit.
 
-A checkpoint holds theta, the module's buffers, the optimiser's and the method's state, and the counts so far. Random
-generators need no state: each is derived afresh from (seed, role, task). Files load with weights_only=True, so one that
-somebody hands over can run no code.
+The checkpoint holds theta, the module's buffers, the state of the optimiser and of the method, and the counts so far.
+Random generators need no state, because each is derived afresh from (seed, role, task). Files load with
+weights_only=True. So a file from somebody else can run no code.
 """
 
 import io
@@ -24,7 +24,7 @@ STATE = [Examples, Part]  # what a method may keep beside tensors and plain cont
 
 @dataclass
 class Checkpoint:
-    """Where a run leaves its state. identity: every option of the run, so that a file of another run is told apart.
+    """Say where a run leaves its state. identity: every option of the run; it tells files of other runs apart.
 
     every: at least so many seconds pass between two writes. notes: what the user should hear of the file.
     """
@@ -45,7 +45,7 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def load(self, device: torch.device) -> dict | None:
-        """The state on `device`, None if there is no file; one that is damaged or of another run is set aside."""
+        """Return the state on `device`, or None without a file. Set aside a file that is damaged or of another run."""
         try:
             with safe_globals(STATE):
                 found = torch.load(self.file, map_location=device, weights_only=True)
@@ -65,7 +65,7 @@ class Checkpoint:
 
 
 def holdings(state) -> tuple[int, int]:
-    """How many examples a method's state holds, and how many bytes; what is held twice counts once."""
+    """Return how many examples and how many bytes a method's state holds. What is held twice counts once."""
     found = {id(value): value for value in _walk(state)}.values()
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in found if isinstance(t, Tensor)}
     return sum(len(value) for value in found if isinstance(value, Examples)), sum(storages.values())

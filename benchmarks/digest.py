@@ -1,8 +1,8 @@
-"""The digest of a run: a checksum of the sources that can change its numbers.
+"""The digest of a run is a checksum of the sources that can change its numbers.
 
-These are the modules that every run executes between its seed and its counts (`EVERY_RUN`), the files of its stream
-and its method, and what those two import of the other streams and of the ground floor. Docstrings, comments and the
-texts of errors are left out. Downloads, reports and the command line are in no list, so that a change to them leaves
+The sources are the modules that every run executes between its seed and its counts (`EVERY_RUN`), and the files of its
+stream and its method. Added is what these two import of the other streams and of the ground floor. Docstrings, comments
+and the texts of errors are left out. Downloads, reports and the command line are in no list. So a change to them leaves
 every record as it is.
 """
 
@@ -35,7 +35,7 @@ TEXTS = ("methods.base.errors",)  # imported by a run, yet unable to change a nu
 
 @cache
 def of_sources(stream: str, method: str, wants_squares: bool) -> str:
-    """16 hex digits for a run of the stream and the method of these names."""
+    """Return 16 hex digits for a run of the stream and the method of these names."""
     own = [f"benchmarks.streams.{stream}", f"methods.{method}", *([TRAINING_PASS] if wants_squares else [])]
     modules = sorted({*EVERY_RUN, *_with_imports(own)} - set(TEXTS))
     text = "\0".join(f"{module}\0{_source(module)}" for module in modules)
@@ -43,7 +43,7 @@ def of_sources(stream: str, method: str, wants_squares: bool) -> str:
 
 
 def _with_imports(modules: list[str]) -> set[str]:
-    """The modules and all that they import of FOLLOWED, directly or not."""
+    """Return the modules and all that they import of FOLLOWED, directly or not."""
     found, waiting = set(), list(modules)
     while waiting:
         module = waiting.pop()
@@ -68,7 +68,7 @@ def _file(module: str) -> Path:
 
 
 def _source(module: str) -> str:
-    """The module's code without its docstrings, comments and error texts."""
+    """Return the module's code without its docstrings, comments and error texts."""
     tree = ast.parse(_file(module).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:

@@ -1,7 +1,7 @@
-"""Where the runs of a sweep are worked on: any `concurrent.futures.Executor`. This one has processes on one machine.
+"""Any `concurrent.futures.Executor` can work on the runs of a sweep. This one has processes on one machine.
 
-The standard library's pool of processes gives all its runs up when one process dies. Here each process is a pool of
-its own, so that a death costs one run: its future raises BrokenProcessPool, and the next run gets a new process.
+The standard library's pool of processes gives up all its runs when one process dies. Here each process is a pool of its
+own, so that a death costs one run. The run's future raises BrokenProcessPool, and the next run gets a new process.
 """
 
 import multiprocessing
@@ -14,14 +14,14 @@ from benchmarks import numerics
 
 
 class Processes(Executor):
-    """Up to n futures at a time, each in a process that is kept for the next one."""
+    """Work on up to n futures at a time, each in a process that is kept for the next one."""
 
     def __init__(self, n: int):
         self.n = n
-        self._last: dict[ProcessPoolExecutor, Future] = {}  # of each process, what it was given last
+        self._last: dict[ProcessPoolExecutor, Future] = {}  # what each process was given last
 
     def submit(self, function, /, *arguments) -> Future:
-        """The future of function(*arguments); no more than n may be unfinished."""
+        """Return the future of function(*arguments). No more than n futures may be unfinished."""
         for pool, last in list(self._last.items()):
             if last.done() and not last.cancelled() and isinstance(last.exception(), BrokenExecutor):
                 pool.shutdown(wait=False)
@@ -32,7 +32,7 @@ class Processes(Executor):
         return self._last[pool]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes; with `cancel_futures` also those that are at work."""
+        """End the processes. With `cancel_futures`, end those at work too."""
         if cancel_futures:
             for process in multiprocessing.active_children():
                 process.terminate()
@@ -41,7 +41,7 @@ class Processes(Executor):
 
 
 def begin_worker() -> None:
-    """A worker leaves Ctrl-C to its parent, and does not outlive it."""
+    """Leave Ctrl-C to the parent, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     numerics.settle()
     parent = multiprocessing.parent_process()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files are written whole or not at all."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from methods.base.errors import UserError
 
 
 def write_atomically(file: Path, text: str | bytes) -> None:
-    """Write `file` through a temporary one beside it: at any moment it is the old one or the new one, whole."""
+    """Write `file` through a temporary one beside it. At any moment it is the old one or the new one, whole."""
     temporary = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def write_atomically(file: Path, text: str | bytes) -> None:
 
 
 def read_text(file: Path) -> str:
-    """The text of a file in UTF-8; UserError names a file that cannot be read."""
+    """Return the text of a file in UTF-8. UserError names a file that cannot be read."""
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
@@ -44,7 +44,7 @@ def read_text(file: Path) -> str:
 
 
 def set_aside(file: Path) -> Path:
-    """Move a damaged file out of the way, keeping it beside those set aside before; returns its new place."""
+    """Move a damaged file out of the way, beside those moved earlier. Return its new place."""
     places = (file.with_suffix(f".damaged{n or ''}") for n in range(1000))
     aside = next(place for place in places if not place.exists())
     try:
@@ -55,7 +55,7 @@ def set_aside(file: Path) -> Path:
 
 
 def shown(file: Path) -> Path:
-    """A path as a user reads it: from the current folder, where it lies in there."""
+    """Return a path as a user reads it: relative to the current folder if it lies in there."""
     try:
         return file.resolve().relative_to(Path.cwd())
     except ValueError:

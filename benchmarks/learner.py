@@ -1,7 +1,7 @@
-"""The training loop, the only place where training happens, and evaluation.
+"""The training loop is the only place where training happens. Evaluation is here, too.
 
-The gradient of the task loss and that of the penalty are taken apart and added here, so that no method has to compute
-one again: SI and RWalk need the former by definition.
+The gradients of the task loss and of the penalty are taken separately and added here. So no method has to compute one
+again. SI and RWalk need the gradient of the task loss by definition.
 """
 
 import math
@@ -31,21 +31,21 @@ OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adagrad": torch.optim.Adagrad,
 }
-# An SGD step overshoots a quadratic of curvature a where lr * a is above this, 2 (1 + momentum) (Polyak, 1964).
+# An SGD step overshoots a quadratic of curvature a if lr * a is above 2 (1 + momentum) (Polyak, 1964).
 STABLE = {"sgd": 2.0, "momentum": 2 * (1 + 0.9)}
 EVALUATION_BATCH = 2500
-CHECK_EVERY = 100  # steps between looks at the loss: a look waits for the device
+CHECK_EVERY = 100  # steps between looks at the loss, because a look waits for the device
 
 
 class Diverged(FloatingPointError):
-    """Training left the finite numbers; the run is recorded as failed, with this reason."""
+    """Training left the finite numbers. The run is recorded as failed, with this reason."""
 
 
 @dataclass(frozen=True)
 class Train:
-    """How a network is trained. Exactly one of epochs and steps is given; they count in each task.
+    """Say how a network is trained. Exactly one of epochs and steps is given. They count in each task.
 
-    optimizer_state: "keep" or "reset" the optimiser's moments when a task begins; papers differ, and it moves results.
+    optimizer_state: "keep" or "reset" the optimiser's moments when a task begins. Papers differ; this moves results.
     """
 
     net: str
@@ -62,16 +62,16 @@ class Train:
         check_either(epochs=self.epochs, steps=self.steps)
 
     def make_optimizer(self, theta: Tensor) -> torch.optim.Optimizer:
-        """A fresh optimiser of theta; one fused kernel on the one vector."""
+        """Return a fresh optimiser of theta. It runs one fused kernel on the one vector."""
         return OPTIMIZERS[self.optimizer]([theta], lr=self.lr, fused=True)
 
 
 @dataclass
 class Trace:
-    """What a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers.
+    """Hold what a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers.
 
-    correct: as `learn` gives it, up to the last task that was evaluated. memory: the most that the method held between
-    two tasks. warnings: what a reader of the numbers should know.
+    correct: as `learn` returns it, up to the last task that was evaluated. memory: the most that the method held
+    between two tasks. warnings: what a reader of the numbers should know.
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "importance": 0.0, "evaluation": 0.0})
@@ -81,12 +81,12 @@ class Trace:
     warnings: list[str] = field(default_factory=list)
 
     def generator(self, seed: int, role: str, task: int) -> torch.Generator:
-        """The generator of `role` in `task`, noted."""
+        """Return the generator of `role` in `task`, and note its seed."""
         self.seeds.setdefault(role, derive(seed, role, task))
         return generator(seed, role, task)
 
     def time(self, phase: str, work: Callable, *arguments):
-        """The result of work(*arguments); its duration goes to `phase`."""
+        """Return work(*arguments), and add its duration to `phase`."""
         start = time.perf_counter()
         try:
             return work(*arguments)
@@ -94,7 +94,7 @@ class Trace:
             self.seconds[phase] += time.perf_counter() - start
 
     def warn_once(self, warning: str | None) -> None:
-        """Note a warning; the first of a run is enough."""
+        """Note a warning. The first of a run is enough."""
         if warning and not self.warnings:
             self.warnings.append(warning)
 
@@ -107,7 +107,7 @@ class Trace:
 def start(
     method, stream: Stream, train: Train, seed: int, device: str, trace: Trace, checkpoint: Checkpoint | None = None
 ) -> int:
-    """Train a fresh network, initialised from `seed`, as `train` says; its number of parameters. See `learn`."""
+    """Train a fresh network from `seed`, as `train` says, by `learn`. Return its number of parameters."""
     if method.joins_tasks:
         steps = train.steps and train.steps * len(stream.tasks)
         stream, train = stream.joined(), replace(train, steps=steps)
@@ -128,11 +128,11 @@ def learn(
     trace: Trace | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[list[list], Tensor]:
-    """Train theta [P] (one seed) or [R, P] (R seeds) on the stream; returns (correct, theta).
+    """Train theta [P] (one seed) or [R, P] (R seeds) on the stream. Return (correct, theta).
 
-    correct [T + 1][T]: how many test examples of task j are right after k tasks, an integer or a list of R, None where
-    that is not applicable (metrics.py); row 0 is before training. With a checkpoint, the run goes on after the last
-    task that it holds, and leaves its state after each.
+    correct [T + 1][T] says how many test examples of task j are right after k tasks. An entry is an integer, a list of
+    R, or None where it is not applicable (metrics.py). Row 0 is before training. With a checkpoint, the run goes on
+    after the last task that the checkpoint holds, and leaves its state after each task.
     """
     trace = trace or Trace()
     theta = theta.detach().clone()
@@ -164,7 +164,7 @@ def learn(
 
 
 def beyond_stable_step(method, train: Train) -> str | None:
-    """What is to be said of a penalty that is too steep for the step of the optimiser: SGD then moves away from m."""
+    """Return a warning if the penalty is too steep for the optimiser's step: SGD then moves away from m."""
     if method.quadratic is None or train.optimizer not in STABLE:
         return None
     reach, limit = train.lr * method.quadratic.steepest, STABLE[train.optimizer]
@@ -177,7 +177,7 @@ def beyond_stable_step(method, train: Train) -> str | None:
 
 
 def _state(tasks: int, method, net: Net, theta: Tensor, optimizer, trace: Trace) -> dict:
-    """A run after so many tasks."""
+    """Return the state of a run after so many tasks."""
     return {
         "tasks": tasks,
         "theta": theta,
@@ -212,8 +212,10 @@ def fit(method, theta: Tensor, task, optimizer, train: Train, generators: list[t
 
 
 def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: Squares | None) -> Tensor:
-    """One step of theta in place; its loss [...]. On return the graph and the gradient are freed: the next step finds
-    their memory in the cache."""
+    """Take one step of theta in place. Return its loss [...].
+
+    Graph and gradient are freed on return, so that the next step finds their memory in the cache.
+    """
     x, y, mask = batch
     variable = theta.detach().requires_grad_()  # shares memory with theta
     with squares.watch(theta, x) if squares else nullcontext():
@@ -233,7 +235,7 @@ def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: 
 
 
 def batches(n: int, train: Train, generators: list[torch.Generator], theta: Tensor) -> Iterator[Tensor]:
-    """Shuffled batches of n examples, by index, epoch after epoch; the last batch of an epoch may be smaller.
+    """Yield shuffled batches of n examples, by index, epoch after epoch. An epoch's last batch may be smaller.
 
     Each replica has an order of its own: indices are [B] for theta [P] and [R, B] for theta [R, P].
     """
@@ -249,7 +251,7 @@ def batches(n: int, train: Train, generators: list[torch.Generator], theta: Tens
 
 @torch.no_grad()
 def evaluate(method, theta: Tensor, stream: Stream, seen: int) -> list:
-    """How many examples of each test set are right once `seen` tasks are learnt; None where not applicable."""
+    """Return how many examples of each test set are right after `seen` tasks, or None where not applicable."""
     row = []
     for j, test in enumerate(stream.tests):
         mask = stream.mask_at(seen, j)

@@ -1,4 +1,4 @@
-"""The machine and the checkout that a record names: processor, versions, commit, peak memory."""
+"""A record names its machine and its checkout: processor, versions, commit, peak memory."""
 
 import platform
 import resource
@@ -18,14 +18,14 @@ PACKAGES = ("torch", "torchvision", "avalanche-lib", "numpy")
 
 
 def machine(device: str) -> dict:
-    """What rounding depends on beside the versions."""
+    """Return what rounding depends on beside the versions."""
     name = torch.cuda.get_device_name() if device.startswith("cuda") else device
     capability = torch.backends.cpu.get_cpu_capability()
     return {"cpu": _cpu(), "capability": capability, "device": name, "threads": torch.get_num_threads()}
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that compute."""
+    """Return the versions of Python and of the packages that compute."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
@@ -34,14 +34,14 @@ def _cpu() -> str:
     with suppress(OSError, KeyError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
         fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        # A cloud names many generations alike; the numbers tell them apart.
+        # A cloud gives many generations one name. The numbers tell them apart.
         numbers = " ".join(f"{name} {fields[name]}" for name in ("cpu family", "model", "stepping"))
         return f"{fields['model name']} ({numbers})"
     return platform.processor() or platform.machine()
 
 
 def commit() -> str:
-    """The checkout's commit, marked where files differ from it; "unknown" outside git."""
+    """Return the checkout's commit, marked if files differ from it, or "unknown" outside git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -59,12 +59,12 @@ def check_device(device: str) -> None:
 
 def reset_peak_memory() -> None:
     """Begin to measure the peak anew, where the system allows it."""
-    with suppress(OSError):  # not Linux, or not allowed: the peak is then that of the process
+    with suppress(OSError):  # if the system has no such file, the peak is that of the process
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def peak_memory_mb() -> float:
-    """The largest resident memory of this process since `reset_peak_memory`, in MiB."""
+    """Return the largest resident memory of this process since `reset_peak_memory`, in MiB."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM"):

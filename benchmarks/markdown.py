@@ -1,10 +1,10 @@
-"""A Markdown table whose columns line up in a terminal, too."""
+"""This module writes a Markdown table whose columns line up in a terminal, too."""
 
 from collections.abc import Sequence
 
 
 def table(header: Sequence[str], body: Sequence[Sequence[str]], left: Sequence[bool] | None = None) -> str:
-    """The table, without a line break at its end. left: which columns begin at the left; by default the first alone."""
+    """Return the table without a final line break. left: which columns begin at the left, by default only the first."""
     left = [True] + [False] * (len(header) - 1) if left is None else left
     lines = [[text.replace("|", "\\|") for text in line] for line in (header, *body)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

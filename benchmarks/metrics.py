@@ -1,9 +1,9 @@
-"""Measures of a continual learner, from its accuracy array.
+"""Every measure of a continual learner is computed from its accuracy array.
 
-R[k, j] is the test accuracy (a fraction) on task j after training on tasks 1..k; row 0 is before training. R is
-[T + 1, T], NaN where not measured or not applicable: above the diagonal in a class-incremental run, and rows 1..T-1 of
-a joint run, which is trained only once. `total` [T] holds the test counts. Formulas number the tasks from 1, columns
-of the array from 0. A measure that is undefined is NaN with its reason.
+R[k, j] is the test accuracy (a fraction) on task j after training on tasks 1..k. Row 0 is before training. R is [T + 1,
+T], NaN where not measured or not applicable. Such entries lie above the diagonal of a class-incremental run. In a joint
+run, which is trained only once, they are rows 1..T-1. `total` [T] holds the test counts. Formulas number the tasks from
+1, columns of the array from 0. A measure that is undefined is NaN with its reason.
 """
 
 import functools
@@ -16,23 +16,23 @@ from methods.base.errors import unknown
 
 METRICS = {}  # name -> function(accuracy, total) -> Measure: every measure of one run that has no parameter
 ONE_TRAINING = "needs the accuracy after every task; a joint run has only the last"
-AFTER = "average_accuracy_after_"  # and k, the number of tasks
+AFTER = "average_accuracy_after_"  # k follows, the number of tasks
 
 
 class Measure(NamedTuple):
-    """A value as a fraction; NaN with the reason where it is undefined."""
+    """Hold a value as a fraction. Where it is undefined, it is NaN with the reason."""
 
     value: float
     reason: str | None = None
 
     @property
     def percent(self) -> float:
-        """The value in percent, or in percentage points."""
+        """Return the value in percent, or in percentage points."""
         return 100 * self.value
 
 
 def find(name: str):
-    """The function of that name: METRICS, `average_accuracy_after_<k>` with k >= 1, or AGAINST_A_REFERENCE."""
+    """Return the function `name`: of METRICS or AGAINST_A_REFERENCE, or `average_accuracy_after_<k>` with k >= 1."""
     known = METRICS | AGAINST_A_REFERENCE
     if name in known:
         return known[name]
@@ -43,7 +43,7 @@ def find(name: str):
 
 
 def check(accuracy, total):
-    """Arrays (accuracy [T + 1, T], total [T]); ValueError for what cannot be the record of a run."""
+    """Return arrays (accuracy [T + 1, T], total [T]). Raise ValueError for what cannot be the record of a run."""
     accuracy, total = np.asarray(accuracy, dtype=float), np.asarray(total)
     if accuracy.ndim != 2 or accuracy.shape[1] < 1 or accuracy.shape[0] != accuracy.shape[1] + 1:
         raise ValueError(f"accuracy must be [T + 1, T] with T >= 1, got {list(accuracy.shape)}")
@@ -67,7 +67,7 @@ def _joint(accuracy):
 
 
 def _measure(after_each_task=False, several_tasks=False):
-    """Enter a function of checked arrays into METRICS, undefined for the runs it does not fit."""
+    """Enter a function of checked arrays into METRICS. It is undefined for the runs that it does not fit."""
 
     def register(function):
         @functools.wraps(function)
@@ -88,12 +88,12 @@ def _measure(after_each_task=False, several_tasks=False):
 
 @_measure()
 def average_accuracy(accuracy, total):
-    """1/T sum_j R[T, j]: the mean over tasks after the last one (Lopez-Paz and Ranzato, 2017)."""
+    """Return 1/T sum_j R[T, j], the mean over tasks after the last one (Lopez-Paz and Ranzato, 2017)."""
     return accuracy[-1].mean()
 
 
 def average_accuracy_after(accuracy, total, k):
-    """1/k sum_{j<=k} R[k, j]: the mean over the first k tasks when they are learnt."""
+    """Return 1/k sum_{j<=k} R[k, j], the mean over the first k tasks when they are learnt."""
     accuracy, total = check(accuracy, total)
     if _joint(accuracy):
         return Measure(np.nan, ONE_TRAINING)
@@ -104,25 +104,25 @@ def average_accuracy_after(accuracy, total, k):
 
 @_measure()
 def micro_accuracy(accuracy, total):
-    """The accuracy on the union of all test sets after the last task."""
+    """Return the accuracy on the union of all test sets after the last task."""
     return np.average(accuracy[-1], weights=total)
 
 
 @_measure(after_each_task=True, several_tasks=True)
 def backward_transfer(accuracy, total):
-    """1/(T-1) sum_{j<T} (R[T, j] - R[j, j]); negative means forgetting (Lopez-Paz and Ranzato, 2017)."""
+    """Return 1/(T-1) sum_{j<T} (R[T, j] - R[j, j]). Below 0 is forgetting (Lopez-Paz and Ranzato, 2017)."""
     return (accuracy[-1] - accuracy[1:].diagonal())[:-1].mean()
 
 
 @_measure(after_each_task=True, several_tasks=True)
 def backward_transfer_over_all_tasks(accuracy, total):
-    """1/T sum_{j<T} (R[T, j] - R[j, j]): as the code of Lopez-Paz and Ranzato (2017) averages, not their equation."""
+    """Return 1/T sum_{j<T} (R[T, j] - R[j, j]), as the code of Lopez-Paz and Ranzato (2017), not their equation."""
     return (accuracy[-1] - accuracy[1:].diagonal()).mean()
 
 
 @_measure(after_each_task=True, several_tasks=True)
 def forward_transfer(accuracy, total):
-    """1/(T-1) sum_{j>1} (R[j-1, j] - R[0, j]), against the untrained network (Lopez-Paz and Ranzato, 2017)."""
+    """Return 1/(T-1) sum_{j>1} (R[j-1, j] - R[0, j]); row 0 is untrained (Lopez-Paz and Ranzato, 2017)."""
     gain = accuracy.diagonal()[1:] - accuracy[0, 1:]
     if np.isnan(gain).any():
         return Measure(np.nan, "needs the accuracy on tasks not yet learnt; a class-incremental run has none")
@@ -130,7 +130,7 @@ def forward_transfer(accuracy, total):
 
 
 def _forgotten(accuracy, since_learnt=False):
-    """f_j = max_l R[l, j] - R[T, j] for each task j < T, [T - 1]; l from 1, or from j, to T - 1.
+    """Return f_j = max_l R[l, j] - R[T, j] for each task j < T, [T - 1], with l from 1, or from j, to T - 1.
 
     Entries that were not measured are no part of the maximum.
     """
@@ -142,47 +142,50 @@ def _forgotten(accuracy, since_learnt=False):
 
 @_measure(after_each_task=True, several_tasks=True)
 def forgetting(accuracy, total):
-    """1/(T-1) sum_{j<T} f_j, f_j = max_{1 <= l < T} R[l, j] - R[T, j] (Chaudhry et al., 2018).
+    """Return 1/(T-1) sum_{j<T} f_j with f_j = max_{1 <= l < T} R[l, j] - R[T, j] (Chaudhry et al., 2018).
 
-    The accuracy on a task before it is learnt counts, where it was measured; the last row is no part of the maximum.
+    The accuracy on a task before it is learnt counts, if it was measured. The last row is no part of the maximum.
     """
     return _forgotten(accuracy).mean()
 
 
 @_measure(after_each_task=True, several_tasks=True)
 def forgetting_since_learnt(accuracy, total):
-    """1/(T-1) sum_{j<T} f_j, f_j = max_{j <= l < T} R[l, j] - R[T, j].
+    """Return 1/(T-1) sum_{j<T} f_j with f_j = max_{j <= l < T} R[l, j] - R[T, j].
 
-    This is what the code of Chaudhry et al. (2019) computes: it measures no task before that task is learnt.
+    The code of Chaudhry et al. (2019) computes this. It measures no task before that task is learnt.
     """
     return _forgotten(accuracy, since_learnt=True).mean()
 
 
 @_measure(after_each_task=True, several_tasks=True)
 def worst_forgetting_since_learnt(accuracy, total):
-    """max_{j<T} f_j, f_j as in `forgetting_since_learnt`: the task that is forgotten most (Chaudhry et al., 2019)."""
+    """Return max_{j<T} f_j with f_j of `forgetting_since_learnt` (Chaudhry et al., 2019)."""
     return _forgotten(accuracy, since_learnt=True).max()
 
 
 @_measure(after_each_task=True)
 def learning_accuracy(accuracy, total):
-    """1/T sum_k R[k, k]: each task just after it was learnt (plasticity)."""
+    """Return 1/T sum_k R[k, k], each task just after it was learnt (plasticity)."""
     return accuracy[1:].diagonal().mean()
 
 
 @_measure(after_each_task=True)
 def average_incremental_accuracy(accuracy, total):
-    """1/T sum_k A_k, A_k after task k on the union of the test sets of tasks 1..k (Rebuffi et al., 2017)."""
+    """Return 1/T sum_k A_k. A_k: accuracy after task k on the union of test sets 1..k (Rebuffi et al., 2017)."""
     return np.mean([np.average(row[:k], weights=total[:k]) for k, row in enumerate(accuracy[1:], start=1)])
 
 
 def intransigence(accuracy, total, reference):
-    """I_T = a*_T - R[T, T]; `reference` [T]: a*_k on task k by a joint run on tasks 1..k (Chaudhry et al., 2018)."""
+    """Return I_T = a*_T - R[T, T] (Chaudhry et al., 2018).
+
+    `reference` [T] holds a*_k, the accuracy on task k of a joint run on tasks 1..k.
+    """
     return Measure(float(_intransigence(accuracy, total, reference)[-1]))
 
 
 def mean_intransigence(accuracy, total, reference):
-    """1/T sum_k (a*_k - R[k, k]); `reference` [T] as for `intransigence`."""
+    """Return 1/T sum_k (a*_k - R[k, k]). `reference` [T] is that of `intransigence`."""
     gaps = _intransigence(accuracy, total, reference)
     if np.isnan(gaps).any():
         return Measure(np.nan, ONE_TRAINING)

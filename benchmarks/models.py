@@ -1,4 +1,4 @@
-"""Networks of the papers: plain modules with a `body` (features) and a `head` (one linear layer)."""
+"""The networks of the papers are plain modules with a `body` (features) and a `head` (one linear layer)."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from methods.base.errors import UserError, unknown
 
 
 class Classifier(nn.Module):
-    """logits = head(body(x)); the penultimate features are body(x)."""
+    """Compute logits = head(body(x)). The penultimate features are body(x)."""
 
     def __init__(self, body: nn.Module, n_features: int, n_units: int):
         super().__init__()
@@ -18,12 +18,12 @@ class Classifier(nn.Module):
         self.head = nn.Linear(n_features, n_units)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, C] of inputs [N, ...]."""
+        """Return logits [N, C] of inputs [N, ...]."""
         return self.head(self.body(x))
 
 
 def mlp(widths: list[int], shape: torch.Size, n_units: int) -> Classifier:
-    """ReLU layers of the given widths on flattened inputs of `shape`."""
+    """Make ReLU layers of the given widths on flattened inputs of `shape`."""
     layers: list[nn.Module] = [nn.Flatten()]
     size = math.prod(shape)
     for width in widths:
@@ -33,7 +33,7 @@ def mlp(widths: list[int], shape: torch.Size, n_units: int) -> Classifier:
 
 
 def cnn(widths: list[int], shape: torch.Size, n_units: int) -> Classifier:
-    """3x3 convolutions of the given widths, each with ReLU and 2x2 max pooling; the last width is a dense layer."""
+    """Make 3x3 convolutions of these widths, each with ReLU and 2x2 max pooling. The last width is a dense layer."""
     *convolutions, dense = widths
     channels, height, width = shape
     layers: list[nn.Module] = []
@@ -47,21 +47,21 @@ def cnn(widths: list[int], shape: torch.Size, n_units: int) -> Classifier:
 
 
 def xavier(net: Classifier) -> None:
-    """Weights uniform with variance 2 / (fan in + fan out), biases 0 (Glorot and Bengio, 2010)."""
+    """Draw weights uniformly with variance 2 / (fan in + fan out), and set biases to 0 (Glorot and Bengio, 2010)."""
     for layer in _layers(net):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
 
 
 def truncated(net: Classifier) -> None:
-    """Weights normal with deviation 0.1, those beyond two deviations drawn again; biases 0.1."""
+    """Draw normal weights with deviation 0.1, and again where beyond two deviations. Set biases to 0.1."""
     for layer in _layers(net):
         nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
         nn.init.constant_(layer.bias, 0.1)
 
 
 def zero_head(net: Classifier) -> None:
-    """Weights of the head 0."""
+    """Set the weights of the head to 0."""
     nn.init.zeros_(net.head.weight)
 
 
@@ -75,7 +75,7 @@ INITS = {"xavier": xavier, "truncated": truncated, "zero_head": zero_head}
 
 
 def parse(spec: str) -> tuple[str, list[int], list[str]]:
-    """`mlp-400-400,xavier` as its kind, its widths and its initialisations."""
+    """Return kind, widths and initialisations of a spec such as `mlp-400-400,xavier`."""
     if not isinstance(spec, str):
         raise UserError(f"net must be a text, as in mlp-400-400, got {spec!r}")
     net, *inits = spec.split(",")
@@ -91,9 +91,9 @@ def parse(spec: str) -> tuple[str, list[int], list[str]]:
 
 
 def build(spec: str, shape: torch.Size, n_units: int, seed: int) -> Classifier:
-    """The net `spec` for inputs of `shape` and `n_units` outputs, initialised from `seed` alone.
+    """Return the net `spec` for inputs of `shape` and `n_units` outputs, initialised from `seed` alone.
 
-    PyTorch's way, and then as each name after a comma says: `mlp-256-256,xavier,zero_head`.
+    PyTorch initialises it. Then each name after a comma does, in order: `mlp-256-256,xavier,zero_head`.
     """
     kind, widths, inits = parse(spec)
     if kind == "cnn" and len(shape) != 3:

@@ -1,8 +1,8 @@
-"""Records: one self-explaining JSON file per run; nothing in it is derived.
+"""A record is one JSON file per run. It explains itself, and nothing in it is derived.
 
 A record holds every option of the run, the counts of right answers after each task, seeds by role, seconds by phase,
-peak memory, versions, machine, commit, and a digest of the source files that can change the number. A record whose
-digest or data no longer match is stale: it is listed, never mixed in, and run again.
+peak memory, versions, machine, commit, and a digest of the source files that can change the number. A record is stale
+if its digest or its data no longer match. A stale record is listed and run again, never mixed in.
 """
 
 import json
@@ -25,12 +25,12 @@ LOCAL, REFERENCE = ROOT / "results" / "local", ROOT / "results" / "reference"
 
 
 class Damaged(UserError):
-    """A file that should hold a record and does not."""
+    """A file should hold a record and does not."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is stored of a run. `reason` says why it failed, None for a finished run."""
+    """Hold what is stored of a run. `reason` says why it failed. It is None for a finished run."""
 
     schema: int
     run: Run
@@ -52,19 +52,19 @@ class Record:
 
     @property
     def seed(self) -> int:
-        """The run's seed."""
+        """Return the run's seed."""
         return self.run.seed
 
     @property
     def accuracy(self) -> np.ndarray | None:
-        """Accuracy [T + 1, T], NaN where not applicable; None for a failed run."""
+        """Return accuracy [T + 1, T], NaN where not applicable, or None for a failed run."""
         if self.reason is not None:
             return None
         return np.array([[np.nan if c is None else c for c in row] for row in self.correct]) / np.array(self.total)
 
 
 def to_text(record: Record) -> str:
-    """The record as JSON, one field a line."""
+    """Return the record as JSON, one field a line."""
     values = {field.name: getattr(record, field.name) for field in fields(record)} | {"run": record.run.to_json()}
     body = {key: json.dumps(value) for key, value in values.items()}
     if record.correct is not None:
@@ -73,7 +73,7 @@ def to_text(record: Record) -> str:
 
 
 def from_text(text: str) -> Record:
-    """The record in a JSON text; ValueError says what it is instead."""
+    """Return the record in a JSON text. ValueError says what the text is instead."""
 
     def refuse(constant: str):
         raise ValueError(f"{constant} is not a number")
@@ -91,7 +91,7 @@ def from_text(text: str) -> Record:
         raise ValueError(f"its fields are not those of a record ({error})") from None
     for name, fits in FIELDS.items():
         if not fits(getattr(record, name)):
-            raise ValueError(f"its {name} cannot be of a run")
+            raise ValueError(f"its {name} has a value that no run gives")
     T = len(record.total)
     if record.correct is not None and [len(row) for row in record.correct] != [T] * (T + 1):
         raise ValueError(f"its counts are not [{T + 1}, {T}]")
@@ -111,7 +111,7 @@ def _size(value: object) -> bool:
 
 
 def _each(fits: Callable) -> Callable:
-    """Whether a value is a dictionary of values that fit."""
+    """Return a test of whether a value is a dictionary of values that fit."""
     return lambda values: isinstance(values, dict) and all(map(fits, values.values()))
 
 
@@ -120,7 +120,7 @@ def _counts(correct: object) -> bool:
     return all(isinstance(row, list) and all(c is None or _whole(c) for c in row) for row in rows)
 
 
-FIELDS = {  # whether a value can be that of the field
+FIELDS = {  # tests of whether a value can be that of the field
     "reason": lambda value: value is None or isinstance(value, str),
     "correct": lambda value: value is None or _counts(value),
     "total": lambda value: isinstance(value, list) and all(_whole(n, 1) for n in value),
@@ -145,7 +145,7 @@ def save(record: Record, file: Path) -> None:
 
 
 def load(file: Path) -> Record | None:
-    """The record in `file`, None if there is none; a file that is not a record raises Damaged, naming it."""
+    """Return the record in `file`, or None without a file. Damaged names a file that is not a record."""
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise UserError(f"{file} is not a plain file: remove it, or use another results folder")

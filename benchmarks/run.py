@@ -1,4 +1,4 @@
-"""A run: one training of one method, and everything that decides its numbers."""
+"""A run is one training of one method, and everything that decides its numbers."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from methods.base.method import Method
 
 @dataclass(frozen=True)
 class Run:
-    """A stream in one scenario, a method, how its network is trained, and the seed."""
+    """A run has a stream, a scenario, a method, the training of its network, and a seed."""
 
     stream: Choice
     scenario: str
@@ -26,7 +26,7 @@ class Run:
 
     @classmethod
     def of(cls, stream: dict, scenario: str, method: dict, train: dict, seed: int) -> "Run":
-        """The run with every option's value filled in; an unknown or impossible one raises UserError."""
+        """Return the run with every option's value filled in. UserError names an unknown or impossible option."""
         made = methods.make(**method)
         if scenario not in SCENARIOS:
             raise unknown("scenario", scenario, SCENARIOS)
@@ -47,7 +47,7 @@ class Run:
         return f"{self.method.name} {self.scenario} seed {self.seed}"
 
     def to_json(self) -> dict:
-        """As it stands in a record; `Run.of(**run.to_json())` is the run."""
+        """Return the run as it stands in a record. `Run.of(**run.to_json())` is the run."""
         return {
             "stream": self.stream.to_json(),
             "scenario": self.scenario,
@@ -57,20 +57,20 @@ class Run:
         }
 
     def make_method(self) -> Method:
-        """The method, before it has seen anything."""
+        """Return the method before it has seen anything."""
         return methods.make(self.method.name, **self.method.options)
 
     @property
     def digest(self) -> str:
-        """The checksum of the sources that can change this run's numbers."""
+        """Return the checksum of the sources that can change this run's numbers."""
         return digest.of_sources(self.stream.name, self.method.name, self.make_method().wants_squares)
 
     @property
     def place(self) -> Path:
-        """Where the record of this run lies in a results folder.
+        """Return where the record of this run lies in a results folder.
 
-        The name is made of what differs from the defaults. So a new option, whose default is what was done before it
-        came, moves no record.
+        The name is made of what differs from the defaults. The default of a new option is what was done before. So a
+        new option moves no record.
         """
         train_defaults = {field.name: field.default for field in fields(Train)}
         identity = {

@@ -1,4 +1,4 @@
-"""Many runs, several at a time. Whatever happens, finished runs are kept, and the same command goes on.
+"""A sweep does many runs, several at a time. Whatever happens, finished runs are kept, and the same command goes on.
 
 The process that asks for a sweep hands out runs and writes each record when it comes back. An interrupted or killed
 sweep loses at most the runs in flight. A run that fails is a failed record with its reason. A run whose worker dies is
@@ -33,7 +33,7 @@ PATIENCE = 5.0  # seconds between two looks at a run that another sweep has
 
 
 class Refused(UserError):
-    """A run that cannot be done, and why."""
+    """A run cannot be done. The error says why."""
 
     def __init__(self, run: Run, reason: str | None):
         super().__init__(f"{run}: {reason}")
@@ -42,7 +42,7 @@ class Refused(UserError):
 
 @dataclass(frozen=True)
 class State:
-    """What lies in the results folder for some runs."""
+    """Hold what lies in the results folder for some runs."""
 
     records: list[Record | None]  # in the order of the runs; None: missing or stale
     stale: list[Path]
@@ -50,7 +50,7 @@ class State:
 
 
 def survey(runs: list[Run], folder: Path, root: Path) -> State:
-    """The usable record of each run. A damaged file, or one that is of another run, is set aside."""
+    """Return the usable record of each run. A file that is damaged or of another run is set aside."""
     records, stale, damaged = [], [], []
     for run in runs:
         file = folder / run.place
@@ -69,16 +69,16 @@ def survey(runs: list[Run], folder: Path, root: Path) -> State:
 
 
 def fingerprint(run: Run, root: Path) -> str:
-    """Identity of the data that a run reads."""
+    """Return the identity of the data that a run reads."""
     return data.fingerprint(streams.data_set(run.stream), root)
 
 
 def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "cpu") -> list[Record]:
-    """Do the runs whose records are missing or stale, `jobs` at a time; the records of those that failed.
+    """Do the runs whose records are missing or stale, `jobs` at a time. Return the records of those that failed.
 
     Ctrl-C stops the workers and raises KeyboardInterrupt. A run that cannot begin stops the sweep before any training.
     """
-    runs = list(dict.fromkeys(runs))  # what several rows measure is run once
+    runs = list(dict.fromkeys(runs))  # a run that several rows measure is done once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
     if not todo:
         return []
@@ -115,12 +115,12 @@ def _job(run: Run, folder: Path, root: Path, device: str, commit: str) -> Job:
 
 
 def _name(run: Run) -> str:
-    """Of the files beside a run's record: its lock and its checkpoint."""
+    """Return the name of the files beside a run's record, which are its lock and its checkpoint."""
     return f"{run.place.stem}-{run.scenario}-{run.stream.name}"
 
 
 def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
-    """Refuse what is known to be impossible, before anything is trained: Refused names the run."""
+    """Refuse what is known to be impossible, before anything is trained. Refused names the run."""
     alike = {replace(job.run, seed=0): job for job in reversed(work)}  # the seed cannot make a run impossible
     waiting, inside = deque(reversed(alike.values())), {}
     while waiting or inside:
@@ -129,13 +129,13 @@ def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
             inside[executor.submit(worker.check, job.to_text())] = job
         for future in wait(inside, return_when=FIRST_COMPLETED).done:
             job = inside.pop(future)
-            with suppress(BrokenExecutor):  # the run itself will show it
+            with suppress(BrokenExecutor):  # the run itself shows what is wrong
                 if refusal := Outcome.from_text(future.result()).refusal:
                     raise Refused(job.run, refusal)
 
 
 class _Desk:
-    """Hands runs out to an executor, and writes each record when it comes back."""
+    """Hand runs out to an executor, and write each record when it comes back."""
 
     def __init__(self, executor: Executor, at_a_time: int, folder: Path, say: Callable[[str], None]):
         self.executor, self.at_a_time, self.folder, self.say = executor, at_a_time, folder, say
@@ -145,7 +145,7 @@ class _Desk:
         self.holders = ""
 
     def serve(self, work: list[Job], announce: Callable[[Run], None]) -> None:
-        """Do all of the work; `announce` is told of each run that is done."""
+        """Do all of the work. `announce` is told of each run that is done."""
         waiting, elsewhere = deque(work), []  # elsewhere: runs that another sweep has
         try:
             while waiting or self.inside or elsewhere:
@@ -162,7 +162,7 @@ class _Desk:
                 _unlock(lock)
 
     def _wait_for(self, elsewhere: list[Job]) -> None:
-        """Wait a while for runs that another sweep has; say for whom, when that changes."""
+        """Wait a while for runs that another sweep has. Say who has them when that changes."""
         holders = ", ".join(sorted({_holder(self.folder, job.run) for job in elsewhere}))
         if holders != self.holders:
             self.say(f"waiting for {len(elsewhere)} runs of another sweep ({holders})")
@@ -190,7 +190,7 @@ class _Desk:
                 waiting.append(job)
                 return
             record.save(found, self.folder / job.run.place)
-            for left in Path(job.checkpoint).parent.glob(f"{_name(job.run)}-*.pt"):  # also of other code or data
+            for left in Path(job.checkpoint).parent.glob(f"{_name(job.run)}-*.pt"):  # also those of other code or data
                 left.unlink(missing_ok=True)
         finally:
             _unlock(lock)
@@ -200,7 +200,7 @@ class _Desk:
         announce(job.run)
 
     def _record_of(self, job: Job, future: Future) -> Record | None:
-        """The record of a job that is done; None if its worker died and the job is to be tried again."""
+        """Return the record of a job that is done. Return None if its worker died and the job is to be tried again."""
         try:
             outcome = Outcome.from_text(future.result())
         except BrokenExecutor:
@@ -217,7 +217,7 @@ class _Desk:
 
 
 def _is_done(job: Job, folder: Path) -> bool:
-    """Whether another sweep has done the run by now."""
+    """Say whether another sweep has done the run by now."""
     with suppress(Damaged):
         found = record.load(folder / job.run.place)
         return found is not None and (found.run, found.digest, found.data) == (
@@ -229,7 +229,7 @@ def _is_done(job: Job, folder: Path) -> bool:
 
 
 def _lock(folder: Path, run: Run) -> FileLock:
-    """The lock of a run, taken; Timeout if another sweep has it."""
+    """Take the lock of a run and return it. Raise Timeout if another sweep has it."""
     file = folder / ".locks" / f"{_name(run)}.lock"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -244,36 +244,36 @@ def _lock(folder: Path, run: Run) -> FileLock:
 
 
 def _unlock(lock: FileLock) -> None:
-    """Give a lock back. Its file goes first: who waits for it notices, and makes another."""
+    """Give a lock back. Its file goes first. Whoever waits for it notices, and makes another."""
     Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
 
 
 def _clear_locks(folder: Path) -> None:
-    """Remove the locks that killed sweeps left, which nobody holds."""
+    """Remove the locks that killed sweeps left and that nobody holds."""
     for file in (folder / ".locks").glob("*.lock"):
         lock = FileLock(file, timeout=0)
-        with suppress(OSError):  # Timeout is one: somebody holds it
+        with suppress(OSError):  # Timeout is an OSError: somebody holds the lock
             lock.acquire()
             _unlock(lock)
 
 
 def _holder(folder: Path, run: Run) -> str:
-    """Who has the lock of a run."""
+    """Return who has the lock of a run."""
     with suppress(OSError):
         return (folder / ".locks" / f"{_name(run)}.lock").read_text(encoding="utf-8").strip()
     return ""
 
 
 def _remove_unfinished(file: Path) -> None:
-    """Remove what a killed writer of this record left. Nobody else writes it while its run is locked."""
+    """Remove what a killed writer of this record left. Nobody else writes the record while its run is locked."""
     for left in file.parent.glob(f".{file.name}.*"):
         left.unlink(missing_ok=True)
 
 
 @contextmanager
 def _progress(console: Console, total: int) -> Iterator[Callable[[Run], None]]:
-    """Counts finished runs on a bar; where there is no terminal to draw one on, in a line now and then."""
+    """Count finished runs on a bar. Without a terminal, print a line now and then instead."""
     begun, done, said = time.monotonic(), 0, 0.0
     columns = BarColumn(), MofNCompleteColumn(), TextColumn("elapsed"), TimeElapsedColumn()
     left = TextColumn("left"), TimeRemainingColumn()

@@ -1,4 +1,4 @@
-"""What a worker does with a run: build its stream, train, and give back the record. Everything travels as JSON text."""
+"""A worker builds the stream of a run, trains, and gives back the record. Everything travels as JSON text."""
 
 import json
 import time
@@ -16,22 +16,22 @@ from benchmarks.stream import Stream
 from methods.base.choice import Choice
 from methods.base.errors import UserError
 
-CHECKPOINT_EVERY = 60.0  # seconds: a short run is sooner done again than its state is written
+CHECKPOINT_EVERY = 60.0  # seconds; to do a short run again costs less than to write its state
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a run cannot know by itself."""
+    """Hold what a run cannot know by itself."""
 
     device: str
     commit: str
     data: str  # fingerprint of the data set
-    digest: str  # of the sources, taken when the sweep began: an edit during it does not pass for what ran
+    digest: str  # of the sources when the sweep began; an edit during it does not pass for what ran
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run and what a worker needs for it. checkpoint: the file that a long run leaves its state in, or ""."""
+    """Hold a run and what a worker needs for it. checkpoint: the file for a long run's state, or ""."""
 
     run: Run
     root: str
@@ -39,38 +39,38 @@ class Job:
     checkpoint: str = ""
 
     def to_text(self) -> str:
-        """As JSON."""
+        """Return the job as JSON."""
         return json.dumps({**vars(self), "run": self.run.to_json(), "context": asdict(self.context)})
 
     @classmethod
     def from_text(cls, text: str) -> "Job":
-        """The job in a JSON text."""
+        """Return the job in a JSON text."""
         values = json.loads(text)
         return cls(**values | {"run": Run.of(**values["run"]), "context": Context(**values["context"])})
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: a record, or the reason why nothing was trained. notes: what the user should hear."""
+    """Hold a record, or the reason why nothing was trained. notes: what the user should hear."""
 
     record: Record | None
     refusal: str | None = None
     notes: tuple[str, ...] = ()
 
     def to_text(self) -> str:
-        """As JSON."""
+        """Return the outcome as JSON."""
         return json.dumps({**vars(self), "record": self.record and record.to_text(self.record)})
 
     @classmethod
     def from_text(cls, text: str) -> "Outcome":
-        """The outcome in a JSON text."""
+        """Return the outcome in a JSON text."""
         values = json.loads(text)
         found = values["record"] and record.from_text(values["record"])
         return cls(found, values["refusal"], tuple(values["notes"]))
 
 
 def check(text: str) -> str:
-    """Whether the run of a job could begin: an Outcome without a record. A stream or method may refuse it."""
+    """Return an Outcome without a record. It says whether the run of a job can begin: stream or method may refuse."""
     job = Job.from_text(text)
     try:
         stream, _ = _stream(job.run, job.root)
@@ -81,7 +81,7 @@ def check(text: str) -> str:
 
 
 def work(text: str) -> str:
-    """Do the run of a job: an Outcome with its record."""
+    """Do the run of a job. Return an Outcome with its record."""
     numerics.settle()
     job = Job.from_text(text)
     try:
@@ -97,7 +97,7 @@ def work(text: str) -> str:
 def execute(
     run: Run, stream: Stream, context: Context, seconds_of_data: float, checkpoint: Checkpoint | None = None
 ) -> Record:
-    """Train and evaluate; whatever stops the run gives a failed record with its reason and the tasks that were done."""
+    """Train and evaluate. Whatever stops the run gives a failed record with the reason and the finished tasks."""
     machine.reset_peak_memory()
     trace, reason, diverged, n_parameters = Trace(), None, False, None
     try:
@@ -123,19 +123,19 @@ def execute(
 
 
 def failed(job: Job, reason: str) -> Record:
-    """The record of a run that nothing came back of."""
+    """Return the failed record of a run that gave nothing back."""
     nothing = {"correct": None, "total": [], "n_parameters": None, "seeds": {}, "seconds": {}, "peak_memory_mb": 0.0}
     return Record(schema=record.SCHEMA, run=job.run, reason=reason, **nothing, **_made_by(job.context))
 
 
 def _made_by(context: Context) -> dict:
-    """The fields of a record that say which code, data and machine made it."""
+    """Return the fields of a record that say which code, data and machine made it."""
     made_on = {"versions": machine.versions(), "machine": machine.machine(context.device)}
     return made_on | {"commit": context.commit, "data": context.data, "digest": context.digest}
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a run failed, in one line; an error that is neither divergence nor a refusal is given its place."""
+    """Say in one line why a run failed. Errors other than divergence and refusals get their place in the code."""
     text = " ".join(str(error).split())
     if isinstance(error, FloatingPointError | UserError):
         return text
@@ -144,7 +144,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _stream(run: Run, root: str) -> tuple[Stream, float]:
-    """The stream of a run, and the seconds that it took to build. The last one is kept."""
+    """Return the stream of a run, and the seconds that it took to build. The last one is kept."""
     return _build(run.stream, run.scenario, run.seed if streams.needs_seed(run.stream) else 0, root)
 
 

@@ -1,7 +1,7 @@
-"""Continual-learning methods: every module here that is not a package is one, and adding one edits nothing else.
+"""Every module here that is not a package is a continual-learning method. Adding one edits no other file.
 
-The method is the class of the module that derives from `Method` and from which no other class there derives. It may
-derive from the class of another method, and helper classes may stand beside it.
+The method is the class of the module that derives from `Method` and has no subclass there. It may derive from the class
+of another method. Helper classes may stand beside it.
 """
 
 from dataclasses import MISSING, asdict, fields
@@ -13,12 +13,12 @@ from methods.base.method import Method
 
 
 def names() -> list[str]:
-    """Every method there is, found without importing any."""
+    """Return the name of every method. No method is imported."""
     return sorted(module.name for module in iter_modules(__path__) if not module.ispkg)
 
 
 def find(name: str) -> type[Method]:
-    """The method class of the file `name`."""
+    """Return the method class of the file `name`."""
     if name not in names():
         raise unknown("method", name, names())
     module = import_module(f"methods.{name}")
@@ -35,7 +35,7 @@ def find(name: str) -> type[Method]:
 
 
 def make(name: str, preset: str | None = None, **options) -> Method:
-    """The method `name` with its options: a preset's first, then those given; UserError says what is wrong."""
+    """Return the method `name`. Given options replace those of the preset. UserError says what is wrong."""
     cls = find(name)
     known = {field.name: field for field in fields(cls)}
     if preset is not None and preset not in cls.presets:
@@ -50,10 +50,10 @@ def make(name: str, preset: str | None = None, **options) -> Method:
 
 
 def defaults(name: str) -> dict:
-    """The options of the method `name` that have a default, with it."""
+    """Return the options of the method `name` that have a default, with their defaults."""
     return {field.name: field.default for field in fields(find(name)) if field.default is not MISSING}
 
 
 def describe(method: Method) -> dict:
-    """Every option of a method with its value, by name."""
+    """Return every option of a method with its value, by name."""
     return asdict(method)

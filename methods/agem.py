@@ -4,12 +4,12 @@
     g~    = g                                         if g . g_ref >= 0
             g - (g . g_ref) / (g_ref . g_ref) g_ref   otherwise
 
-The memory of a task holds the last examples of each of its classes, as released; the paper draws them from the task at
-random. The reference batch is drawn without replacement, and is the whole memory where that is smaller; its forward
-pass is in training mode, as released.
+As in the released code, the memory of a task holds the last examples of each of its classes. The paper draws them from
+the task at random. The reference batch is drawn without replacement. A memory smaller than the batch is used whole. As
+in the released code, the forward pass of the reference batch is in training mode.
 
-Other code adds `eps` to the denominator (`vdv`), or keeps of each task as many examples as a training batch holds,
-drawn at random, whatever the size of the memory (`mammoth`).
+Other code differs. `vdv` adds `eps` to the denominator. `mammoth` keeps as many examples of each task as a training
+batch holds. It draws them at random, whatever the size of the memory.
 """
 
 import math
@@ -76,11 +76,11 @@ class AGEM(Method):
 
 
 def project(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
-    """grad [P] without its part against `reference` [P]; grad itself where they agree or the reference is 0."""
+    """Return grad [P] without its part against `reference` [P]. If they agree or it is 0, return grad itself."""
     largest = float(torch.linalg.vector_norm(reference, ord=torch.inf))
     if not math.isfinite(largest):
         raise FloatingPointError("the gradient of A-GEM's memory is not finite: the run has diverged")
-    # Squares of small and large numbers leave float32. A power of two brings them back and rounds nothing.
+    # Squares of small and large numbers leave the range of float32. A power of two brings them back without rounding.
     scale = 2.0 ** -min(max(math.frexp(largest)[1], -125), 125)
     reference = reference * scale
     product = grad @ reference

@@ -1,11 +1,11 @@
-"""Elastic Weight Consolidation, one penalty per task, "offline EWC" (Kirkpatrick et al., 2017, eq. 3).
+"""Elastic Weight Consolidation with one penalty per task, "offline EWC" (Kirkpatrick et al., 2017, eq. 3).
 
     L = L_k + sum_{l<k} lam / 2 * sum_i F^l_i (theta_i - theta^l_i)^2
 
-F^l is the Fisher diagonal of task l at theta^l, the parameters after it, on its data alone. The sum over tasks is
-kept as the one quadratic that it is (methods/base/quadratic.py). With two tasks this is the paper's EWC.
+theta^l are the parameters after task l. F^l is the Fisher diagonal at theta^l on the data of task l alone. The sum over
+tasks is one quadratic and is kept as one (methods/base/quadratic.py). With two tasks this is the paper's EWC.
 
-The paper leaves the estimator open; `exact` is the definition (methods/importance/fisher.py).
+The paper leaves the estimator open. `exact` is the definition (methods/importance/fisher.py).
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class EWC(Method):
         # The penalties of the others have no 1/2: lam is twice theirs.
         "hsu": {"fisher": "argmax"},
         "avalanche": {"fisher": "batched"},  # fisher_batch is their training batch
-        # One batch of the first n_memories examples of a task; here drawn: n_samples and fisher_batch are that number.
+        # They take a task's first n_memories examples as one batch. Here they are drawn. Both counts are n_memories.
         "gem": {"fisher": "batched", "n_samples": 1000, "fisher_batch": 1000},
     }
 

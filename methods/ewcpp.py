@@ -1,19 +1,19 @@
-"""EWC++ (Chaudhry et al., 2018, section 4.1): EWC with one Fisher diagonal that is kept up while training.
+"""EWC++ (Chaudhry et al., 2018, section 4.1) is EWC with one Fisher diagonal that training keeps up to date.
 
     F^t = alpha * F_batch + (1 - alpha) * F^(t-1)                every `interval` steps
     F_batch = mean over those steps of mean_n (d log p(y_n|x_n) / d theta)^2     the training batch, its own labels
     L   = L_k + lam / 2 * sum_i F_i (theta_i - star_i)^2         star: parameters after the previous task
 
-alpha weights the new estimate: after u updates an old one counts (1 - alpha)^u, so F is about the last task, and
-earlier tasks hold on by the anchor alone. The squares are of single examples, from the backward pass of training
-(methods/importance/training_pass.py), of the task loss without the penalty. F is never reset.
+alpha weights the new estimate. After u updates an old estimate counts (1 - alpha)^u, so F describes the last task. The
+anchor alone holds on to earlier tasks. The squares are those of single examples under the task loss without the
+penalty. The backward pass of training gives them (methods/importance/training_pass.py). F is never reset.
 
-Differs from the paper: it updates F in every step, which is `interval` 1; the default of 10 is that of the authors'
-code. The paper leaves two things open. Here the first estimate is the initial F, and an interval that a task's end cuts
-short is closed there.
+Differs from the paper: the paper updates F in every step, which is `interval` 1. The default of 10 is that of the
+authors' code. The paper leaves two things open. Here the first estimate is the initial F, and the end of a task closes
+an unfinished interval.
 
-The authors' code (`released`) squares the gradient of the batch's mean loss, starts from 0, scales F to [0, 1] over
-all parameters, and has no 1/2: lam is twice theirs. It drops the interval cut short, and it closes each task's first
+The authors' code (`released`) squares the gradient of the batch's mean loss, starts from 0, scales F to [0, 1] over all
+parameters, and has no 1/2: lam is twice theirs. It drops an unfinished interval, and it closes each task's first
 interval one step early. Neither is done here.
 """
 

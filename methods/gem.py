@@ -5,18 +5,19 @@
          = g + G^T v,   v = argmin_{v >= 0} 1/2 v^T G G^T v + (G g)^T v        the dual, of t - 1 unknowns
     g~   = g, to the bit, where no g . g_k is negative
 
-The memory of a task holds the last examples that it was trained on; the memories' forward passes are in training mode
-and one at a time, so that batch statistics are those of one task, as released.
+The memory of a task holds the last examples that it was trained on. As in the released code, each memory has a forward
+pass of its own in training mode, so that batch statistics are those of one task.
 
-The dual is solved with `eps` on the diagonal of G G^T, which the code first released, with the paper, did not have.
-`margin` favours backward transfer; the authors' code makes it the bound v >= margin ("bound"), the paper adds it to the
-solution of v >= 0 ("shift"): other points.
+The dual is solved with `eps` on the diagonal of G G^T. The first release, which came with the paper, had no eps.
+`margin` favours backward transfer. The authors' code makes it the bound v >= margin ("bound"). The paper adds it to the
+solution of v >= 0 ("shift"). The two give different points.
 
-Hsu et al. (2018) draw the memories at random, share a budget among the tasks seen, and train on them as naive rehearsal
-does (`hsu`; methods/memory/shares.py).
+Hsu et al. (2018) draw the memories at random and share a budget among the tasks seen. They also train on the memories,
+as naive rehearsal does (`hsu`; methods/memory/shares.py).
 
-Differs from the released code: a task's memory begins empty, so that a task shorter than it leaves no unset examples.
-From the code that made the table of Hsu et al.: that filled the memories twice after a task, as if it were two tasks.
+Differs from the released code: a task's memory begins empty. So a task that is shorter than its memory leaves no unset
+examples. Differs from the code behind the table of Hsu et al.: that code filled the memories twice after a task, as if
+it were two tasks.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from methods.base.options import Count, NonNegative
 from methods.memory.ring import Ring
 from methods.memory.shares import rehearsed, share
 
-TOLERANCE = 1e-6  # of the length of g: what float32 keeps of it
+TOLERANCE = 1e-6  # relative to the length of g: float32 keeps no more of it
 
 
 @dataclass
@@ -63,7 +64,7 @@ class GEM(Method):
         check_either(per_task=self.per_task, budget=self.budget)
         if self.memory == "last" and (self.rehearse or self.budget is not None):
             raise UserError(
-                "memory = 'last' takes per_task and no rehearsal: give memory = 'random' with budget, rehearse"
+                "memory = 'last' takes neither budget nor rehearse: leave them out, or give memory = 'random'"
             )
 
     def check_stream(self, n_tasks, n_classes):
@@ -100,8 +101,8 @@ class GEM(Method):
         return self.project(grad, torch.stack(rows))
 
     def project(self, grad: Tensor, G: Tensor) -> Tensor:
-        """g~ [P] from g [P] and the constraints' gradients G [K, P]; g itself where none is violated."""
-        # Rows of unit length in float64: neither a short row nor the rest of two opposite ones is lost to rounding.
+        """Return g~ [P] for g [P] and the constraints' gradients G [K, P]. If none is violated, return g itself."""
+        # Rows of unit length in float64 keep a short row, and the rest of two opposite rows, from being rounded away.
         g, lengths = grad.double(), torch.linalg.vector_norm(G, dim=1, dtype=torch.float64)
         if not (lengths.isfinite().all() and g.isfinite().all()):
             raise FloatingPointError("a gradient of GEM's memory is not finite: the run has diverged")
@@ -125,11 +126,13 @@ class GEM(Method):
 
 
 def dual(rows: Tensor, lengths: Tensor, g: Tensor, eps: float, bound: float) -> Tensor:
-    """argmin_{v >= bound} 1/2 v^T (G G^T + eps I) v + (G g)^T v [K] of G = lengths [K] * unit rows [K, P], in float64.
+    """Return v [K] = argmin_{v >= bound} 1/2 v^T (G G^T + eps I) v + (G g)^T v, where G = lengths [K] * rows [K, P].
 
-    As least squares in w = c (v - bound): min_{w >= 0} || M (w / c + bound) + (g, 0) ||, where M = (G^T, sqrt(eps) I)
-    and c are the lengths of its columns. G^T = Q R leaves K + K equations. G G^T, which squares the condition, is never
-    formed.
+    The rows have unit length, in float64. With w = c (v - bound) this is least squares:
+
+        min_{w >= 0} || M (w / c + bound) + (g, 0) ||      M = (G^T, sqrt(eps) I), c: the lengths of its columns
+
+    G^T = Q R leaves K + K equations. G G^T is never formed, because it squares the condition.
     """
     Q, R = torch.linalg.qr(rows.T)
     c = (lengths.square() + eps).sqrt()
@@ -137,7 +140,7 @@ def dual(rows: Tensor, lengths: Tensor, g: Tensor, eps: float, bound: float) -> 
     target = torch.cat([Q.T @ g, torch.zeros_like(c)]) + M @ (c * bound)
     w, _ = nnls(M.cpu().numpy(), -target.cpu().numpy())
     v = torch.from_numpy(w).to(c) / c + bound
-    missed = float((rows @ (g + (v * lengths) @ rows) + eps * v / lengths).min())  # the gradient by v, never negative
+    missed = float((rows @ (g + (v * lengths) @ rows) + eps * v / lengths).min())  # the gradient by v: never negative
     if missed < -TOLERANCE * float(g.norm()):
         raise FloatingPointError(f"GEM's projection misses a constraint by {-missed:.1e}: its memories are opposed")
     return v

@@ -1,32 +1,32 @@
 """Incremental classifier and representation learning (Rebuffi et al., 2017, algorithms 1 to 5).
 
-Training on the classes s..t, with all new examples and the exemplars of the classes before s (algorithm 3):
+Training on the classes s..t uses all new examples and the exemplars of the classes before s (algorithm 3):
 
     loss  = 1/N sum_n sum_{y<=t} BCE(g_y(x_n), target_ny)      BCE(g, q) = - q log g - (1 - q) log(1 - g)
     target_ny = 1{y = y_n}   for the new units y = s..t        g: sigmoid outputs of the network in training
                 q_y(x_n)     for the old units y < s           q: those of the network before the update
 
-Old units get these soft targets from every example, an exemplar of their own class too. With t classes seen and room
-for K exemplars, each class keeps m = floor(K / t): old ones their first m, new ones m by herding (algorithms 4 and 5).
-phi are the features of the penultimate layer divided by their norm; the class of x is that of the nearest mean,
+Every example gives old units these soft targets, also an exemplar of their own class. With t classes seen and room for
+K exemplars, each class keeps m = floor(K / t). Old classes keep their first m. Herding picks m of each new class
+(algorithms 4 and 5). phi are the features of the penultimate layer divided by their norm. The class of x is that of the
+nearest mean under the features after the last task (algorithm 1):
 
-    y* = argmin_y || phi(x) - mu_y ||,    mu_y = mean of phi over the exemplars of y, divided by its norm,
+    y* = argmin_y || phi(x) - mu_y ||,    mu_y = mean of phi over the exemplars of y, divided by its norm
 
-(algorithm 1) under the features after the last task. `classifier="hybrid1"`, the paper's ablation, takes the largest
-sigmoid output instead. So does every prediction before a task has ended: its classes have no exemplars yet, and the
-means of the old ones belong to other features. Teacher, herding and means are in evaluation mode. The paper's baseline
-LwF.MC (`lwf_mc`) does the same and keeps no exemplars.
+The paper's ablation `classifier="hybrid1"` takes the largest sigmoid output instead. So does every prediction before a
+task has ended: its classes have no exemplars yet, and the means of the old ones belong to other features. Teacher,
+herding and means are in evaluation mode. The paper's baseline LwF.MC (`lwf_mc`) is hybrid1 without exemplars.
 
 Differs from the paper: the loss is a mean over examples. The paper divides every average of features by its norm. Here
-herding divides the mean that it approaches (`unit_mean`), but not its running average: so algorithm 4 writes it.
+herding divides the mean that it approaches (`unit_mean`), but not its running average, as algorithm 4 is written.
 
-Differs from the released code (`released`): herding never picks an example twice. A feature of norm 0 stays 0; it is
-counted in `zero_norm`, and a class that has no others is refused. The stream's masks do not enter the loss, which names
-its units.
+Differs from the released code (`released`): herding never picks an example twice. A feature of norm 0 stays 0, and
+`zero_norm` counts it. A class that has no other features is refused. The stream's masks do not enter the loss, because
+the loss names its units.
 
 The code of van de Ven and Tolias (2019, `vdv`) has q = sigmoid(logit / T) with T = 2 against a g without T. It herds
 over features in a shuffled order, so it keeps random examples (`selection`). With `per_class` in place of K each class
-keeps that many, from its task on (van de Ven et al., 2022).
+keeps that many exemplars, from its task on (van de Ven et al., 2022).
 """
 
 from dataclasses import dataclass, replace
@@ -52,10 +52,10 @@ BATCH = 1000  # examples in one pass for features
 class ICaRL(Method):
     """K: exemplars kept, in total; 0 only with hybrid1. Or per_class: of each class.
 
-    share: how K / t is rounded; `ceil` may keep more than K. flips: class means take in mirror images of images.
+    share: how K / t is rounded; `ceil` may keep more than K. flips: class means include mirror images.
     classifier: nearest mean of exemplars, or the largest output.
     loss_units: the loss is a sum over the units `seen`, or a mean over `all` units, future ones as negatives.
-    unit_mean: whether the mean that herding approaches is divided by its norm. selection: of exemplars.
+    unit_mean: whether the mean that herding approaches is divided by its norm. selection: how exemplars are chosen.
     T: temperature of the soft targets alone.
     """
 
@@ -93,7 +93,7 @@ class ICaRL(Method):
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
-        self.exemplars: dict[int, Examples] = {}  # of each unit, in the order of selection, as raw inputs
+        self.exemplars: dict[int, Examples] = {}  # raw inputs of each unit, in the order of selection
         self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit, between tasks
         self.zero_norm = 0  # exemplars with features of norm 0, after the last task
         self.teacher = None
@@ -148,25 +148,25 @@ class ICaRL(Method):
         return (scores + mask).argmax(-1)
 
     def _share(self, t: int) -> int:
-        """How many exemplars each of t classes keeps."""
+        """Return how many exemplars each of t classes keeps."""
         if self.per_class is not None:
             return self.per_class
         return self.K // t if self.share == "floor" else -(-self.K // t)
 
     def _choose(self, theta: Tensor, examples: Examples, m: int, draws: torch.Generator) -> Tensor:
-        """Which m examples of a unit to keep, by index."""
+        """Return the indices of the m examples of a unit to keep."""
         if self.selection == "random":
             return torch.randperm(len(examples), generator=draws)[:m].to(theta.device)
         phi = self._phi(theta, examples)
         return herd(phi, F.normalize(phi.mean(0), dim=0) if self.unit_mean else phi.mean(0), m)
 
     def _phi(self, theta: Tensor, examples: Examples, mirrored: bool = False) -> Tensor:
-        """Features [N, D], each divided by its norm."""
+        """Return the features [N, D], each divided by its norm."""
         inputs = (x.flip(-1) if mirrored else x for x, _, _ in examples.batches(BATCH))
         return F.normalize(torch.cat([self.net.features(theta, x) for x in inputs]), dim=-1)
 
     def _mean(self, theta: Tensor, unit: int, kept: Examples) -> Tensor:
-        """mu_y [D] of the exemplars of a unit."""
+        """Return mu_y [D] of the exemplars of a unit."""
         phi = self._phi(theta, kept)
         self.zero_norm += int((phi == 0).all(-1).sum())
         if bool((phi == 0).all()):
@@ -177,5 +177,5 @@ class ICaRL(Method):
 
 
 def _units(task) -> list[int]:
-    """The units of the task's training examples."""
+    """Return the units of the task's training examples."""
     return torch.cat([part.y for part in task.train.parts]).unique().tolist()

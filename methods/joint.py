@@ -1,7 +1,7 @@
-"""Joint (offline) training: one network, one run on the data of all tasks together. The upper reference of every table.
+"""Joint (offline) training is one run of one network on all tasks together. It is the upper reference of every table.
 
-In task-IL each example is trained through its own task's head. Epochs, where a table counts epochs, are over the union;
-where it counts steps, there are as many steps as all tasks together would take.
+In task-IL each example is trained through its own task's head. Where a table counts epochs, they are over the union.
+Where it counts steps, there are as many as all tasks together would take.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,6 @@ from methods.base.method import Method
 
 @dataclass
 class Joint(Method):
-    """No hook is used; the stream is joined before training."""
+    """This method uses no hook. The stream is joined before training."""
 
     joins_tasks: ClassVar[bool] = True

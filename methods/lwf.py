@@ -3,23 +3,24 @@
     L = L_k + lam * sum over old heads h of KD_h
     KD_h = 1/N sum_n - sum_{c in h} softmax_h(v_n / T)_c log softmax_h(z_n / T)_c      no factor T^2
 
-z are the logits of the network in training, v those of the network as it was before the task, in evaluation mode, on
-the same images, the new task's. In task-IL each earlier task has its head. Where tasks share units there is one old
-head, of the units trained so far: in domain-IL all units, in class-IL those of the classes seen (whatever future units
-L_k may use); class-IL that trains current units only keeps one head for each task.
+z are the logits of the network in training. v are those of the network before the task, in evaluation mode, on the same
+images of the new task. In task-IL each earlier task has its head. Where tasks share units there is one old head of the
+units trained so far. In domain-IL these are all units. In class-IL they are the units of the classes seen, whatever
+future units L_k may use. Class-IL that trains only current units keeps one head for each task.
 
 van de Ven and Tolias (2019) weight by the number k of tasks so far (`vdv`):
 
     L = 1/k L_k + (1 - 1/k) lam T^2 * mean over old heads h of KD_h
 
-There, where tasks share units, the old head is that of all units that the task before may use, and the softmax of z is
-over all that L_k may use: v gives the others 0. Until May 2019 their code, and so their tables, had a mean over these
-units, or over those of the head, for the sum over c in KD_h (`unit_mean`; preset `vdv2018`). In 2022 it has (`vdv2022`)
+Where tasks share units, their old head has all units that the task before may use. The softmax of z is over all units
+that L_k may use, and the softmax of v gives the others 0. Until May 2019 their code, and so their tables, had a mean
+over c in KD_h in place of the sum (`unit_mean`; preset `vdv2018`). The mean was over the units that L_k may use,
+or over those of the head. Their code of 2022 has (`vdv2022`)
 
     L = L_k + n lam * mean over old heads h of KD_h      n = k - 1; class-IL: n = 1
 
-Differs from the paper: no epochs train the new head alone first. They would have to hold the other parameters still,
-which Adam, with moments of the task before, moves at a gradient of 0.
+Differs from the paper: no epochs train the new head alone first. Such epochs would have to hold the other parameters
+still. Adam moves them at a gradient of 0, because it has moments of the task before.
 """
 
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class LwF(Method):
             self.heads = [used(task)]
 
     def _weights(self, task: Task) -> tuple[float, float]:
-        """The factors of L_k and of the sum of KD over old heads."""
+        """Return the factors of L_k and of the sum of KD over old heads."""
         k, n_heads = task.index + 1, max(len(self.heads), 1)
         if self.weighting == "vdv":
             return 1 / k, (1 - 1 / k) * self.lam * self.T**2 / n_heads
@@ -104,7 +105,7 @@ class LwF(Method):
         return KD / n_units if self.unit_mean else KD
 
     def _heads(self, logits: Tensor, targets: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor, int]]:
-        """z and v [..., B, C'] of each old head, and of how many units."""
+        """Return z and v [..., B, C'] of each old head, and the number of units that a mean is over."""
         known = [units(targets, head) for head in self.heads]
         if self.weighting != "sum" and self.shared:
             v = torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0])
@@ -113,16 +114,16 @@ class LwF(Method):
 
 
 def used(task: Task) -> Tensor:
-    """The units that the task's loss may use."""
+    """Return the units that the task's loss may use."""
     mask = task.train.parts[0].mask
     return (mask == 0).view(-1, mask.shape[-1]).any(0).nonzero().flatten()
 
 
 def units(outputs: Tensor, head: Tensor) -> Tensor:
-    """The outputs [..., C'] of a head's units, in their order; all of them as they are, which costs nothing."""
+    """Return the outputs [..., C'] of a head's units, in their order. A head of all units costs no copy."""
     return outputs if len(head) == outputs.shape[-1] else outputs.index_select(-1, head)
 
 
 def distillation(logits: Tensor, targets: Tensor, T: float) -> Tensor:
-    """Cross entropy [...] of softmax(logits / T) against softmax(targets / T) over one head [..., B, C], the mean."""
+    """Return the mean cross entropy [...] of softmax(logits / T) and softmax(targets / T), both [..., B, C], over B."""
     return -((targets / T).softmax(-1) * (logits / T).log_softmax(-1)).sum(-1).mean(-1)

@@ -3,12 +3,12 @@
     Omega_i <- Omega_i + 1/N sum_n | d ||f(x_n; theta)||^2 / d theta_i |      f: logits of the active units; no labels
     L        = L_k + lam * sum_i Omega_i (theta_i - star_i)^2                 star: parameters after the previous task
 
-The absolute value is taken example by example, as the paper defines it. Much code takes it of a batch's mean
-gradient, in which signs cancel (`per_sample=False`). Some code averages Omega over the tasks instead of adding it up:
-Omega <- ema * Omega + (1 - ema) * Omega_k, where the first task sets it, or from Omega = 0 on (`from_zero`).
+The absolute value is taken example by example, as the paper defines it. Much code takes the absolute value of a batch's
+mean gradient, where signs cancel (`per_sample=False`). Some code averages Omega over the tasks instead of adding it up:
+Omega <- ema * Omega + (1 - ema) * Omega_k. The first task then sets Omega, or the average starts from 0 (`from_zero`).
 
-The authors' code (`official`) weighs the batches of a task by their numbers of examples, wrongly for a last batch
-that is short. Here each batch weighs the same, the last one too.
+The authors' code (`official`) weighs the batches of a task by their numbers of examples. It weighs a short last batch
+wrongly. Here each batch weighs the same, the last one too.
 """
 
 from dataclasses import dataclass
@@ -46,10 +46,10 @@ class MAS(Method):
     presets: ClassVar[dict[str, dict]] = {
         "hsu": {"per_sample": False, "unit_mean": True},
         "official": {"per_sample": False, "batch": 200},
-        "agem": {"per_sample": False, "batch": 10, "ema": 0.0},  # Chaudhry et al. (2019): the last task's alone
-        # Both estimate in training mode, which is not done here; batch is their training batch.
+        "agem": {"per_sample": False, "batch": 10, "ema": 0.0},  # Chaudhry et al. (2019) keep the last task's
+        # Both estimate in training mode. This is not done here. batch is their training batch.
         "avalanche": {"per_sample": False, "ema": 0.5},
-        "facil": {"per_sample": False, "norm": "l2", "ema": 0.5, "from_zero": True},  # a 1/2 there: lam is half theirs
+        "facil": {"per_sample": False, "norm": "l2", "ema": 0.5, "from_zero": True},  # with a 1/2: lam is half theirs
     }
 
     def begin(self, net, theta, rng):
@@ -74,9 +74,9 @@ class MAS(Method):
         return mean(self.net, theta, examples, lambda z, _, mask: [slope(z, mask)], torch.abs)
 
     def _norm(self, z: Tensor, mask: Tensor) -> Tensor:
-        """||f||^2 [N] of logits [N, C], over the active units, or what `norm` and `unit_mean` make of it."""
+        """Return ||f||^2 [N] of logits [N, C] over the active units, or what `norm` and `unit_mean` make of it."""
         active = mask == 0
         squared = (z.square() * active / (active.sum(-1, keepdim=True) if self.unit_mean else 1)).sum(-1)
         if self.norm == "squared":
             return squared
-        return squared.where(squared > 0, 1.0).sqrt()  # at f = 0 the root has no slope: there it is taken as 0
+        return squared.where(squared > 0, 1.0).sqrt()  # the root has no slope at f = 0; this takes 0

@@ -1,4 +1,4 @@
-"""Fine-tuning: minimise the loss of the current task, nothing else. The lower reference of every table."""
+"""Fine-tuning minimises the loss of the current task and nothing else. It is the lower reference of every table."""
 
 from dataclasses import dataclass
 
@@ -7,4 +7,4 @@ from methods.base.method import Method
 
 @dataclass
 class Naive(Method):
-    """No hook is used."""
+    """This method uses no hook."""

@@ -1,11 +1,11 @@
-"""Online EWC: one running Fisher, one anchor (Schwarz et al., 2018, section 4; Huszar, 2018).
+"""Online EWC keeps one running Fisher and one anchor (Schwarz et al., 2018, section 4; Huszar, 2018).
 
     F~_k = gamma F~_{k-1} + F_k,   F~_0 = 0
     L    = L_k + lam / 2 * sum_i gamma F~_{k-1,i} (theta_i - star_i)^2      star: parameters after the previous task
 
 gamma = 1 is Huszar's recursive Laplace approximation. gamma = 1/2 is also the average F <- F / 2 + F_k / 2 from F = 0
-on, with lam / 2 * sum_i F_i (theta_i - star_i)^2. The paper normalises each F_k for tasks of different scale; that is
-not done here.
+on, with the penalty lam / 2 * sum_i F_i (theta_i - star_i)^2. The paper normalises each F_k, because tasks differ in
+scale. This is not done here.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ class OnlineEWC(Method):
 
     strength: ClassVar[str] = "lam"
     presets: ClassVar[dict[str, dict]] = {
-        "hsu": {"fisher": "argmax", "gamma": 1.0},  # no 1/2 there: lam is twice theirs
-        # These two estimate in training mode, which is not done here.
-        "mammoth": {"fisher": "p_weighted"},  # neither 1/2 nor gamma in their penalty: lam is 2 / gamma times theirs
-        "facil": {"fisher": "batched_argmax", "gamma": 0.5},  # fisher_batch: their training batch; their heads are free
+        "hsu": {"fisher": "argmax", "gamma": 1.0},  # they have no 1/2: lam is twice theirs
+        # These two estimate in training mode. This is not done here. facil does not penalise its heads.
+        "mammoth": {"fisher": "p_weighted"},  # their penalty has no 1/2 and no gamma: lam is 2 / gamma times theirs
+        "facil": {"fisher": "batched_argmax", "gamma": 0.5},  # fisher_batch is their training batch
     }
 
     def begin(self, net, theta, rng):

@@ -1,8 +1,9 @@
-"""Naive rehearsal: a few examples of earlier tasks are mixed into the training set (Hsu et al., 2018).
+"""Naive rehearsal mixes a few examples of earlier tasks into the training set (Hsu et al., 2018).
 
-After task k the memory holds floor(budget / k) examples of each task seen, drawn at random without replacement; those
-kept earlier are cut to their first ones. A later task trains on its own data and the memory, the memory repeated
-max(1, floor(N_k / budget)) times, so that old and new are about 1:1 in an epoch (methods/memory/shares.py).
+After task k the memory holds floor(budget / k) examples of each task seen, drawn at random without replacement. The
+memories of earlier tasks are cut to their first examples. A later task trains on its own data and on the memory. The
+memory is repeated max(1, floor(N_k / budget)) times, so that old and new are about 1:1 in an epoch
+(methods/memory/shares.py).
 """
 
 from dataclasses import dataclass

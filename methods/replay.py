@@ -1,24 +1,24 @@
 """Experience replay (Chaudhry et al., 2019, "ER").
 
     step:   loss = mean of the cross entropy over B new examples and B_m examples drawn from the memory
-    memory: M of the examples that came; which, says the buffer (methods/memory/buffers.py)
+    memory: M of the examples that came, chosen by the buffer (methods/memory/buffers.py)
 
-`weighting` is that of the mean over the new examples and the mean over the replayed, after one forward pass of all:
+`weighting` weighs the mean over the new examples and the mean over the replayed ones, after one forward pass of all:
 
     joint   (B new + B_m replayed) / (B + B_m), the mean above
     half    1/2 new + 1/2 replayed
     vdv     1/k new + (1 - 1/k) replayed        k: tasks so far, this one included (van de Ven et al., 2022)
 
-The memory is filled at the end of a task, once with each of its examples, in their order: training on several epochs
-does not offer an example twice, and a task never replays itself. With `replay_current` it is filled after each step
-with the batch that was trained on, as in the paper: a task replays itself too, and a second epoch offers all again.
+The memory is filled at the end of a task, once with each of its examples, in their order. So several epochs do not
+offer an example twice, and a task never replays itself. With `replay_current` each step fills it with the batch that is
+trained on, as in the paper. Then a task replays itself too, and a second epoch offers all examples again.
 
 A class that has a share of the buffer is a class of one task: in domain-IL each task has its own. With `per_class` in
 place of `memory` each class has that many places, from its task on (van de Ven et al., 2022).
 
-Differs from the paper: the shares are of the classes so far, not of all that will come. Differs from van de Ven's code:
-new and replayed examples go through the network together, which batch statistics notice; each step draws its replayed
-examples anew, theirs go through the memory in epochs.
+Differs from the paper: the classes so far share the memory, not all classes that will come. Differs from van de Ven's
+code: new and replayed examples go through the network together, which changes batch statistics. Each step draws its
+replayed examples anew. Their code goes through the memory in epochs.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Replay(Method):
     """batch_memory: examples replayed in a step (all, if the memory holds fewer).
 
     memory: examples kept, in total; or per_class: of each class, in a buffer that has shares. buffer: which are kept.
-    weighting: of new and replayed. replay_current: whether a task replays itself.
+    weighting: of new and replayed examples, above. replay_current: whether a task replays itself.
     """
 
     batch_memory: Count
@@ -78,7 +78,7 @@ class Replay(Method):
 
     def loss(self, theta, x, y, mask):
         old = self._drawn()
-        if self.replay_current:  # after the draw: a batch is not replayed beside itself
+        if self.replay_current:  # after the draw, so that no batch is replayed beside itself
             self._fill(Examples((Part(x, torch.arange(len(y), device=y.device), y, mask),)))
         if old is None:
             return super().loss(theta, x, y, mask)
@@ -95,7 +95,7 @@ class Replay(Method):
             self._fill(task.train)
 
     def _drawn(self):
-        """Pixels, units and masks to replay; None where there are none, or where they weigh nothing."""
+        """Return pixels, units and masks to replay. Return None if there are none, or if they weigh nothing."""
         if self.kept is None or (self.weighting == "vdv" and self.k == 1):
             return None
         return self.kept.take(torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory])

@@ -2,19 +2,19 @@
 
     w_i <- w_i - g_i * (step of theta_i)                                every step; g: gradient of the task loss alone
     s_i <- s_i + relu(w_i) / (1/2 F_i (theta_i - window_i)^2 + eps)     every `interval` steps; then w = 0
-    F   <- alpha * F_batch + (1 - alpha) * F                            after the score, which takes the F before it
+    F   <- alpha * F_batch + (1 - alpha) * F                            after the score, which takes the old F
     S   <- s after the first task, then (S + s) / 2                     every task; then s = 0
     L   = L_k + lam * sum_i (F^_i + S^_i) (theta_i - star_i)^2          star: parameters after the previous task
 
-window is theta where the interval began. F^ and S^ are F and S scaled to [0, 1] over all parameters jointly (0 where
-all are equal). F is EWC++'s (importance/running_fisher.py) and is never reset; before its first estimate the score's
-denominator is eps. An interval that a task's end cuts short is closed there.
+window is theta at the beginning of the interval. F^ and S^ are F and S scaled to [0, 1] over all parameters jointly (0
+where all are equal). F is that of EWC++ (importance/running_fisher.py) and is never reset. Before the first estimate of
+F the score's denominator is eps. The end of a task closes an unfinished interval.
 
-Single-head, the paper adds exemplars: `sampler` chooses `per_class` of each class of a finished task
-(methods/memory/samplers.py), and a later task trains on its own data and all of them, each once in an epoch.
+With a single head the paper adds exemplars. `sampler` chooses `per_class` of each class of a finished task
+(methods/memory/samplers.py). A later task trains on its own data and on all exemplars, each once in an epoch.
 
-Differs from the paper: it sets negative scores to zero; here, as in the authors' code, the relu is taken in each
-interval, before scores are added. The authors' code (`variant="released"`) has another recursion: see `Released`.
+Differs from the paper: the paper sets negative scores to zero. Here, as in the authors' code, each interval takes the
+relu before scores are added. The authors' code (`variant="released"`) has another recursion: see `Released`.
 """
 
 from dataclasses import dataclass, replace
@@ -37,8 +37,8 @@ from methods.memory.samplers import SAMPLERS, exemplars, last_linear
 class RWalk(Method):
     """lam: weight of the penalty. alpha, interval: of the running Fisher. eps: damping of the score.
 
-    sampler: how exemplars are chosen, or None for none; per_class: how many of each class of a task. variant: whose
-    recursion it is, the paper's or the released code's.
+    sampler: how exemplars are chosen, or None for none; per_class: how many of each class of a task. variant: the
+    recursion of the paper, or of the released code.
     """
 
     lam: NonNegative
@@ -95,7 +95,7 @@ class RWalk(Method):
 
 
 class Paper(Stateful):
-    """The paper's recursion of w, s, F and S, each [..., P]."""
+    """Compute w, s, F and S, each [..., P], by the paper's recursion."""
 
     def __init__(self, theta: Tensor, alpha: float, interval: int, eps: float, from_zero: bool = False):
         self.F = RunningFisher(theta, alpha, from_zero)
@@ -104,7 +104,7 @@ class Paper(Stateful):
         self.S: Tensor | None = None
 
     def before_step(self, theta: Tensor, grad: Tensor) -> None:
-        """Nothing: the paper's intervals end after a step."""
+        """Do nothing: the paper's intervals end after a step."""
 
     def after_step(self, theta: Tensor) -> None:
         """Close the interval after its last step."""
@@ -117,7 +117,7 @@ class Paper(Stateful):
         self.F.update()
 
     def score(self, theta: Tensor, F: Tensor) -> None:
-        """s <- s + relu(w) / (F * way^2 + eps); the next window begins."""
+        """Set s <- s + relu(w) / (F * way^2 + eps), and begin the next window."""
         self.s += self.w.clamp(min=0) / (F * (theta - self.window) ** 2 + self.eps)
         self.w.zero_()
         self.window.copy_(theta)
@@ -130,12 +130,12 @@ class Paper(Stateful):
 
 
 class Released(Paper):
-    """The recursion of the authors' code. Before each step n of a task, from 1, that `interval` divides:
+    """Follow the recursion of the authors' code. Before each step n = 1, 2, ... of a task that `interval` divides:
 
         s_i <- s_i + relu(w_i) / (F_i (theta_i - window_i)^2 + eps)      then w = 0
         F   <- alpha * G / interval + (1 - alpha) * F                    G: sum of g^2 over the task's steps before n
 
-    from F = 0 on, and S <- s after the first task, then 3/2 S + s / 2. So F grows with the number of steps, a task's
+    F starts from 0. S <- s after the first task, then 3/2 S + s / 2. So F grows with the number of steps, a task's
     first interval is one step short, and its last steps do not count. g is the gradient of the batch.
     """
 
@@ -150,10 +150,10 @@ class Released(Paper):
         self.F.add(grad.square())
 
     def after_step(self, theta: Tensor) -> None:
-        """Nothing: intervals end before a step."""
+        """Do nothing: intervals end before a step."""
 
     def end_task(self, theta: Tensor) -> None:
-        """Add the task's scores; steps since the last interval are dropped."""
+        """Add the task's scores. Drop the steps since the last interval."""
         self.w.zero_()
         self.F.clear()
         self.S = self.s if self.S is None else 1.5 * self.S + self.s / 2

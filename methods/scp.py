@@ -4,11 +4,11 @@
     Gamma_i = 1/L sum_l (d (xi_l . phi) / d theta_i)^2          the mean first, then the square; |xi_l| = 1
     L       = L_k + lam * sum_i Gamma_i (theta_i - star_i)^2    star: parameters after the previous task
 
-The average over slices xi uniform on the sphere of K active units has E[xi xi^T] = I / K, so the K one-hot slices give
-the limit of L -> infinity exactly. They are the default; `slices` draws L at random instead, as the paper does.
+Slices xi that are uniform on the sphere of K active units have E[xi xi^T] = I / K. So the K one-hot slices give the
+limit of L -> infinity exactly. They are the default. `slices` draws L at random instead, as the paper does.
 
-Across tasks Gamma <- ema * Gamma + (1 - ema) * Gamma_k, where the first task sets it, or from Gamma = 0 on as in the
-authors' code (`from_zero`). That code divides by N once more, and scales its slices to |xi|^2 = K / L on average.
+Across tasks Gamma <- ema * Gamma + (1 - ema) * Gamma_k, and the first task sets Gamma. The authors' code starts from
+Gamma = 0 (`from_zero`). That code divides by N once more, and scales its slices to |xi|^2 = K / L on average.
 """
 
 from dataclasses import dataclass
@@ -52,13 +52,13 @@ class SCP(Method):
         self.quadratic.set(average(self.quadratic.A, new, self.ema, self.from_zero), theta)
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:
-        """Gamma [P] of one task at theta [P]."""
+        """Return Gamma [P] of one task at theta [P]."""
         slices = self._slices(theta, examples.parts[0].mask, generator)
         projected = mean_gradients(self.net, theta, examples, lambda z, *_: [xi.expand_as(z) for xi in slices])
         return projected.square().mean(0)
 
     def _slices(self, theta: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
-        """Unit vectors xi [L, C] of the units that the mask, [C] or [N, C], allows."""
+        """Return unit vectors xi [L, C] of the units that the mask, [C] or [N, C], allows."""
         active = (mask == 0).view(-1, mask.shape[-1]).any(0)
         basis = torch.eye(len(active), dtype=theta.dtype, device=theta.device)[active]
         if self.slices is None:

@@ -4,9 +4,9 @@
     Omega_i <- relu(Omega_i + w_i / (Delta_i^2 + xi))                 Delta: change of theta over the task
     L       = L_k + c * sum_i Omega_i (theta_i - star_i)^2            star: parameters after the previous task
 
-Differs from the paper: the relu, which is in the authors' code (`clamp="none"` leaves it out, and the penalty is then
-without a minimum where Omega is below zero). Other code takes for g the gradient with the penalty's (`grad="total"`),
-or cuts Omega above in the penalty, while the sum goes on uncut (`upper_clip`).
+Differs from the paper: the relu is that of the authors' code. `clamp="none"` leaves it out, and the penalty then has no
+minimum where Omega is below zero. Other code takes for g the gradient of the total loss, penalty included
+(`grad="total"`). Other code cuts Omega above in the penalty, while the sum goes on uncut (`upper_clip`).
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from methods.base.quadratic import Quadratic
 
 @dataclass
 class SI(Method):
-    """c: weight of the penalty. xi: damping. clamp: what is cut at zero, the sum, each task's addition, or nothing.
+    """c: weight of the penalty. xi: damping. clamp: cut the sum, each task's addition, or nothing at zero.
 
     grad: g is that of the task loss, or of the total loss. upper_clip: the largest Omega in the penalty, or None.
     from_zero: Delta of the first task is theta's distance from 0, not from where it began.
@@ -39,8 +39,8 @@ class SI(Method):
         "hsu": {"xi": 0.1, "clamp": "none"},
         "vdv": {"xi": 0.1, "clamp": "none", "grad": "total"},
         "agem": {"xi": 1e-3, "clamp": "increment"},
-        "pathint": {"xi": 0.1, "from_zero": True},  # the authors' Permuted MNIST, which does not set star at first
-        # Maltoni and Lomonaco (2019), as in Avalanche: c is half theirs, which has a 1/2; norm layers are kept in here.
+        "pathint": {"xi": 0.1, "from_zero": True},  # the authors' Permuted MNIST: star is not set at first
+        # Maltoni and Lomonaco (2019), as in Avalanche. Their penalty has a 1/2 (c is half theirs) and no norm layers.
         "maltoni": {"xi": 1e-7, "clamp": "none", "grad": "total", "upper_clip": 1e-3},
     }
 

@@ -1,1 +1,1 @@
-"""Published tables: declared in TOML, compared with published numbers, rendered."""
+"""Published tables are declared in TOML, compared with published numbers, and rendered."""

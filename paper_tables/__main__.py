@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: python -m paper_tables {table,tune,tables,figure,regress,data} ..."""
+"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,figure,regress,data} ..."""
 
 import argparse
 import io
@@ -17,13 +17,13 @@ STATUS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; its exit status (STATUS). A user's mistake is one line."""
+    """Run a command and return its exit status (STATUS). A user's mistake is one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # on a terminal that lacks a character
     options = _parser().parse_args(arguments)
 
-    from methods.base.errors import UserError  # after the parser: with it comes torch, which --help does not need
+    from methods.base.errors import UserError  # after the parser: this imports torch, and --help does not need torch
 
     try:
         with _writable_home():
@@ -48,7 +48,7 @@ def _refused(error: Exception) -> int:
 
 
 def _abandon_output() -> None:
-    """Let what is still to be written go nowhere, so that the interpreter does not stumble over it at its end."""
+    """Let unwritten output go nowhere, so that the interpreter does not stumble over it at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
@@ -56,7 +56,7 @@ def _abandon_output() -> None:
 
 @contextmanager
 def _writable_home() -> Iterator[None]:
-    """Lend a home folder where there is none to write to: Avalanche and Matplotlib write there on import."""
+    """Lend a home folder if there is none to write to. Avalanche and Matplotlib write there on import."""
     home = Path(os.path.expanduser("~"))
     try:
         tempfile.TemporaryFile(dir=next(folder for folder in (home, *home.parents) if folder.exists())).close()

@@ -1,4 +1,4 @@
-"""What is to be known about a rendered table, one line of Markdown each."""
+"""The caption says what is to be known about a rendered table, in one line of Markdown each."""
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ MEANINGS = {
 
 
 def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> list[str]:
-    """Measure, seeds, verdicts, margin, error rate, origins of the strengths, and every reason and note."""
+    """Return measure, seeds, verdicts, margin, error rate, origins of the strengths, and every reason and note."""
     return [
         measure(table, cells, seeds),
         *verdicts(table, cells),
@@ -29,7 +29,7 @@ def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: in
 
 
 def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
-    """What the numbers are, and over which seeds."""
+    """Say what the numbers are, and over which seeds."""
     others = [f"{rows}: {_words(metric)}" for metric, rows in _groups(cells, "metric") if metric != table.metric]
     text = _words(table.metric).capitalize() + (f" ({'; '.join(others)})" if others else "")
     in_order = len(seeds) > 1 and seeds == tuple(range(1, len(seeds) + 1))
@@ -50,7 +50,7 @@ def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
 
 
 def verdicts(table: Table, cells: pd.DataFrame, marks: bool = True) -> list[str]:
-    """The verdicts in use, the margin, and how many false verdicts are to be expected."""
+    """Return the verdicts in use, the margin, and how many false verdicts are to be expected."""
     words = [word for word in MARKS if (cells.verdict == word).any()]
     if not words:
         return []
@@ -77,7 +77,7 @@ def verdicts(table: Table, cells: pd.DataFrame, marks: bool = True) -> list[str]
 
 
 def usual_n(cells: pd.DataFrame) -> int | None:
-    """The number of runs behind most published cells, None where no cell gives one."""
+    """Return the number of runs behind most published cells, or None if no cell gives one."""
     known = cells.paper_n.dropna()
     return int(known.mode().iloc[0]) if len(known) else None
 
@@ -127,7 +127,7 @@ def _origins(table, cells) -> list[str]:
 
 
 def _times(cells) -> list[str]:
-    """Seconds of a run of each row, as they were while it ran."""
+    """Return the seconds of a run of each row, measured while it ran."""
     timed = cells[cells.training_s.notna()]
     several = timed.row.duplicated().any()
     names = timed.row + " " + timed.scenario if several else timed.row
@@ -139,7 +139,7 @@ def _times(cells) -> list[str]:
 
 
 def _searched(table) -> list[str]:
-    """What was found of every option that was searched, and how."""
+    """Say what was found of every option that was searched, and how."""
     searches = []
     for row in table.rows:
         for option, values in row.search.items():
@@ -157,14 +157,14 @@ def _searched(table) -> list[str]:
 
 
 def _groups(cells, column, among=None) -> list[tuple[str, str]]:
-    """(text, the rows it holds for) for every text of a column that is not empty; `among` some cells only."""
+    """Return (text, its rows) for every text of a column that is not empty. `among` takes some cells only."""
     chosen = cells if among is None else cells.loc[among]
     texts = [text for text in dict.fromkeys(chosen[column]) if text]
     return [(text, _names(chosen[chosen[column] == text], cells)) for text in texts]
 
 
 def _names(chosen, cells) -> str:
-    """ "EWC" where all scenarios of a row are meant, else "EWC task, domain"; rows are parted by semicolons."""
+    """Return "EWC" if all scenarios of a row are meant, else "EWC task, domain". Semicolons then part the rows."""
     names = []
     for row, group in chosen.groupby("row", sort=False):
         some = len(group) < (cells.row == row).sum()
@@ -173,7 +173,7 @@ def _names(chosen, cells) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text of an error as Markdown shows it, whatever names in angle brackets it has."""
+    """Return the text of an error as Markdown shows it, whatever names in angle brackets it has."""
     return text.replace("<", "\\<")
 
 

@@ -1,4 +1,4 @@
-"""Checks of the keys and values of a table file. Each error names the file, the row and the key."""
+"""These checks are of the keys and values of a table file. Each error names the file, the row and the key."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ Kinds = dict[str, type | tuple[type, ...]]
 
 
 def keys(entry: dict, needed: Kinds, optional: Kinds, where: str) -> None:
-    """Every needed key is there, none is unknown, each has a value of its kind."""
+    """Check that every needed key is there, that none is unknown, and that each has a value of its kind."""
     known = needed | optional
     for key, value in entry.items():
         if key not in known:
@@ -28,7 +28,7 @@ def keys(entry: dict, needed: Kinds, optional: Kinds, where: str) -> None:
 
 
 def text(key: str, value: str, where: str) -> None:
-    """One line that is a text and nothing else in Markdown, LaTeX and a spreadsheet."""
+    """Check for one line that is a text and nothing else in Markdown, LaTeX and a spreadsheet."""
     if not value.strip():
         raise UserError(f"{where}: {key} is empty")
     if not value.isprintable():
@@ -40,7 +40,7 @@ def text(key: str, value: str, where: str) -> None:
 
 
 def plain(options: dict, where: str) -> None:
-    """Options hold texts, numbers that float32 holds, true or false, and lists and tables of these."""
+    """Check that options are texts, numbers that float32 holds, true or false, or lists and tables of these."""
     for key, value in options.items():
         values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
         if not all(_is_plain(each) for each in values):
@@ -56,7 +56,7 @@ def _is_plain(value: object) -> bool:
 
 
 def named(entry: dict, where: str) -> None:
-    """A method or a stream has a name, and a preset is a name too."""
+    """Check that a method or a stream has a name, and that a preset is a name too."""
     if not isinstance(entry.get("name"), str):
         raise UserError(f'{where} needs a name, as in {{ name = "..." }}, got {entry!r}')
     if isinstance(entry.get("preset"), list):
@@ -64,7 +64,7 @@ def named(entry: dict, where: str) -> None:
 
 
 def metric(name: str, where: str) -> None:
-    """There is a measure of that name."""
+    """Check that there is a measure of that name."""
     try:
         metrics.find(name)
     except UserError as error:
@@ -72,7 +72,7 @@ def metric(name: str, where: str) -> None:
 
 
 def scenarios(chosen: Iterable, known: Iterable[str], where: str, empty: bool = False) -> tuple[str, ...]:
-    """The chosen scenarios, each one known and named once; there must be one unless `empty`."""
+    """Return the chosen scenarios, each known and named once. There must be one unless `empty`."""
     chosen = tuple(chosen)
     for scenario in chosen:
         if scenario not in known:
@@ -85,7 +85,7 @@ def scenarios(chosen: Iterable, known: Iterable[str], where: str, empty: bool = 
 
 
 def by_scenario(options: dict, wanted: Iterable[str], where: str) -> None:
-    """An option whose value is a dict has a value for each wanted scenario and for nothing else."""
+    """Check that an option whose value is a dict has a value for each wanted scenario and for nothing else."""
     for key, value in options.items():
         if isinstance(value, dict):
             for name in value:

@@ -1,4 +1,4 @@
-"""What `table` does: the runs that a table lacks, further looks where more seeds can settle a cell, and the page."""
+"""`table` does the runs that a table lacks. It looks again if more seeds can settle a cell, and writes the page."""
 
 import sys
 from dataclasses import replace
@@ -15,12 +15,12 @@ from paper_tables.runs import Runs, of_rows, results_of, runs_of
 from paper_tables.seeds import parse_seeds
 from paper_tables.verdict import LOOKS
 
-AUTO = "auto"  # seeds: as many as settle the cells, in three looks
+AUTO = "auto"  # as many seeds as settle the cells, in three looks
 NAMED = 3  # stale files that a message names
 
 
 def complete(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int, device: str) -> list[Record]:
-    """Do what is missing of these seeds, print the table, write it to folder/tables; the failed runs behind it.
+    """Do what is missing of these seeds, print the table, and write it to folder/tables. Return the failed runs.
 
     Ctrl-C prints the table so far and raises KeyboardInterrupt.
     """
@@ -62,7 +62,7 @@ def complete(table: Table, seeds: str | None, folder: Path, root: Path, jobs: in
 
 
 def next_look(table: Table, runs: Runs, cells: pd.DataFrame, n: int) -> Runs:
-    """The runs of seeds up to `n` not in `runs`, of the cells that more can settle and the rows those are against."""
+    """Return the new runs of seeds up to `n` of the cells that more can settle, and of their reference rows."""
     unsettled = {(cell.row, cell.scenario) for cell in cells.itertuples() if cell.open}
     references = {(row.label, scenario): (row.reference, scenario) for row in table.rows for scenario in row.scenarios}
     unsettled |= {references[cell] for cell in unsettled}

@@ -1,4 +1,4 @@
-"""A table as its file declares it: paper_tables/<name>.toml -> Table, checked key by key."""
+"""A table is declared in a file paper_tables/<name>.toml. This module checks the file key by key."""
 
 import tomllib
 from collections.abc import Callable
@@ -47,24 +47,24 @@ ROW_OPTIONS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One row: what is run, how it is measured, and the published cell of each scenario."""
+    """A row says what is run, how it is measured, and the published cell of each scenario."""
 
     label: str
     method: dict | None  # None: published numbers alone
     stream: dict
     train: dict
     metric: str
-    reference: str | None  # the row of joint training that an intransigence is against
+    reference: str | None  # the label of the row of joint training, for an intransigence
     origin: str | None  # where the method's options come from: the key `strength`
     scenarios: tuple[str, ...]
     paper: dict[str, Published]
     no_verdict: str | None  # why the published cells get no verdict
     note: str | None
-    search: dict[str, tuple]  # the values that were tried of options that are "searched"
+    search: dict[str, tuple]  # the values tried for each option that is "searched"
     best: Callable[[str, str], float]  # (option, scenario) -> the best of them
 
     def run(self, scenario: str, seed: int) -> Run:
-        """One run, with the options of the scenario."""
+        """Return one run, with the options of the scenario."""
         if seed in ledger.SEEDS and self.search:
             raise UserError(f"seed {seed} was searched with ({self.label}): report other seeds")
         best = {option: self.best(option, scenario) for option in self.search}
@@ -72,14 +72,14 @@ class Row:
         return Run.of(self.stream, scenario, method, train, seed)
 
     def trial(self, scenario: str, seed: int, options: dict) -> Run:
-        """One trial of a search, evaluated on held-out training data."""
+        """Return one trial of a search, evaluated on held-out training data."""
         stream = {**self.stream, "evaluate": "held-out"}
         return replace(self, search={}, method={**self.method, **options}, stream=stream).run(scenario, seed)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A checked table file; `margin` in points, `seeds` the default number of them."""
+    """Hold a checked table file. `margin` is in points. `seeds` is the default number of seeds."""
 
     name: str
     title: str
@@ -95,7 +95,10 @@ class Table:
     remarks: str
 
     def select(self, names: str | None) -> "Table":
-        """The rows of these labels or method names ("ewc,SI") and those they are measured against; None: all rows."""
+        """Return the table with the rows of these labels or method names ("ewc,SI"). None takes all rows.
+
+        The rows that they are measured against stay too.
+        """
         if names is None:
             return self
         keys = {row.label: {_key(row.label), row.method["name"] if row.method else ""} for row in self.rows}
@@ -110,12 +113,12 @@ class Table:
 
 
 def _key(label: str) -> str:
-    """A label as it is compared: without regard to case and to blanks at commas."""
+    """Return a label as it is compared, without regard to case and to blanks at commas."""
     return ",".join(part.strip() for part in label.lower().split(","))
 
 
 def _split(names: str, known: set[str]) -> list[str]:
-    """The names between commas; a known one that has commas itself is taken whole."""
+    """Return the names between commas. A known one that has commas itself is taken whole."""
     parts, wanted = _key(names).split(","), []
     while parts:
         lengths = (n for n in range(len(parts), 1, -1) if ",".join(parts[:n]) in known)
@@ -126,12 +129,12 @@ def _split(names: str, known: set[str]) -> list[str]:
 
 
 def names(folder: Path = FOLDER) -> list[str]:
-    """The tables that a folder declares."""
+    """Return the names of the tables that a folder declares."""
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 def load(name: str, folder: Path = FOLDER) -> Table:
-    """The table paper_tables/<name>.toml; UserError names the file, the row and the nearest known key."""
+    """Return the table paper_tables/<name>.toml. UserError names the file, the row and the nearest known key."""
     if name not in names(folder):
         raise unknown("table", name, names(folder))
     path = folder / f"{name}.toml"
@@ -139,7 +142,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
     text = read_text(path)
     try:
         declared = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError
         raise UserError(f"{where} is not TOML: {error}") from None
     checks.keys(declared, TABLE_KEYS, TABLE_OPTIONS, where)
     checks.metric(declared["metric"], where)
@@ -247,7 +250,7 @@ def _paper(cited, scenarios, metric, cells, where) -> dict[str, Published]:
 
 
 def _check_references(rows: list[Row], where: str) -> None:
-    """An intransigence is against joint training of the same network in the same scenarios."""
+    """Check that an intransigence is against joint training of the same network in the same scenarios."""
     joint = {row.label: row for row in rows if row.method and row.method["name"] == "joint"}
     for row in (row for row in rows if row.reference is not None):
         at = f"{where}, row {row.label}"
@@ -255,7 +258,7 @@ def _check_references(rows: list[Row], where: str) -> None:
             raise unknown(f"row of joint training in {at}: reference", row.reference, joint)
         other = joint[row.reference]
         if (net := row.train.get("net")) != other.train.get("net"):
-            raise UserError(f"{at}: network {net!r}, its reference {other.label!r} has {other.train.get('net')!r}")
+            raise UserError(f"{at}: net is {net!r}, but {other.train.get('net')!r} in its reference {other.label!r}")
         if missing := set(row.scenarios) - set(other.scenarios):
             raise UserError(f"{at}: its reference {other.label!r} is not run {min(missing)}-incremental")
 

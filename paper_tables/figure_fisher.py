@@ -1,9 +1,9 @@
-"""What the Fisher estimators do on one trained network: each against the exact diagonal, and where its mass lies.
+"""Compare the Fisher estimators on one trained network: each with the exact diagonal, and where its mass lies.
 
-An MLP 784-400-400-10 is trained on MNIST for one epoch; every diagonal is of all its training examples, in evaluation
-mode. The figure has a panel for each estimator, parameter by parameter (both axes logarithmic, counts in colour), and
-the share of each layer in the sum of the diagonal. Parameters whose exact entry is 0 (pixels that are always black) are
-left out. Written with the numbers behind it to results/tables/fisher-estimators.*; `make figure-fisher`.
+An MLP 784-400-400-10 is trained on MNIST for one epoch. Every diagonal is of all its training examples, in evaluation
+mode. The figure has a panel for each estimator, parameter by parameter (both axes logarithmic, counts in colour). It
+also shows the share of each layer in the sum of the diagonal. Parameters whose exact entry is 0 (pixels that are always
+black) are left out. `make figure-fisher` writes figure and numbers to results/tables/fisher-estimators.*.
 """
 
 import io
@@ -40,7 +40,7 @@ DECADES = 8  # of the exact diagonal are shown
 
 
 def main(root: Path, folder: Path = ROOT / "results" / "tables") -> None:
-    """Train, estimate, write the figure and the numbers."""
+    """Train, estimate, and write the figure and the numbers."""
     stream = streams.build(streams.resolve({"name": "splitmnist"}), "class", SEED, root)
     net, theta, examples = trained(stream, TRAIN)
     estimates = diagonals(net, theta, examples)
@@ -51,7 +51,7 @@ def main(root: Path, folder: Path = ROOT / "results" / "tables") -> None:
 
 
 def trained(stream: Stream, train: Train) -> tuple[Net, Tensor, Examples]:
-    """A network trained on all tasks together, its parameters [P], and what it was trained on."""
+    """Return a network trained on all tasks together, its parameters [P], and what it was trained on."""
     (task,) = stream.joined().tasks
     shape = stream.tests[0].parts[0].source.shape[1:]
     net = Net(models.build(train.net, shape, stream.n_units, derive(SEED, "init")))
@@ -62,13 +62,13 @@ def trained(stream: Stream, train: Train) -> tuple[Net, Tensor, Examples]:
 
 
 def diagonals(net: Net, theta: Tensor, examples: Examples) -> dict[str, Tensor]:
-    """Every estimator's diagonal [P] on the same examples."""
+    """Return every estimator's diagonal [P] on the same examples."""
     shown = track(ESTIMATORS, description="diagonals", console=Console(stderr=True))
     return {name: diagonal(net, theta, examples, name, [generator(SEED, name, 0)]) for name in shown}
 
 
 def numbers(net: Net, estimates: dict[str, Tensor]) -> pd.DataFrame:
-    """By estimator: its sum over the exact one's, ||F - F*|| / ||F*||, and each layer's share of its own sum."""
+    """Return for each estimator: sum over the exact sum, ||F - F*|| / ||F*||, each layer's share of its own sum."""
     exact = estimates["exact"].double()
     lines = {}
     for name, F in estimates.items():
@@ -80,7 +80,7 @@ def numbers(net: Net, estimates: dict[str, Tensor]) -> pd.DataFrame:
 
 
 def layers(net: Net) -> dict[str, Tensor]:
-    """The places in theta of each layer's weights and biases."""
+    """Return the places in theta of each layer's weights and biases."""
     places = torch.arange(net.n_parameters).split(net.sizes)
     owners: dict[str, list[Tensor]] = {}
     for name, own in zip(net.shapes, places, strict=True):
@@ -89,7 +89,7 @@ def layers(net: Net) -> dict[str, Tensor]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The numbers as a page."""
+    """Return the numbers as a page."""
     shares = list(table.columns[2:])
     header = ["", "sum / exact's sum", "distance from exact", *(f"share of {name}" for name in shares)]
     lines = [
@@ -104,7 +104,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def figure(net: Net, estimates: dict[str, Tensor]) -> bytes:
-    """A PNG: a panel for each estimator beside `exact`, and the layers' shares below."""
+    """Return a PNG with a panel for each estimator beside `exact`. The layers' shares stand below."""
     others = [name for name in estimates if name != "exact"]
     rows = -(-len(others) // COLUMNS)
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper"):
@@ -127,7 +127,7 @@ def figure(net: Net, estimates: dict[str, Tensor]) -> bytes:
 def _panel(axes, exact, other, top):
     low = top / 10**DECADES
     here = exact > 0
-    values = np.clip(other[here], low, top), np.clip(exact[here], low, top)  # what is beyond stands at the edge
+    values = np.clip(other[here], low, top), np.clip(exact[here], low, top)  # values beyond stand at the edge
     extent = [np.log10(low), np.log10(top)] * 2
     norm = mpl.colors.LogNorm(vmin=1, vmax=here.sum() / 10)
     scales = {"xscale": "log", "yscale": "log", "extent": extent, "norm": norm}

@@ -1,4 +1,4 @@
-"""The rules of the gate on metrics: whether fresh runs still give what the references hold, and how sure that is.
+"""The rules of the gate on metrics say whether fresh runs still give what the references hold, and how sure it is.
 
 A reference is a run's counts of right answers, kept for machines of several kinds. On a machine of one of these kinds
 the counts of every run must be equal ("exact"). Elsewhere rounding differs and training amplifies it. There a run may
@@ -6,9 +6,9 @@ differ, and a row of the table has moved ("tolerant") if one of these holds:
 
     shift   the mean over seeds of a scenario moved by more than TOLERANCE points, up or down
     alone   this row's runs differ, and those of most others do not. Of its n runs k differ, and P(X >= k) is below
-            ALPHA / rows for X ~ Bin(n, p). p is the share of runs that differ in the half of the other rows in which
-            fewest do, or between the machines of this row's references if that is larger. So one fault may touch up
-            to half of the rows
+            ALPHA / rows for X ~ Bin(n, p). Take the half of the other rows with the fewest differing runs: p is the
+            share that differs there. If a larger share of this row's runs differs between the machines of its
+            references, p is that share. So one fault may touch up to half of the rows
 
 In both tiers a cell fails if it has no reference, no fresh run, or a value that is not a number. What cannot be
 compared has not passed.
@@ -23,7 +23,7 @@ import numpy as np
 from scipy import stats
 
 TOLERANCE = 1.0  # points of a cell's mean over the seeds
-WEIGHT = 2.0  # runs that the share of all rows counts for in that of one
+WEIGHT = 2.0  # the share of all rows counts for so many runs in the share of one row
 ALPHA = 0.01  # the chance that `alone` fires in any row of an untouched table
 PASSES = ("same", "within tolerance")
 
@@ -32,7 +32,7 @@ Key = tuple[str, str, int]  # row label, scenario, seed
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: the row's measure in percent, the counts behind it, and why it failed, if it did."""
+    """Hold what came of a run: the row's measure in percent, the counts behind it, and why it failed, if it did."""
 
     metric: str
     value: float | None  # None or NaN: there is none
@@ -41,36 +41,36 @@ class Outcome:
 
     @property
     def counts(self) -> tuple:
-        """What must be equal on one machine."""
+        """Return what must be equal on one machine."""
         return self.metric, self.correct, self.reason
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A row's scenario: old and new mean over the seeds in percent, None where there is none, and the verdict."""
+    """Hold a row's scenario: old and new mean over the seeds in percent, or None, and the verdict."""
 
     row: str
     scenario: str
     old: float | None
     new: float | None
-    differing: int  # runs whose counts are those of no reference
+    differing: int  # runs whose counts equal those of no reference
     runs: int
     state: Literal["same", "within tolerance", "MOVED", "no reference", "missing", "undefined"]
     why: str = ""
 
     @property
     def passes(self) -> bool:
-        """Whether the gate lets it through."""
+        """Say whether the gate lets the cell through."""
         return self.state in PASSES
 
     @property
     def shift(self) -> float:
-        """New minus old in points; NaN where one is missing."""
+        """Return new minus old in points, or NaN if one is missing."""
         return np.nan if self.old is None or self.new is None else self.new - self.old
 
 
 def compare(references: list[dict[Key, Outcome]], fresh: dict[Key, Outcome], exact: bool) -> list[Cell]:
-    """One cell for each row and scenario that a reference or a fresh run has.
+    """Return one cell for each row and scenario that a reference or a fresh run has.
 
     references: the outcomes of each kind of machine. exact: the one reference is of a machine like this one.
     """
@@ -107,7 +107,7 @@ def _cell(name: tuple[str, str], keys: list[Key], references: list[dict], fresh:
 
 
 def nearest(known: list[Outcome], new: Outcome) -> Outcome:
-    """The reference whose value is nearest to a fresh one."""
+    """Return the reference whose value is nearest to a fresh one."""
 
     def distance(outcome: Outcome) -> float:
         return abs(outcome.value - new.value) if _is_number(outcome.value) and _is_number(new.value) else np.inf
@@ -134,7 +134,7 @@ def _seeds(keys: list[Key]) -> str:
 
 
 def _alone(cells: list[Cell], references: list[dict]) -> list[Cell]:
-    """The cells, where those of a row that moved alone have failed."""
+    """Return the cells. Those of a row that moved alone have failed."""
     rows = defaultdict(list)
     for cell in cells:
         rows[cell.row].append(cell)
@@ -156,9 +156,9 @@ def _alone(cells: list[Cell], references: list[dict]) -> list[Cell]:
 
 
 def between(references: list[dict[Key, Outcome]]) -> dict[str, float]:
-    """How large a share of each row's runs differs between any two kinds of machines, drawn to that of all rows.
+    """Return the share of each row's runs that differs between any two kinds of machines, drawn to that of all rows.
 
-    (k + WEIGHT q) / (n + WEIGHT) for k of a row's n runs, with q = (K + 1) / (N + 2) for all runs of all rows.
+    It is (k + WEIGHT q) / (n + WEIGHT) for k of a row's n runs, with q = (K + 1) / (N + 2) for all runs of all rows.
     """
     if len(references) < 2:
         return {}
@@ -170,11 +170,12 @@ def between(references: list[dict[Key, Outcome]]) -> dict[str, float]:
 
 
 def rates(references: list[dict[Key, Outcome]], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """(false alarms, detectable shift) of the tolerant tier, by simulation from the references of several kinds.
+    """Return (false alarms, detectable shift) of the tolerant tier, simulated from the references of several kinds.
 
-    False alarms: the share of untouched tables in which any cell fails, where each run differs as often as the runs of
-    its row do between machines, and by a shift drawn from those that were seen between machines. Detectable shift: the
-    smallest one, in points of a row that shifts in all its runs, that fails in 95 % of the tables.
+    False alarms are the share of untouched tables in which any cell fails. There each run differs as often as the runs
+    of its row do between machines. It differs by a shift drawn from those that were seen between machines. The
+    detectable shift is the smallest one that fails in 95 % of the tables, in points. One row shifts by it in all its
+    runs.
     """
     rng, keys = np.random.default_rng(seed), list(references[0])
     seen = [a[key].value - b[key].value for a in references for b in references if a is not b for key in keys]
@@ -207,6 +208,6 @@ def _shifted(outcome: Outcome, shift: float) -> Outcome:
 
 
 def _detectable(fails: Callable[[float], list[bool]]) -> float:
-    """The smallest shift of a grid from which on at least 95 % fail."""
+    """Return the smallest shift of a grid at which at least 95 % fail."""
     grid = np.arange(0.05, 2 * TOLERANCE + 0.05, 0.05)
     return next((float(shift) for shift in grid if np.mean(fails(shift)) >= 0.95), float("inf"))

@@ -1,9 +1,9 @@
-"""The ledger of a search: paper_tables/searches/<table>.csv, one line for every trial, whatever came of it.
+"""The ledger of a search is paper_tables/searches/<table>.csv. It has one line for every trial, whatever came of it.
 
-A trial trains with one value of an option, on seeds that no table reports, and is scored on a tenth of the training
-data that is held out from training: never on test data. Every value is tried on the first seed; those that come within
-GAP points of the best there are tried on the others. Of these the value with the best mean over the seeds is taken, the
-smallest among equals; a value with which a run failed is not.
+A trial trains with one value of an option, on seeds that no table reports. It is scored on a tenth of the training data
+that is held out from training, never on test data. Every value is tried on the first seed. Those that come within GAP
+points of the best there are tried on the others. Of these the value with the best mean over the seeds is taken, the
+smallest among equals. A value with which a run failed is not taken.
 """
 
 import csv
@@ -23,11 +23,11 @@ COLUMNS = ["row", "scenario", "option", "value", "seed", "score"]  # score in pe
 
 
 class NotSearched(UserError):
-    """A table whose search is still to be done."""
+    """The search of a table is still to be done."""
 
 
 def declared(row: dict, where: str) -> dict[str, tuple[float, ...]]:
-    """The values to try of each option that the [[row]] has searched, checked; equal numbers are one value."""
+    """Return the values to try of each option that the [[row]] has searched, checked. Equal numbers are one value."""
     search, origin = row.get("search", {}), row.get("strength")
     if set(search) != {option for option, value in row.get("method", {}).items() if value == "searched"}:
         raise UserError(
@@ -41,7 +41,7 @@ def declared(row: dict, where: str) -> dict[str, tuple[float, ...]]:
 
 
 def _numbers(option: str, values: object, where: str) -> tuple[float, ...]:
-    """Two different finite numbers or more."""
+    """Return the values as numbers. They must be two different finite ones or more."""
     listed = values if isinstance(values, list) else []
     finite = [type(value) in (int, float) and abs(value) <= sys.float_info.max for value in listed]
     numbers = tuple(dict.fromkeys(map(float, listed))) if all(finite) else ()
@@ -51,7 +51,7 @@ def _numbers(option: str, values: object, where: str) -> tuple[float, ...]:
 
 
 def read(name: str, folder: Path = FOLDER) -> pd.DataFrame:
-    """The trials of a table, none where it was not searched."""
+    """Return the trials of a table, or none if it was not searched."""
     file = folder / f"{name}.csv"
     if not file.exists():
         return pd.DataFrame(columns=COLUMNS)
@@ -67,14 +67,14 @@ def read(name: str, folder: Path = FOLDER) -> pd.DataFrame:
 
 
 def write(name: str, trials: list[dict], folder: Path = FOLDER) -> Path:
-    """Write every trial of a table; the file."""
+    """Write every trial of a table. Return the file."""
     file = folder / f"{name}.csv"
     write_atomically(file, pd.DataFrame(trials, columns=COLUMNS).to_csv(index=False))
     return file
 
 
 def best(trials: pd.DataFrame, name: str, row: str, scenario: str, option: str, values: tuple) -> float | None:
-    """The best of `values` by the ledger of table `name`; NotSearched if a trial is missing."""
+    """Return the best of `values` by the ledger of table `name`. Raise NotSearched if a trial is missing."""
     mine = trials[(trials.row == row) & (trials.scenario == scenario) & (trials.option == option)]
     done = {(trial.value, trial.seed): trial.score for trial in mine.itertuples()}
     wanted = [(value, SEEDS[0]) for value in values]
@@ -93,6 +93,6 @@ def best(trials: pd.DataFrame, name: str, row: str, scenario: str, option: str, 
 
 
 def contenders(scores: dict[float, float | None]) -> list[float]:
-    """The values whose scores on the first seed are worth trying on the others; none of those that failed."""
+    """Return the values whose first scores are worth trying on the other seeds. Failed ones are not."""
     finished = {value: score for value, score in scores.items() if score is not None and score == score}
     return [value for value, score in finished.items() if score >= max(finished.values()) - GAP]

@@ -1,4 +1,4 @@
-"""What the options of the command line stand for. They are apart from the parser, so that --help imports no torch."""
+"""This module reads the options of the command line. It is apart from the parser, so that --help imports no torch."""
 
 import argparse
 import os
@@ -10,14 +10,14 @@ from methods.base.errors import UserError
 
 
 def sweeping(options: argparse.Namespace) -> tuple[Path, int, str]:
-    """Data root, runs at a time and device of a command that trains, checked also where nothing is left to train."""
+    """Return data root, runs at a time and device of a command that trains, checked even if nothing is to train."""
     at_a_time, root = jobs(options.jobs), data_root(options.data)
     machine.check_device(options.device)
     return root, at_a_time, options.device
 
 
 def jobs(text: str | None) -> int:
-    """Runs at a time; by default as many as there are cores."""
+    """Return how many runs go at a time. By default there are as many as cores."""
     if text is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not (text.isascii() and text.isdecimal()) or len(text) > 6 or int(text) < 1:
@@ -26,13 +26,13 @@ def jobs(text: str | None) -> int:
 
 
 def data_root(text: str | None) -> Path:
-    """The data root: the option, then the environment variable DATA, then data/."""
+    """Return the data root: the option, else the environment variable DATA, else data/."""
     given = text or os.environ.get("DATA")
     return path(given, "DATA") if given else DEFAULT_ROOT
 
 
 def path(text: str, name: str) -> Path:
-    """The path that an option names."""
+    """Return the path that an option names."""
     if "\0" in text:
         raise UserError(f"{name} must be a path, got {text!r}")
     return Path(text)

@@ -1,4 +1,4 @@
-"""The figure of a table: one panel a scenario, a line a row, ours beside the paper's number."""
+"""The figure of a table has one panel a scenario and a line a row. Ours stands beside the paper's number."""
 
 import io
 import math
@@ -25,13 +25,13 @@ STYLES = {
     "": (BLUE, "d"),
 }
 NAMES = {"": "no verdict"}
-CHARACTERS = 11  # of a title, to the inch
-ENTRY = 1.2  # inches, of the legend
+CHARACTERS = 11  # of a title to the inch
+ENTRY = 1.2  # inches of the legend for one entry
 BARS = "bars: 90 % confidence interval of the mean"
 
 
 def figure(table: Table, cells: pd.DataFrame) -> bytes:
-    """A PNG: means with their 90 % confidence intervals, in percent; colour and marker tell the verdict."""
+    """Return a PNG of means with their 90 % confidence intervals, in percent. Colour and marker tell the verdict."""
     labels = [row.label for row in table.rows]
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper"):
         width = 1.6 + 2.9 * len(table.scenarios)

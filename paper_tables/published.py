@@ -1,7 +1,8 @@
-"""Published numbers: one CSV a paper in published/, one row a cell, named by its `cell` column.
+"""Published numbers stand in published/, one CSV a paper and one row a cell. The column `cell` names the cell.
 
-Means and spreads are in percent or in percentage points. The column `reading_error` is ours: where a value was measured
-in a figure, it holds how far off the measurement may be, in points; it is blank where the paper prints the number.
+Means and spreads are in percent or in percentage points. The column `reading_error` is ours. Where a value was measured
+in a figure, the column holds how far off the measurement may be, in points. It is blank where the paper prints the
+number.
 """
 
 import csv
@@ -36,12 +37,12 @@ METRICS = {
     "learning_accuracy": "learning_acc",
 }
 MAX_RUNS = 1_000_000  # behind a published mean
-LEAST_ACCURACY = 1.0  # percent: an accuracy up to here is a fraction that should have been a percentage
+LEAST_ACCURACY = 1.0  # percent; an accuracy up to here was written as a fraction
 
 
 @dataclass(frozen=True)
 class Published:
-    """A cell of a published table: mean and spread in percent or percentage points."""
+    """Hold a cell of a published table, with mean and spread in percent or percentage points."""
 
     cell: str
     scenario: str
@@ -54,11 +55,11 @@ class Published:
     source: str
     notes: str
     resolution: float  # of the last printed digit of the mean
-    reading_error: float = 0.0  # points; of a value measured in a figure
+    reading_error: float = 0.0  # points; for a value measured in a figure
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation over the paper's runs, or None where its spread and n do not give it."""
+        """Return the sample standard deviation over the paper's runs, or None if its spread and n do not give it."""
         if self.spread is None or self.spread_kind == "none":
             return None
         if self.spread_kind == "std":
@@ -72,14 +73,14 @@ class Published:
 
 
 def metric_of(name: str) -> str | None:
-    """What the column `metric` calls our measure `name`; None where no paper of ours has it."""
+    """Return what the column `metric` calls our measure `name`, or None if no paper of ours has it."""
     if name.startswith(AFTER):
         return f"avg_acc_after_{name.removeprefix(AFTER)}_tasks"
     return METRICS.get(name)
 
 
 def load(folder: Path = FOLDER) -> dict[str, Published]:
-    """Every published cell of a folder by its name; UserError names file and line of a malformed or repeated row."""
+    """Return every published cell of a folder by name. UserError names file and line of a malformed or repeated row."""
     cells: dict[str, Published] = {}
     for path in sorted(folder.glob("*.csv")):
         reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
@@ -97,9 +98,9 @@ def load(folder: Path = FOLDER) -> dict[str, Published]:
 
 
 def find(cells: dict[str, Published], name: str) -> Published:
-    """The cell of that name; UserError names the nearest one."""
+    """Return the cell of that name. UserError names the nearest one."""
     if name not in cells:
-        raise unknown("published cell", name, get_close_matches(name, cells, n=3, cutoff=0.0))  # not all hundreds
+        raise unknown("published cell", name, get_close_matches(name, cells, n=3, cutoff=0.0))  # not all the hundreds
     return cells[name]
 
 

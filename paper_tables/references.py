@@ -1,4 +1,4 @@
-"""What `tables` does: render the committed reference records, whatever their digest, without training."""
+"""`tables` renders the committed reference records, whatever their digest, without training."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ END = "<!-- end of table -->"
 
 
 def referenced_seeds(table: Table) -> tuple[int, ...]:
-    """The seeds of which the committed reference holds a record of this table; none before its search is done."""
+    """Return the seeds that have a committed reference record of this table, or none before its search is done."""
     try:
         runs = runs_of(table, (1,))
     except NotSearched:
@@ -29,13 +29,13 @@ def referenced_seeds(table: Table) -> tuple[int, ...]:
 
 
 def references(runs: Runs) -> list[Record | None]:
-    """The committed reference record of each run, whatever its digest: it tells what an earlier version computed."""
+    """Return each run's committed reference record, whatever its digest: it tells what an earlier version got."""
     records = [record.load(record.REFERENCE / run.place) for run in runs.values()]
     return [kept if kept and kept.run == run else None for kept, run in zip(records, runs.values(), strict=True)]
 
 
 def render_references(folder: Path) -> list[str]:
-    """Render every table of which there are reference records, and the scoreboard, into `folder`; their names."""
+    """Render every table that has reference records, and the scoreboard, into `folder`. Return their names."""
     done, board = [], []
     for table in map(declaration.load, declaration.names()):
         seeds = referenced_seeds(table)
@@ -56,7 +56,7 @@ def render_references(folder: Path) -> list[str]:
 
 
 def put_into(readme: Path, name: str, text: str) -> None:
-    """Write a rendered table, without its title, between its marks in `readme`, if it has any."""
+    """Write a rendered table, without its title, between its marks in `readme`, if `readme` has them."""
     before, mark, rest = read_text(readme).partition(f"<!-- table {name}: written by `make tables` -->\n")
     if mark:
         body = text.partition("\n")[2].strip()

@@ -1,8 +1,8 @@
-"""Regression on metrics: a table run afresh and compared with its gate references, by the rules of gate.py.
+"""`regress` runs a table afresh and compares it with its gate references, by the rules of gate.py.
 
-References lie in results/gate/<table>/, one JSON file for each kind of machine: the counts of every run of the gate's
-seeds. They change only through `--accept --reason "..."`, which notes the reason in LEDGER.md beside them. What stands
-in a reference must be run: a row, a scenario or a method that is gone fails the gate.
+References lie in results/gate/<table>/, one JSON file for each kind of machine. A file holds the counts of every run of
+the gate's seeds. References change only through `--accept --reason "..."`, which notes the reason in LEDGER.md beside
+them. What stands in a reference must be run: the gate fails if a row, a scenario or a method is gone.
 """
 
 import json
@@ -34,7 +34,7 @@ FIELDS = ("row", "scenario", "seed", "metric", "value", "correct", "reason")
 def regress(
     name: str, root: Path, jobs: int, device: str, reason: str | None, files: dict[str, Path], folder: Path = FOLDER
 ) -> int:
-    """Compare fresh runs with the references; 1 if a cell fails. With a reason, make the fresh runs the reference.
+    """Compare fresh runs with the references. Return 1 if a cell fails. A reason makes the fresh runs the reference.
 
     files: where else to report, by the form of the report ("junit", "json").
     """
@@ -55,7 +55,7 @@ def regress(
 
 
 def outcomes(table: Table, runs: Runs, records: list[Record | None]) -> dict[Key, Outcome]:
-    """What came of the runs there are, by row, scenario and seed."""
+    """Return what came of the runs that exist, by row, scenario and seed."""
     rows = {row.label: row for row in table.rows}
     by_key = dict(zip(runs, records, strict=True))
     return {key: _outcome(rows[key[0]], found, by_key, key) for key, found in by_key.items() if found is not None}
@@ -76,14 +76,14 @@ def _outcome(row: Row, found: Record, by_key: dict[Key, Record | None], key: Key
 
 
 def references(folder: Path, device: str) -> tuple[list[dict[Key, Outcome]], bool]:
-    """The references of every kind of machine; or those of a machine like this one alone, and True."""
+    """Return (references, exact): those of a machine like this one and True, or those of every kind and False."""
     files = [_load(file) for file in sorted(folder.glob("*.json"))]
     here = [found["outcomes"] for found in files if found["kind"] == kind(device)]
     return (here, True) if here else ([found["outcomes"] for found in files], False)
 
 
 def kind(device: str) -> dict:
-    """What counts depend on beside the code: the machine and the versions of what computes."""
+    """Return what counts depend on beside the code: the machine and the versions of the packages that compute."""
     versions = machine.versions()
     return {"machine": machine.machine(device), "versions": {name: versions[name] for name in VERSIONS}}
 
@@ -107,7 +107,7 @@ def _from_json(run: dict) -> Outcome:
 def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str, reason: str, folder: Path) -> None:
     """Make the fresh outcomes the reference of this kind of machine, and note the reason.
 
-    If a cell has failed, references of other kinds are of other code: they are removed, and are to be made anew.
+    If a cell has failed, the references of other kinds belong to other code. They are removed and must be made anew.
     """
     reason = " ".join(reason.split())
     if not reason:
@@ -128,7 +128,7 @@ def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str,
 
 
 def _print(name: str, cells: list[Cell], known: list[dict[Key, Outcome]], exact: bool) -> list[str]:
-    """Print the cells and what is to be known of the comparison; the latter, line by line."""
+    """Print the cells and what is to be known of the comparison. Return the latter, line by line."""
     lines = Lines("row", "scenario", "old", "new", "shift", "", title=f"{name}, seeds {SEEDS}, percent")
     for cell in cells:
         shift = "" if cell.shift != cell.shift else f"{cell.shift:+.2f}"
@@ -142,7 +142,7 @@ def _print(name: str, cells: list[Cell], known: list[dict[Key, Outcome]], exact:
 
 
 def summary(cells: list[Cell], known: list[dict[Key, Outcome]], exact: bool) -> list[str]:
-    """How many cells are in which state, why some fail, and how sure the gate is."""
+    """Say how many cells are in which state, why some fail, and how sure the gate is."""
     states = [cell.state for cell in cells]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none: nothing was run"
     where = "a machine like this one" if exact else f"other machines ({len(known)} kinds)"

@@ -1,4 +1,4 @@
-"""A table and its runs -> one tidy frame -> Markdown, LaTeX, CSV and a figure."""
+"""A table and its runs become one tidy frame, and the frame becomes Markdown, LaTeX, CSV and a figure."""
 
 import math
 import textwrap
@@ -25,7 +25,7 @@ LATEX = str.maketrans(
 
 
 def write(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], folder: Path, stale: int = 0) -> str:
-    """Write <name>.md, .tex, .csv and .png into the folder; the Markdown. `stale`: records that were set aside."""
+    """Write <name>.md, .tex, .csv and .png. Return the Markdown. `stale` counts the records that were set aside."""
     text = markdown(table, cells, seeds, stale)
     write_atomically(folder / f"{table.name}.md", text)
     write_atomically(folder / f"{table.name}.tex", latex(table, cells, seeds))
@@ -35,7 +35,7 @@ def write(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], folder: Pat
 
 
 def frame(table: Table, results: Results) -> pd.DataFrame:
-    """One line per row and scenario: ours, the paper's, difference, interval, verdict; in percent or points."""
+    """Return a line per row and scenario: ours, the paper's, difference, interval, verdict; in percent or points."""
     lines = [
         _line(table, row, scenario, results.get((row.label, scenario), []), results.get((row.reference, scenario), []))
         for row in table.rows
@@ -84,7 +84,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
 
 
 def _measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:
-    """The row's metric of each run; one against a reference takes the joint run of the same seed."""
+    """Return the row's metric of each run. One against a reference takes the joint run of the same seed."""
     measure = metrics.find(row.metric)
     if row.metric not in AGAINST_A_REFERENCE:
         return [measure(record.accuracy, record.total) for record in finished]
@@ -101,7 +101,7 @@ def _median(seconds: list[dict], phase: str) -> float:
 
 
 def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> str:
-    """The table with all scenarios side by side, what is to be known about it, and the remarks."""
+    """Return the table with all scenarios side by side, what is to be known about it, and the remarks."""
     grid = _grid(table, cells, len(seeds), lambda cell: MARKS.get(cell.verdict, ""))
     header = [""]
     for scenario, column in grid.columns:
@@ -117,7 +117,7 @@ def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: i
 
 
 def latex(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
-    """A booktabs table with the verdicts in words."""
+    """Return a booktabs table with the verdicts in words."""
     grid = _grid(table, cells, len(seeds), lambda cell: cell.verdict)
     style = grid.style.format(escape="latex").format_index(escape="latex").format_index(escape="latex", axis=1)
     notes = [measure(table, cells, seeds), *verdicts(table, cells, marks=False)]
@@ -132,7 +132,7 @@ def latex(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
 
 
 def _grid(table, cells, asked, mark) -> pd.DataFrame:
-    """Texts [row, (scenario, column)]; without published numbers, only our column."""
+    """Return texts [row, (scenario, column)]. Without published numbers there is only our column."""
     columns = ("ours", "paper", "verdict") if cells.paper_mean.notna().any() else ("ours",)
     usual = usual_n(cells)
     grid = pd.DataFrame(
@@ -153,7 +153,7 @@ def _grid(table, cells, asked, mark) -> pd.DataFrame:
 
 
 def _look(cell) -> int:
-    """The number of seeds of the first look that the cell's runs have not gone beyond."""
+    """Return the number of seeds of the first look that the cell's runs have not gone beyond."""
     return next((look for look in LOOKS if look >= cell.ours_n + cell.failed), LOOKS[-1])
 
 

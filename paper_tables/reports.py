@@ -1,4 +1,4 @@
-"""What the gate found, for machines: JUnit XML, JSON, and the annotations and step summary of GitHub."""
+"""The gate reports to machines in JUnit XML, in JSON, and in annotations and a step summary of GitHub."""
 
 import json
 import math
@@ -17,7 +17,7 @@ def write(files: dict[str, Path], name: str, cells: list[Cell], lines: list[str]
 
 
 def junit(name: str, cells: list[Cell], lines: list[str]) -> str:
-    """A test suite of the table, a test case for each cell."""
+    """Return a test suite of the table with a test case for each cell."""
     failures = sum(not cell.passes for cell in cells)
     suite = ElementTree.Element("testsuite", name=f"regress {name}", tests=str(len(cells)), failures=str(failures))
     for cell in cells:
@@ -29,7 +29,7 @@ def junit(name: str, cells: list[Cell], lines: list[str]) -> str:
 
 
 def as_json(name: str, cells: list[Cell], lines: list[str]) -> str:
-    """Every field of every cell. A value that there is not is null."""
+    """Return every field of every cell. A missing value is null."""
     body = [
         {**vars(cell), "shift": None if math.isnan(cell.shift) else cell.shift, "passes": cell.passes} for cell in cells
     ]
@@ -43,7 +43,7 @@ FORMS = {"junit": junit, "json": as_json}
 
 
 def for_github(name: str, cells: list[Cell], lines: list[str]) -> None:
-    """In an action of GitHub, annotate each cell that fails and append to the step summary."""
+    """Annotate each cell that fails, and append to the step summary, in an action of GitHub."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     for cell in cells:
@@ -71,5 +71,5 @@ def _cell(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """As GitHub's commands need it: a line break would end the annotation."""
+    """Return the text as GitHub's commands need it, because a line break would end the annotation."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A").replace(":", "%3A")

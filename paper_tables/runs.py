@@ -1,4 +1,4 @@
-"""A table's runs: from its declaration to the records that it is rendered from."""
+"""This module leads from a table's declaration to its runs, and to the records that the table is rendered from."""
 
 from benchmarks.record import Record
 from benchmarks.run import Run
@@ -11,7 +11,7 @@ Results = dict[tuple[str, str], list[Record]]  # by row label and scenario
 
 
 def runs_of(table: Table, seeds: tuple[int, ...]) -> Runs:
-    """Every run that the table declares; an impossible one raises UserError naming the row."""
+    """Return every run that the table declares. UserError names the row of an impossible one."""
     runs = {}
     for row in table.rows:
         for scenario in row.scenarios if row.method else ():
@@ -26,7 +26,7 @@ def runs_of(table: Table, seeds: tuple[int, ...]) -> Runs:
 
 
 def results_of(runs: Runs, records: list[Record | None]) -> Results:
-    """The records there are, by row and scenario, as the renderer takes them."""
+    """Return the records that exist, by row and scenario, as the renderer takes them."""
     results: Results = {}
     for (label, scenario, _), record in zip(runs, records, strict=True):
         if record is not None:
@@ -35,6 +35,6 @@ def results_of(runs: Runs, records: list[Record | None]) -> Results:
 
 
 def of_rows(table: Table, labels: list[str], error: UserError) -> UserError:
-    """The error, with the table file and the rows that it is of."""
+    """Return the error with the table file and the rows that it belongs to."""
     rows = " and ".join(dict.fromkeys(map(repr, labels)))
     return UserError(f"{table.name}.toml, row {rows}: {error}")

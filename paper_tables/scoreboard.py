@@ -1,4 +1,4 @@
-"""The state of all tables on one page: how many published cells can be run here, were run, and what came of them."""
+"""The scoreboard shows all tables on one page: how many published cells can be run, were run, and what came of them."""
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ COLUMNS = ["published", "runnable", "run", *MARKS, "no verdict", "hours"]
 
 
 def line(cells: pd.DataFrame | None, published: int, runnable: int, hours: float) -> dict:
-    """The counts of one table; `cells` as render.frame gives them, None where nothing was run.
+    """Return the counts of one table. `cells` is that of render.frame, or None where nothing was run.
 
     runnable: how many of the published cells are in rows with a method.
     """
@@ -29,7 +29,7 @@ def line(cells: pd.DataFrame | None, published: int, runnable: int, hours: float
 
 
 def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
-    """All tables, and their sum; hours: of one core, in the runs behind the table."""
+    """Return all tables and their sum. hours: of one core, in the runs behind the table."""
     lines = {}
     for t, cells, hours in tables:
         published = [len(row.paper) for row in t.rows]

@@ -1,4 +1,4 @@
-"""Seeds as they are asked for on the command line."""
+"""This module reads the seeds of the command line."""
 
 import re
 
@@ -9,7 +9,7 @@ WRITE = "SEEDS=5 for 1 to 5, SEEDS=3,7 for those two, SEEDS=7, for 7 alone, SEED
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """ "5" -> (1, 2, 3, 4, 5); "7," -> (7,); "3-5,8" -> (3, 4, 5, 8)."""
+    """Return (1, 2, 3, 4, 5) for "5", (7,) for "7,", and (3, 4, 5, 8) for "3-5,8"."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 1 and not parts[-1]:
         parts.pop()
@@ -26,7 +26,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def _range(part: str, of_one: int | None) -> tuple[int, int]:
-    """The first and the last seed of "3-9"; of a single number, from `of_one` on, or itself."""
+    """Return the first and last seed of "3-9". A single number is a range from `of_one`, or itself."""
     match = re.fullmatch(r"0*([1-9][0-9]{0,17})(?:\s*-\s*0*([1-9][0-9]{0,17}))?", part)
     if match is None:
         raise UserError(f"seeds must be positive integers, got {part!r} ({WRITE})")

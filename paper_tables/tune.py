@@ -11,7 +11,7 @@ from paper_tables.runs import of_rows
 
 
 def trials_of(table: Table) -> list[tuple[dict, Run]]:
-    """(what the ledger says of a trial, its run) for every value, scenario and seed."""
+    """Return (what the ledger says of a trial, its run) for every value, scenario and seed."""
     trials = []
     for row in table.rows:
         for option, values in row.search.items():
@@ -24,7 +24,7 @@ def trials_of(table: Table) -> list[tuple[dict, Run]]:
 
 
 def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path:
-    """Do the trials whose records are missing or stale, then write the ledger; the file."""
+    """Do the trials whose records are missing or stale, and write the ledger. Return its file."""
     measures = {row.label: metrics.find(row.metric) for row in table.rows if row.search}
 
     def scores(trials: list[tuple[dict, Run]]) -> list[dict]:

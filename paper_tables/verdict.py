@@ -1,22 +1,23 @@
-"""The verdict on a published cell, from mean, sample standard deviation and number of runs on both sides.
+"""A verdict judges a published cell by mean, sample standard deviation and number of runs on both sides.
 
     d = ours - paper        m = max(the table's margin, twice the paper's standard error), at most 3 points
 
     reproduced      the 90 % Welch interval of d lies inside [-m, m] (two one-sided tests at 5 %)
     differs         that interval is disjoint from [-m, m]
-    inconclusive    anything else, and a single run of ours always
+    inconclusive    anything else; a single run of ours always
     compatible      the paper gives a single run, or no n: its value lies in our 95 % prediction interval for one run
     unconfirmed     the published number was not checked against the paper: no verdict
 
 A verdict is about the margin that is printed. Where the paper's error widens the margin, this margin is itself an
-estimate, yet the rates hold: a false verdict needs an interval that misses the true difference on one side.
+estimate. Yet the rates hold, because a false verdict needs an interval that misses the true difference on one side.
 
-Where the paper gives no spread, STAND_IN times ours stands in for it. The rates then hold as long as the paper's spread
-is at most that. It is in 56 of the 61 cells of five runs or more that were run here and whose spread is printed. With
-ours alone the rates would be exceeded in half of the cells: 14 % where the paper's spread is twice ours.
+Where the paper gives no spread, STAND_IN times ours stands in for it. The rates then hold if the paper's spread is at
+most that. This was checked in the 61 cells that were run here, have five runs or more, and print their spread. In 56 of
+them the paper's spread is at most that. With ours alone the rates would be exceeded in half of the cells. Where the
+paper's spread is twice ours, the rate would be 14 %.
 
-Adding seeds until a verdict falls is optional stopping: a table that is to be looked at up to three times (LOOKS) says
-so before the runs, and each look then uses its share of the error rate.
+Adding seeds until a verdict falls is optional stopping. So a table that is to be looked at up to three times (LOOKS)
+says so before the runs. Each look then uses its share of the error rate.
 """
 
 import math
@@ -32,15 +33,15 @@ from paper_tables.published import Published
 RATE = 0.05  # of false verdicts, of each kind, over all looks
 LOOKS = (10, 20, 40)  # seeds
 MAX_MARGIN = 3.0  # points
-MAX_SEEDS = 1000  # beyond which "more seeds" is no advice
-STAND_IN = 2.0  # the paper's spread, where it gives none, in units of ours
+MAX_SEEDS = 1000  # beyond this, "more seeds" is no advice
+STAND_IN = 2.0  # stands in for a spread that the paper does not give, in units of ours
 TOO_LARGE = "no number of our seeds settles it: the paper's own error is too large"
 TOO_NEAR = "no number of our seeds settles it: the difference lies too near the margin"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The word, on n of our runs, with the interval of the difference in points; NaN where there is none."""
+    """Hold the word on n of our runs, and the interval of the difference in points. NaN: there is none."""
 
     word: str
     n: int
@@ -54,7 +55,7 @@ class Verdict:
 
 
 def welch(difference, std, n, paper_std, paper_n, rate=RATE):
-    """Welch's 1 - 2 * rate interval (low, high) of a difference of two means; arrays broadcast."""
+    """Return Welch's 1 - 2 * rate interval (low, high) of a difference of two means. Arrays broadcast."""
     a, b = np.square(std) / n, np.square(paper_std) / paper_n
     freedom = np.square(a + b) / (np.square(a) / (n - 1) + np.square(b) / (paper_n - 1))
     half = stats.t.isf(rate, freedom) * np.sqrt(a + b)
@@ -62,29 +63,29 @@ def welch(difference, std, n, paper_std, paper_n, rate=RATE):
 
 
 def borrowed(difference, std, n, paper_n, rate=RATE):
-    """The same interval when STAND_IN * std is taken for the paper's spread, which then brings no degree of freedom."""
+    """Return the interval with STAND_IN * std for the paper's spread, which then brings no degree of freedom."""
     half = stats.t.isf(rate, n - 1) * std * np.sqrt(1 / n + STAND_IN**2 / paper_n)
     return difference - half, difference + half
 
 
 def prediction(difference, std, n, rate=RATE):
-    """The interval of d that holds 0 when the paper's run lies in our 1 - rate prediction interval for one run."""
+    """Return the interval of d. It holds 0 if the paper's run is in our 1 - rate prediction interval for one run."""
     half = stats.t.isf(rate / 2, n - 1) * std * np.sqrt(1 + 1 / n)
     return difference - half, difference + half
 
 
 def inside(low, high, margin):
-    """Whether the interval lies in [-margin, margin]."""
+    """Say whether the interval lies in [-margin, margin]."""
     return (low >= -margin) & (high <= margin)
 
 
 def outside(low, high, margin):
-    """Whether the interval is disjoint from [-margin, margin]."""
+    """Say whether the interval is disjoint from [-margin, margin]."""
     return (low > margin) | (high < -margin)
 
 
 def verdict(ours: list[float], paper: Published, margin: float, looks: int = 1) -> Verdict:
-    """The verdict on our finished runs (in percent) beside a published cell; `margin` in points."""
+    """Return the verdict on our finished runs (in percent) beside a published cell. `margin` is in points."""
     if not len(ours):
         raise UserError(f"{paper.cell}: there is no finished run to judge")
     if not np.isfinite(ours).all():
@@ -94,7 +95,7 @@ def verdict(ours: list[float], paper: Published, margin: float, looks: int = 1) 
         return Verdict("unconfirmed", n, difference, note="not checked against the paper")
     floor = paper.resolution / math.sqrt(12)  # a spread below the printed digits is not zero
     paper_std = None if paper.std is None else max(paper.std, floor)
-    # One run of ours has no spread; for planning alone, the paper's stands in.
+    # One run of ours has no spread. For planning alone, the paper's spread stands in.
     std = max(float(np.std(ours, ddof=1)), floor) if n > 1 else paper_std
 
     if paper.n is None or paper.n == 1:
@@ -129,12 +130,12 @@ def verdict(ours: list[float], paper: Published, margin: float, looks: int = 1) 
 
 
 def widened(margin: float, paper_std: float, paper_n: int) -> float:
-    """The table's margin, or twice the paper's standard error where that is larger, at most MAX_MARGIN points."""
+    """Return the margin, or twice the paper's standard error if that is larger, at most MAX_MARGIN points."""
     return min(MAX_MARGIN, max(margin, 2 * paper_std / math.sqrt(paper_n)))
 
 
 def _settling(interval: Callable, n: int, difference: float, margin: float) -> tuple[str, bool]:
-    """How many seeds of ours would end the doubt if all means and spreads stayed as they are; whether any would."""
+    """Say how many seeds of ours would settle the cell if means and spreads stayed as they are, and if any would."""
 
     def settled(n):
         low, high = interval(n)
@@ -147,5 +148,5 @@ def _settling(interval: Callable, n: int, difference: float, margin: float) -> t
     low, high = interval(math.inf)
     if inside(low, high, margin) or outside(low, high, margin):
         return f"more than {MAX_SEEDS} seeds would settle it", True
-    papers_error = (high - low) / 2  # all that is left with endless runs of ours
+    papers_error = (high - low) / 2  # only this is left with endless runs of ours
     return (TOO_LARGE if papers_error > margin / 2 else TOO_NEAR), False

@@ -1,1 +1,1 @@
-"""How fast we are, beside a plain loop and beside other packages."""
+"""These scripts tell how fast this suite is, beside a plain loop and beside other packages."""

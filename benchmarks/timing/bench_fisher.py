@@ -1,9 +1,9 @@
-"""What a Fisher diagonal costs: each estimator by network, examples, batch and threads, under pytest-benchmark.
+"""Time what a Fisher diagonal costs: each estimator by network, examples, batch and threads (pytest-benchmark).
 
-A forward and backward pass over the same data stands in each group beside them. `make bench-fisher` saves the times in
-results/local/benchmarks and compares them with those of the run before; nothing asserts a time. The networks are
-trained for a few steps, as they are where a Fisher is wanted: at the start all classes are about as likely. The
-program beside this one, compare_fisher.py, has other packages and the errors.
+Each group also has a forward and backward pass over the same data. `make bench-fisher` saves the times in
+results/local/benchmarks and compares them with those of the run before. Nothing asserts a time. The networks are
+trained for a few steps, as they are where a Fisher is wanted. An untrained network finds all classes about equally
+likely. The program compare_fisher.py has other packages and the errors.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ SIZES = {"mlp": 2048, "conv": 256}  # examples
 
 @cache
 def data(n: int) -> tuple[Tensor, Tensor]:
-    """Noisy images around one of pixels drawn for each class, a fiftieth of the labels wrong."""
+    """Draw a centre of pixels for each class, and noisy images around it. One label in fifty is drawn again."""
     draws = torch.Generator().manual_seed(0)
     centres, y = torch.rand(CLASSES, *SHAPE, generator=draws), torch.randint(CLASSES, (n,), generator=draws)
     x = (centres[y] + 0.3 * torch.randn(n, *SHAPE, generator=draws)).clamp(0, 1)
@@ -38,7 +38,7 @@ def data(n: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def network(name: str) -> nn.Sequential:
-    """784-400-400-10; or 3x3 convolutions of 16 and 32 channels, pooling, a layer of 128."""
+    """Return 784-400-400-10, or 3x3 convolutions of 16 and 32 channels with pooling and a layer of 128."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if name == "mlp":
@@ -57,7 +57,7 @@ def network(name: str) -> nn.Sequential:
 
 
 def plain(batch: int) -> Callable:
-    """A forward and a backward pass."""
+    """Return a function that builds a forward and a backward pass."""
 
     def build(module, x, y):
         parameters = list(module.parameters())
@@ -72,7 +72,7 @@ def plain(batch: int) -> Callable:
 
 
 def ours(estimator: str, batch: int = BATCH, units: int = CLASSES) -> Callable:
-    """An estimator of this suite, of which `units` classes are active; or the importance of MAS."""
+    """Return a function that builds an estimator of this suite with `units` active classes, or MAS's importance."""
 
     def build(module, x, y):
         net = Net(module)
@@ -98,7 +98,7 @@ CASES = [
 
 @pytest.fixture
 def threads():
-    """Sets the number, and back."""
+    """Give a function that sets the number of threads, and set the number back at the end."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -106,7 +106,7 @@ def threads():
 
 @pytest.mark.parametrize(("net", "n", "batch", "n_threads", "estimator"), CASES)
 def test_cost(benchmark, threads, net, n, batch, n_threads, estimator):
-    """Of one diagonal, with a plain pass in the same group."""
+    """Time one diagonal, with a plain pass in the same group."""
     numerics.settle()
     threads(n_threads)
     build = plain(batch) if estimator == "plain" else ours(estimator, batch)

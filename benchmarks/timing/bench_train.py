@@ -1,13 +1,15 @@
-"""What a training step costs: each method as a ratio to a loop written by hand, measured in turns in one process.
+"""Time what a training step costs. Each method's time is a ratio to that of a loop written by hand.
 
 The hand-written loop trains the same module on the same tensors with the same fused Adam: index a batch, forward,
-backward, step. One thread, MLP 784-400-400-10, batch 128, random pixels; every method that runs domain-incrementally
-has four past tasks, so that its penalty is active and GEM has four constraints. A task is one epoch, and its time holds
-what a method does before the first step: LwF, which records its targets there, costs less a step in a longer task.
-Contenders take turns in rounds, in a new order each, and the ratio is the median over the rounds of the ratios within a
-round: the machine's drift cancels. Avalanche's own strategies run beside it on the same tensors, through their own data
-loader and with the importance pass that ends their training. The last line is that a step of offline EWC costs as much
-after many tasks as after one.
+backward, step. One thread trains an MLP 784-400-400-10 on random pixels in batches of 128. Every method that runs
+domain-incrementally has four past tasks. So its penalty is active, and GEM has four constraints. A task is one epoch.
+Its time holds what a method does before the first step. LwF records its targets there, and so costs less a step in a
+longer task.
+
+Contenders take turns in rounds in one process, in a new order each. The ratio is the median over the rounds of the
+ratios within a round, so that the machine's drift cancels. Avalanche's own strategies run beside it on the same
+tensors, through their own data loader. Their training ends with their importance pass. The last line compares a step of
+offline EWC after many tasks with one after one task. It should cost the same.
 """
 
 import random
@@ -66,7 +68,7 @@ def main() -> None:
     timed = {name: methods.find(name) for name in methods.names()}
     timed = {name: cls for name, cls in timed.items() if "domain" in cls.scenarios and not cls.joins_tasks}
     contenders |= {name: _ours(name, cls, stream) for name, cls in timed.items()}
-    for name, past in ((EARLY, 1), (LATE, 49)):  # a Fisher of few examples: the penalty of a step is the same
+    for name, past in ((EARLY, 1), (LATE, 49)):  # a Fisher of few examples, because a step's penalty is the same
         contenders[name] = _ours("ewc", timed["ewc"], stream, past, n_samples=BATCH)
     contenders |= {f"Avalanche {name}": work for name, work in _avalanche(stream).items()}
     times: dict[str, list[float]] = {name: [] for name in contenders}
@@ -89,7 +91,7 @@ def main() -> None:
 
 
 def _stream() -> Stream:
-    """Domain-incremental tasks of random pixels, the last of them the one that is timed."""
+    """Return domain-incremental tasks of random pixels. The last of them is the one that is timed."""
     torch.manual_seed(0)
     tasks = []
     for _ in range(PAST + 1):
@@ -127,7 +129,7 @@ def _ours(name: str, cls: type[methods.Method], stream: Stream, n_past: int = PA
         fit(method, theta, task, optimizer, TRAIN, [generator(0, "batches", task.index)])
         with torch.no_grad():
             method.after_task(theta.clone(), task)
-    if name == "rehearsal":  # its epoch is longer by what it repeats: as many steps as the others
+    if name == "rehearsal":  # its epoch repeats examples, so it takes as many steps as the others
         train = Train(**{**vars(TRAIN), "epochs": None, "steps": STEPS})
     else:
         train = TRAIN

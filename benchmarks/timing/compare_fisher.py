@@ -1,14 +1,14 @@
-"""How our Fisher diagonals stand beside plain autograd and other packages: time, memory and error, in one table.
+"""Compare our Fisher diagonals with plain autograd and other packages: time, memory and error, in one table.
 
-All on one thread and measured in turns, in rounds of a new order each:
+All run on one thread and are measured in turns, in rounds of a new order each:
 
     time      CPU time of a diagonal over that of a plain forward and backward pass just before it, for each
-              example, because what is slow is given fewer
-    memory    the most that is resident during a call above what is before it
+              example, because slow contenders get fewer
+    memory    the most that is resident during a call above what is resident before it
     error     ||F - F*|| / ||F*||, F* from a double loop over examples and classes in float64
 
-A diagonal that is drawn, or is of batch means, is compared with what it stands for. The table and its figure are
-written to results/tables/bench-fisher.*.
+A drawn diagonal, or one of batch means, is compared with what it stands for. The table and its figure are written to
+results/tables/bench-fisher.*.
 """
 
 import ctypes
@@ -43,7 +43,7 @@ from benchmarks.timing import plot_fisher
 from benchmarks.timing.bench_fisher import SIZES, STEPS, data, network, ours, plain
 from benchmarks.timing.peers import BATCH, DRAW, MEANS, PEERS, PRODUCTS, Peer, flat
 
-FEW = 128  # examples for the errors, and for the time of what is slow
+FEW = 128  # examples for the errors, and for the time of slow contenders
 ROUNDS, LEAST, SECONDS = 11, 3, 2.0  # a contender sits out the rounds after SECONDS, if it has had LEAST
 TWO = "exact, 2 classes"
 OURS = {
@@ -63,7 +63,7 @@ LIMITS = {  # what the project holds itself to
 
 
 def truth(module: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Each estimator's diagonal [P] in float64, by its definition."""
+    """Return each estimator's diagonal [P] in float64, by its definition."""
     module, total = deepcopy(module).double(), defaultdict(float)
     parameters = list(module.parameters())
 
@@ -88,7 +88,7 @@ def truth(module: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 @dataclass
 class Row:
-    """What is known of one contender on one network; `failure` says why it is not more."""
+    """Hold what is known of one contender on one network. `failure` says why it is not more."""
 
     net: str
     label: str
@@ -103,17 +103,17 @@ class Row:
 
     @property
     def ours(self) -> bool:
-        """Whether it is this suite's."""
+        """Say whether the contender is this suite's."""
         return self.label in OURS
 
     @property
     def name(self) -> str:
-        """The label, told apart from others'."""
+        """Return the label, told apart from others'."""
         return f"ours: {self.label}" if self.ours else self.label
 
 
 def installed(package: str) -> str | None:
-    """Its version."""
+    """Return the version of the package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -121,7 +121,7 @@ def installed(package: str) -> str | None:
 
 
 def measure(net: str) -> list[Row]:
-    """All that is installed, on one network."""
+    """Measure all that is installed, on one network."""
     module, (x, y) = network(net), data(SIZES[net])
     expected, rows = truth(module, x[:FEW], y[:FEW]), []
     for label, peer in (OURS | PEERS).items():
@@ -136,7 +136,7 @@ def measure(net: str) -> list[Row]:
             work = peer.build(module, x[: row.n], y[: row.n])
             row.memory = peak_memory(work)
             row.work = work
-        except Exception as error:  # whatever it is, the others go on
+        except Exception as error:  # the others go on, whatever it is
             row.failure = f"failed: {type(error).__name__}: {error}"
     base, timed = plain(BATCH)(module, x, y), [row for row in rows if row.work]
     for _ in track(range(ROUNDS), description=f"{net}: rounds", console=Console(stderr=True)):
@@ -150,22 +150,22 @@ def measure(net: str) -> list[Row]:
 
 
 def seconds(work: Callable) -> float:
-    """CPU time of a call: on one thread the wall time of a machine that does nothing else."""
+    """Return the CPU time of a call. On one thread it is the wall time of a machine that does nothing else."""
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
 def peak_memory(work: Callable) -> float:
-    """MiB; NaN where the system does not tell."""
+    """Return the peak in MiB, or NaN if the system does not tell."""
     if sys.platform != "linux":
         return math.nan
 
     def kilobytes(name: str) -> int:
         return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
 
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed earlier would be taken again unseen
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is that from here on
+    ctypes.CDLL(None).malloc_trim(0)  # otherwise memory that was freed earlier is taken again unseen
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # measures the peak from here on
     before = kilobytes("VmRSS")
     result = work()  # held until the peak is read
     peak = kilobytes("VmHWM")
@@ -180,7 +180,7 @@ WIDTH = 150  # columns of a terminal
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A line of the table."""
+    """Return a line of the table."""
     middle = spread = "–"
     if row.ratios:
         low, _, high = statistics.quantiles(row.ratios, n=4)
@@ -193,7 +193,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def caption() -> list[str]:
-    """What has to be known to read the table, and what is missing from it."""
+    """Return what has to be known to read the table, and what is missing from it."""
     packages = sorted({peer.package for peer in PEERS.values()})
     versions = [f"{name} {installed(name)}" for name in packages if installed(name)]
     cpu = machine("cpu")
@@ -219,7 +219,7 @@ def caption() -> list[str]:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table and its caption."""
+    """Return the table and its caption."""
     text = [f"# {TITLE}", "", markdown_table(COLUMNS, [cells(row) for row in rows], LEFT), ""]
     for note in caption():
         text += textwrap.wrap(f"- {note}", WIDTH, subsequent_indent="  ", break_long_words=False)
@@ -227,10 +227,10 @@ def markdown(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Print the table; write it and its figure."""
+    """Print the table. Write it and its figure."""
     numerics.settle()
     torch.manual_seed(0)
-    warnings.filterwarnings("ignore")  # what the packages make torch say
+    warnings.filterwarnings("ignore")  # the packages make torch warn
     rows = [row for net in SIZES for row in measure(net)]
     table = Table(*COLUMNS, title=TITLE)
     for row in rows:

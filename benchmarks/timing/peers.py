@@ -1,9 +1,9 @@
-"""Fisher diagonals by plain autograd and by other packages, as functions that a benchmark or a test can call.
+"""Here Fisher diagonals by plain autograd and by other packages are functions that a benchmark or test can call.
 
-`PEERS[label].build(module, x, y)` takes a module with logits [N, C], inputs [N, ...] and labels [N] and returns a
-function of no arguments; that gives a diagonal [P], a mean over the N examples, in the order of `named_parameters()`.
-What is built stands for what a user sets up once, and is not part of what is timed. Data goes through in batches of
-128, Hutchinson's estimate through 10 products with the matrix.
+`PEERS[label].build(module, x, y)` takes a module with logits [N, C], inputs [N, ...] and labels [N]. It returns a
+function of no arguments. That function gives a diagonal [P], a mean over the N examples, in the order of
+`named_parameters()`. A user builds once, so building is not timed. Data goes through in batches of 128. Hutchinson's
+estimate goes through 10 products with the matrix.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,17 +19,17 @@ BATCH, CHUNK, PRODUCTS = 128, 8, 10
 
 
 def flat(tensors: Iterable[Tensor]) -> Tensor:
-    """[P]."""
+    """Join the tensors to one vector [P]."""
     return torch.cat([tensor.detach().flatten() for tensor in tensors])
 
 
 def batches(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """In order, as views."""
+    """Return the batches in order, as views."""
     return list(zip(x.split(BATCH), y.split(BATCH), strict=True))
 
 
 def loop(module, x, y):
-    """A backward pass for each example."""
+    """Make a backward pass for each example."""
     parameters = list(module.parameters())
 
     def diagonal():
@@ -43,7 +43,7 @@ def loop(module, x, y):
 
 
 def loop_over_classes(module, x, y):
-    """A backward pass for each example and class."""
+    """Make a backward pass for each example and class."""
     parameters = list(module.parameters())
 
     def diagonal():
@@ -60,7 +60,7 @@ def loop_over_classes(module, x, y):
 
 
 def vmap_grad(module, x, y):
-    """torch.func, a few examples at a time: with more of them, their gradients fall out of the caches."""
+    """Use torch.func on a few examples at a time. The gradients of more of them fall out of the caches."""
     parameters = {name: p.detach() for name, p in module.named_parameters()}
 
     def loss(parameters, x_n, y_n):
@@ -79,7 +79,7 @@ def vmap_grad(module, x, y):
 
 
 def avalanche_ewc(module, x, y):
-    """The importance of the EWC plugin."""
+    """Use the importance of the EWC plugin."""
     from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
     from avalanche.training.plugins import EWCPlugin
 
@@ -94,7 +94,7 @@ def avalanche_ewc(module, x, y):
 
 
 def backpack(extension: str, attribute: str) -> Callable:
-    """One of BackPACK's quantities."""
+    """Use one of BackPACK's quantities."""
 
     def build(module, x, y):
         from backpack import backpack, extend, extensions
@@ -115,14 +115,14 @@ def backpack(extension: str, attribute: str) -> Callable:
 
 
 class Rows(TensorDataset):
-    """Takes a whole batch at a time, where the loader would stack single examples."""
+    """Take a whole batch at a time. The loader would stack single examples."""
 
     def __getitems__(self, rows):
         return self[rows]
 
 
 def nngeometry(function: str) -> Callable:
-    """One of NNGeometry's metrics, as a diagonal."""
+    """Use one of NNGeometry's metrics, as a diagonal."""
 
     def build(module, x, y):
         from nngeometry import metrics
@@ -135,7 +135,7 @@ def nngeometry(function: str) -> Callable:
 
 
 def laplace(backend: str, **options) -> Callable:
-    """A curvature backend of laplace-torch on asdl."""
+    """Use a curvature backend of laplace-torch on asdl."""
 
     def build(module, x, y):
         from laplace.curvature import asdl
@@ -147,7 +147,7 @@ def laplace(backend: str, **options) -> Callable:
 
 
 def opacus(module, x, y):
-    """The gradients that Opacus would clip, squared."""
+    """Square the gradients that Opacus would clip."""
     from opacus import GradSampleModule
 
     module = GradSampleModule(module.train(), loss_reduction="sum")  # it needs training mode
@@ -164,7 +164,7 @@ def opacus(module, x, y):
 
 
 def operator(kind: str, module: nn.Module, x: Tensor, y: Tensor):
-    """A matrix of curvlinops."""
+    """Return a matrix of curvlinops."""
     import curvlinops
 
     data = nn.CrossEntropyLoss(), list(module.parameters()), batches(x, y)
@@ -172,7 +172,7 @@ def operator(kind: str, module: nn.Module, x: Tensor, y: Tensor):
 
 
 def curvlinops(kind: str) -> Callable:
-    """Hutchinson's estimate of a matrix's diagonal."""
+    """Use Hutchinson's estimate of a matrix's diagonal."""
 
     def build(module, x, y):
         from curvlinops import hutchinson_diag
@@ -185,16 +185,16 @@ def curvlinops(kind: str) -> Callable:
 
 @dataclass(frozen=True)
 class Peer:
-    """`of`: the estimator (a name of importance/fisher.py) that it gives or, as `note` says, estimates or replaces."""
+    """`of` names the estimator (importance/fisher.py) that the peer gives or, as `note` says, estimates or replaces."""
 
-    package: str  # that has to be installed
+    package: str  # has to be installed
     of: str
     builder: Callable
     note: str = ""
     slow: bool = False
 
     def build(self, module: nn.Module, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
-        """On a copy of the module, for it is hooked or changed."""
+        """Build the peer on a copy of the module, because it hooks or changes the module."""
         return self.builder(deepcopy(module), x, y)
 
 

@@ -1,4 +1,4 @@
-"""The figure of compare_fisher.py: time against error, a panel for each network."""
+"""This module draws the figure of compare_fisher.py: time against error, in a panel for each network."""
 
 import io
 import math
@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 BLUE, ORANGE = sns.color_palette("colorblind")[:2]
-NOTHING = 1e2  # where a diagonal that is not a number stands
-SPLIT = 1e-3  # errors of rounding lie left of it, those of another definition or of a draw right
+NOTHING = 1e2  # the place of a diagonal that is not a number
+SPLIT = 1e-3  # errors of rounding lie left of it; errors of another definition or of a draw lie right
 LABELS = {"left": 4e-5, "right": 3e2}  # where labels begin
 GAP = 0.033  # of the height, between labels
 
 
 def figure(rows) -> bytes:
-    """A PNG of the rows that were timed: one colour for this suite, hollow where an estimate or a replacement."""
+    """Return a PNG of the timed rows. This suite has one colour. Hollow marks are estimates or replacements."""
     nets = list(dict.fromkeys(row.net for row in rows))
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper"):
         drawing = Figure(figsize=(7.5 * len(nets), 6.5), layout="constrained")
@@ -56,7 +56,7 @@ def _look(ours: bool):
 
 
 def _apart(values: list[float], gap: float) -> list[float]:
-    """Rising values moved as little as it takes to be `gap` apart: groups that touch are centred on their mean."""
+    """Move rising values as little as it takes to be `gap` apart. Groups that touch are centred on their mean."""
     groups: list[list[float]] = []
     for value in values:
         groups.append([value])

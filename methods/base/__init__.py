@@ -1,1 +1,1 @@
-"""What a method is, and what it is given."""
+"""This package says what a method is and what it is given."""

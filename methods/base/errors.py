@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, and how a wrong name is answered."""
+"""This module has the errors that a user can mend, the answer to a wrong name, and checks of plain values."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -6,11 +6,11 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: shown as one line, without a traceback; the command exits with status 2."""
+    """This is a mistake that the user can mend. It is shown as one line, no traceback; the exit status is 2."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
-    """The error for a `name` that is not one of the `known` names of its `kind`; it names the nearest known one."""
+    """Return the error for a `name` that is not among the `known` names of its `kind`. It names the nearest one."""
     known = sorted(known)
     near = get_close_matches(str(name), known, n=1, cutoff=0.0)
     hint = f"; the nearest is {near[0]!r}" if near else ""

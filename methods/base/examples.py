@@ -1,4 +1,4 @@
-"""Examples, tasks and scenarios: what a method is given to learn from.
+"""Methods learn from the examples, tasks and scenarios that this module defines.
 
 Index conventions: N examples, B batch, C output units, D pixels, T tasks.
 
@@ -22,14 +22,14 @@ SCENARIOS = ("task", "domain", "class")
 
 
 def mask_of(units: Sequence[int], n_units: int) -> Tensor:
-    """The mask [C] that allows `units`."""
+    """Return the mask [C] that allows these `units`."""
     mask = torch.full((n_units,), OFF)
     mask[list(units)] = 0.0
     return mask
 
 
 def usable_units(scenario: str, owned: Sequence[Sequence[int]], k: int, n_units: int) -> tuple[int, ...]:
-    """The units that an example of task k may use, in training or testing, once the tasks of `owned` are known."""
+    """Return the units that an example of task k may use, to train or test, once the tasks of `owned` are known."""
     if scenario == "domain":
         return tuple(range(n_units))
     if scenario == "task":
@@ -39,10 +39,10 @@ def usable_units(scenario: str, owned: Sequence[Sequence[int]], k: int, n_units:
 
 @dataclass(frozen=True)
 class Part:
-    """Examples as rows of an array that tasks share; pixels are copied when a batch is taken, not before.
+    """Hold examples as rows of an array that tasks share. Pixels are copied only when a batch is taken.
 
-    Stored pixels v may be bytes. With `scaling` [S, ...], the network sees v / scaling[0], and where S is 3
-    (v / scaling[0] - scaling[1]) / scaling[2], in the dtype of `scaling`.
+    Stored pixels v may be bytes. With `scaling` [S, ...], the network sees v / scaling[0] in the dtype of `scaling`. If
+    S is 3, it sees (v / scaling[0] - scaling[1]) / scaling[2].
     """
 
     source: Tensor  # [M, ...] stored pixels, shared
@@ -54,11 +54,11 @@ class Part:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network sees."""
+        """Return the dtype that the network sees."""
         return self.source.dtype if self.scaling is None else self.scaling.dtype
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels [..., *shape], units [...] and mask ([C], or [..., C]) of the examples at `index` [...]."""
+        """Return pixels [..., *shape], units [...] and mask ([C], or [..., C]) of the examples at `index` [...]."""
         rows = self.rows[index]
         x = self.source.index_select(0, rows.flatten())
         if self.gather is not None:
@@ -71,7 +71,7 @@ class Part:
         return x, self.y[index], self.mask if self.mask.dim() == 1 else self.mask[index]
 
     def only(self, index: Tensor) -> "Part":
-        """The examples at `index` [M] alone, without copying pixels."""
+        """Return only the examples at `index` [M], without copying pixels."""
         mask = self.mask if self.mask.dim() == 1 else self.mask[index]
         return replace(self, rows=self.rows[index], y=self.y[index], mask=mask)
 
@@ -83,7 +83,7 @@ def _to(part: Part, device: torch.device) -> Part:
 
 @dataclass(frozen=True)
 class Examples:
-    """N examples, held as one or more parts."""
+    """Hold N examples as one or more parts."""
 
     parts: tuple[Part, ...]
 
@@ -94,7 +94,7 @@ class Examples:
         return Examples(self.parts + other.parts)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels [..., *shape], units [...] and mask ([C], or [..., C] where it differs) at `index` [...]."""
+        """Return pixels [..., *shape], units [...] and mask ([C], or [..., C] where it differs) at `index` [...]."""
         if len(self.parts) == 1:
             return self.parts[0].take(index)
         first = self.parts[0]
@@ -109,35 +109,35 @@ class Examples:
         return x, y, mask
 
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Every example once, `size` at a time, in order or shuffled; the last batch may be smaller."""
+        """Yield every example once, `size` at a time, in order or shuffled. The last batch may be smaller."""
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
         for index in order.to(self.parts[0].y.device).split(size):
             yield self.take(index)
 
     def select(self, index: Tensor) -> "Examples":
-        """The examples at `index` [M] with pixels of their own, for a memory that must outlive the task."""
+        """Return the examples at `index` [M] with pixels of their own, for a memory that must outlive the task."""
         x, y, mask = self.take(index)
         return Examples((Part(x, torch.arange(len(y), device=y.device), y, mask.expand(len(y), -1).clone()),))
 
     def merge(self) -> "Examples":
-        """The same examples as one part, with pixels of their own."""
+        """Return the same examples as one part, with pixels of their own."""
         return self.select(torch.arange(len(self), device=self.parts[0].y.device))
 
     def repeat(self, times: int) -> "Examples":
-        """Every example `times` times, without copying pixels."""
+        """Return every example `times` times, without copying pixels."""
         return Examples(self.parts * times)
 
     def to(self, device: torch.device) -> "Examples":
-        """The same examples on `device`."""
+        """Return the same examples on `device`."""
         return Examples(tuple(_to(part, device) for part in self.parts))
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its scenario and place in the stream (from 0), its class labels in unit order, its training examples.
+    """A task has a scenario, a place in the stream (from 0), class labels in unit order, and training examples.
 
-    own_units: replayed examples of earlier tasks keep the mask of their own task (task-IL; class-IL under `current`);
-    otherwise they take the mask of the task in which they are replayed.
+    own_units: whether replayed examples keep the mask of their own task (task-IL; class-IL under `current`). Otherwise
+    they take the mask of the task that replays them.
     """
 
     scenario: str
@@ -147,7 +147,7 @@ class Task:
     own_units: bool
 
     def remask(self, memory: Examples) -> Examples:
-        """Examples of earlier tasks under the mask that they are to be trained with in this task."""
+        """Return examples of earlier tasks with the mask that they are trained with in this task."""
         if self.own_units:
             return memory
         mask = self.train.parts[0].mask

@@ -1,4 +1,4 @@
-"""A method is what it adds to fine-tuning: ten hooks, all doing nothing."""
+"""A method is what it adds to fine-tuning. It does so in ten hooks, which do nothing by default."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from methods.base.state import Stateful
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean negative log-likelihood [...] of units y [..., B] under logits [..., B, C]."""
+    """Return the mean negative log-likelihood [...] of units y [..., B] under logits [..., B, C]."""
     losses = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
     return losses.view(y.shape).mean(-1)
 
 
 @dataclass
 class Method(Stateful):
-    """Fine-tuning, and the hooks by which a method changes it.
+    """Train by fine-tuning. A method changes this through the hooks.
 
-    theta [..., P] is the network as a vector. Hooks get detached tensors that they must copy to keep; only `loss` and
-    `penalty` may see a theta that carries gradient. A hook sees the training data of the current task, never test data,
-    never a later task. Dataclass fields are the hyper-parameters, nothing else; their types say which values they take
-    (methods/base/options.py).
+    theta [..., P] is the network as a vector. Hooks get detached tensors and must copy what they keep. Only `loss` and
+    `penalty` may see a theta that carries gradient. A hook sees the training data of the current task, never test data
+    and never a later task. Dataclass fields are the hyper-parameters and nothing else. Their types say which values
+    they take (methods/base/options.py).
     """
 
     strength: ClassVar[str | None] = None  # the field that scales the method; at 0 it is fine-tuning, to the bit
@@ -42,23 +42,23 @@ class Method(Stateful):
 
     @property
     def follows_steps(self) -> bool:
-        """Whether `after_step` does anything; fine-tuning does not pay for the copy of theta that it needs."""
+        """Say whether `after_step` does anything. Only then does the loop copy theta before a step."""
         return type(self).after_step is not Method.after_step
 
     @property
     def wants_squares(self) -> bool:
-        """Whether `after_squares` does anything; nobody else pays for the squares."""
+        """Say whether `after_squares` does anything. Only then does the loop compute the squares."""
         return type(self).after_squares is not Method.after_squares
 
     def begin(self, net, theta: Tensor, rng: Callable[[str, int, int], torch.Generator]) -> None:
-        """Before anything else. rng(role, task, replica) is a generator that no other component draws from."""
+        """Begin a run, before all else. rng(role, task, replica) is a generator that no other component draws from."""
         self.net, self.rng = net, rng
         self.quadratic: Quadratic | None = None
 
     def state(self) -> dict:
-        """What the hooks have kept between two tasks: every attribute but the options, the network and `rng`.
+        """Return what the hooks have kept between two tasks: every attribute but the options, the network and `rng`.
 
-        `restore`, called after `begin`, goes on from it. A method that keeps anything else overrides both.
+        `restore` goes on from it after `begin`. A method that keeps anything else overrides both.
         """
         given = {field.name for field in fields(self)} | {"net", "rng"}
         return {name: value for name, value in super().state().items() if name not in given}
@@ -67,7 +67,7 @@ class Method(Stateful):
         """Refuse, before training, a stream that the options cannot serve. n_classes: those of its tasks, added up."""
 
     def refuse_replicas(self, theta: Tensor) -> None:
-        """Called in `begin` by a method whose memory holds the examples of one run: theta must be [P], not [R, P]."""
+        """Refuse a theta [R, P]. A method that keeps the examples of one run in its memory calls this in `begin`."""
         if theta.dim() > 1:
             raise UserError(
                 f"{type(self).__name__} keeps the memory of one run and cannot train R = {len(theta)} stacked replicas"
@@ -75,42 +75,42 @@ class Method(Stateful):
             )
 
     def generators(self, role: str, theta: Tensor, task) -> list[torch.Generator]:
-        """Generators of this task for `role`, one for each replica of theta [..., P]."""
+        """Return the generators of this task for `role`, one for each replica of theta [..., P]."""
         replicas = 1 if theta.dim() == 1 else len(theta)
         return [self.rng(role, task.index, replica) for replica in range(replicas)]
 
     def before_task(self, theta: Tensor, task):
-        """Before the first batch of a task; returns the task to train on."""
+        """Return the task to train on. This is called before the first batch of a task."""
         return task
 
     def before_batch(self, index: Tensor) -> None:
-        """Indices [..., B] of the next batch in the task's training set. Loops without indices skip this hook."""
+        """Note the indices [..., B] of the next batch in the training set. Loops without indices skip this hook."""
 
     def loss(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """Task loss [...] of a batch, a mean over its examples: cross entropy over the units that the mask allows."""
+        """Return the task loss [...], the mean cross entropy of the batch over the units that the mask allows."""
         return cross_entropy(self.net(theta, x, train=True) + mask, y)
 
     def after_backward(self, theta: Tensor, grad: Tensor) -> Tensor:
-        """The gradient [..., P] to descend, from that of the task loss alone."""
+        """Return the gradient [..., P] to descend. `grad` is the gradient of the task loss alone."""
         return grad
 
     def after_squares(self, squares: Tensor) -> None:
-        """Before the step: the mean over the batch of each example's squared gradient [..., P] of the task loss."""
+        """Note the batch's mean of each example's squared gradient [..., P] of the task loss, before the step."""
 
     def penalty(self, theta: Tensor) -> Tensor | None:
-        """What is added to the task loss [...], or None; its gradient is taken in closed form by `add_penalty_grad`."""
+        """Return what is added to the task loss [...], or None. `add_penalty_grad` has its gradient in closed form."""
         return self.quadratic.value(theta) if self.quadratic else None
 
     def add_penalty_grad(self, theta: Tensor, grad: Tensor) -> Tensor:
-        """grad + d penalty / d theta [..., P]; `grad` itself is left as it is."""
+        """Return grad + d penalty / d theta [..., P]. `grad` itself does not change."""
         return self.quadratic.add_gradient(theta, grad) if self.quadratic else grad
 
     def after_step(self, old: Tensor, new: Tensor, grad: Tensor) -> None:
-        """After the optimiser's step from `old` to `new`; `grad` is that of the task loss alone."""
+        """Note the optimiser's step from `old` to `new`. `grad` is the gradient of the task loss alone."""
 
     def after_task(self, theta: Tensor, task) -> None:
-        """After the last batch of a task; `task` is the stream's own, without what `before_task` added."""
+        """End a task after its last batch. `task` is the stream's own, without what `before_task` added."""
 
     def predict(self, theta: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-        """The predicted unit [..., N]: the largest allowed logit, the lowest unit among equals."""
+        """Return the unit [..., N] that has the largest allowed logit. Among equals it is the lowest unit."""
         return (self.net(theta, x) + mask).argmax(-1)

@@ -1,11 +1,11 @@
-"""A network as a function of one vector: logits = net(theta, x).
+"""A network is a function of one vector: logits = net(theta, x).
 
 theta [..., P] holds every trainable parameter once, in the order of `named_parameters()`. A tied parameter appears
 once, and its gradient is the sum over its uses. `[P]` is one network and `[R, P]` is R replicas.
 
-After a forward pass at theta, what the outputs depend on is theta alone. So a backward pass sees the same parameters
-and modes as the forward pass did, also where it repeats a part of it (torch.utils.checkpoint). A module whose outputs
-depend on something else is refused.
+The outputs of a forward pass at theta depend on theta alone. So a backward pass sees the same parameters and modes as
+the forward pass did, also where it repeats a part of it (torch.utils.checkpoint). A module whose outputs depend on
+something else is refused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ class Net:
         self.shapes = {name: p.shape for name, p in parameters.items()}
         self.sizes = [p.numel() for p in parameters.values()]
         self.n_parameters = sum(self.sizes)  # P
-        # Where the modules keep them, tied ones in several places: (modules' dictionary, key, index of the parameter).
+        # The modules keep them in places (module's dictionary, key, index of the parameter). Tied ones have several.
         index = {id(p): n for n, p in enumerate(parameters.values())}
         held = [(m._parameters, key, p) for m in self._modules for key, p in m._parameters.items()]
         self._places = [(own, key, index[id(p)]) for own, key, p in held if id(p) in index]
@@ -55,11 +55,11 @@ class Net:
     def __call__(self, theta: Tensor, x: Tensor, train: bool = False) -> Tensor:
         """Return logits [..., N, C] for theta [..., P] and inputs [..., N, *shape].
 
-        `train` turns dropout and the statistics of the batch on.
+        `train` turns on dropout and the statistics of the batch.
         """
         axis = theta.dim() - 1
         if not train and x.shape[axis] == 1 and torch.is_grad_enabled():
-            # In torch 2.12 the gradient of batch norm in evaluation mode is wrong for one image: it gets two.
+            # In torch 2.12 the gradient of batch norm in evaluation mode is wrong for one image, so it goes in twice.
             return self(theta, torch.cat([x, x], axis)).narrow(axis, 0, 1)
         z = self._run(lambda theta, x: self._pass(self.views(theta), x, train), theta, x)
         if self._unchecked and z.requires_grad:
@@ -87,14 +87,14 @@ class Net:
         return self._run(lambda theta, x: self._input_of(layer, theta, x), theta, x)
 
     def last_layer(self, theta: Tensor, x: Tensor) -> nn.Module:
-        """Return the layer whose output is the logits: the one named, or `head`, or what a forward pass on x shows."""
+        """Return the layer whose output is the logits. It is the named one, `head`, or the one that a pass shows."""
         if self._head is None:
             one = theta.dim() == 1
             self._head = self._find_head(theta if one else theta[0], x if one else x[0])
         return self._head
 
     def n_outputs(self, theta: Tensor, x: Tensor) -> int:
-        """Return C. The pass takes one example of x [N, *shape] twice, as batch norm of the batch needs two."""
+        """Return C. The pass takes one example of x [N, *shape] twice, because batch norm of the batch needs two."""
         with torch.no_grad():
             return self(theta, torch.cat([x[:1], x[:1]])).shape[-1]
 
@@ -115,7 +115,8 @@ class Net:
     def _at(self, given: list[Tensor], train: bool) -> Iterator[None]:
         """Put these parameters into the module, and the module into this mode.
 
-        torch.func.functional_call does the same. It looks every name up in each call: a tenth of a small net's step.
+        torch.func.functional_call does the same. It looks up every name in each call, which takes a tenth of a small
+        net's step.
         """
         own = [places[key] for places, key, _ in self._places]
         others = [module for module in self._modules if module.training != train]
@@ -132,9 +133,9 @@ class Net:
                 places[key] = p
 
     def _during_backward(self, given: list[Tensor], train: bool) -> None:
-        """Hold parameters and mode in place until the backward pass ends. It calls this where it enters the outputs.
+        """Hold parameters and mode in place until the backward pass ends. That pass calls this at the outputs.
 
-        If the backward pass fails, torch drops the callback, and with it the stack, which puts everything back.
+        If the backward pass fails, torch drops the callback and the stack. The dropped stack puts everything back.
         """
         stack = ExitStack()
         stack.enter_context(self._at(given, train))
@@ -182,7 +183,7 @@ def by_replica(function: Callable[..., Tensor], theta: Tensor, *others: Sequence
 
 
 def _leaves(z: Tensor, given: list[Tensor]) -> Iterator[Tensor]:
-    """Yield the leaves of autograd's graph that z depends on otherwise than through the tensors given."""
+    """Yield the leaves of autograd's graph that z depends on by ways around the tensors given."""
     known = [get_gradient_edge(tensor).node for tensor in given if tensor.requires_grad]
     seen, open_nodes = set(known), [z.grad_fn]
     while open_nodes:

@@ -1,4 +1,4 @@
-"""Options say in their types which values they take, and are checked once, from these types.
+"""The type of an option says which values it takes. Options are checked once, by these types.
 
     lam: NonNegative                        a finite number >= 0
     batch: Count = 128                      a whole number >= 1
@@ -26,7 +26,7 @@ from methods.base.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Bound:
-    """Which numbers an option takes, in words and as a test."""
+    """Say which numbers an option takes, in words and as a test."""
 
     wanted: str
     fits: Callable[[float], bool] = lambda value: True
@@ -48,7 +48,7 @@ def check_options(options) -> None:
     kinds = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         value = _checked(field.name, _plain(getattr(options, field.name)), kinds[field.name])
-        object.__setattr__(options, field.name, value)  # also of a frozen dataclass
+        object.__setattr__(options, field.name, value)  # a frozen dataclass has no other way
 
 
 def _plain(value: Any) -> Any:
@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
-    """The value as it is kept, or UserError if `kind` does not allow it."""
+    """Return the value as it is kept. Raise UserError if `kind` does not allow it."""
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     for one in kinds:
         fits, kept = _fitted(name, value, one)
@@ -70,7 +70,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
 
 
 def _fitted(name: str, value: Any, kind: Any) -> tuple[bool, Any]:
-    """Whether one kind of option allows the value, and the value as it is kept."""
+    """Return whether one kind of option allows the value, and the value as it is kept."""
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             return False, value
@@ -95,7 +95,7 @@ def _bound(name: str, kind: Any) -> tuple[type, Bound]:
 
 
 def _wanted(name: str, kind: Any) -> str:
-    """In words."""
+    """Say in words what a kind of option takes."""
     if get_origin(kind) is tuple:
         return f"a list, each item {_wanted(name, get_args(kind)[0])}"
     if get_origin(kind) is Literal:

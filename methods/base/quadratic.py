@@ -1,10 +1,10 @@
-"""The quadratic penalty that the regularisation methods share; they differ in their importance.
+"""The regularisation methods share this quadratic penalty. They differ in their importance.
 
     penalty = strength / 2 * sum_i A_i (theta_i - m_i)^2  + const
 
-Several anchors make one quadratic: sum_k F_k (theta - theta_k)^2 = A (theta - m)^2 + const with A = sum_k F_k and A m
-= sum_k F_k theta_k. So the paper's objective with one penalty per task costs 2 P numbers however many tasks have gone
-by. It is kept centred; the expanded form A theta^2 - 2 B theta + C cancels digits.
+Several anchors make one quadratic: sum_k F_k (theta - theta_k)^2 = A (theta - m)^2 + const with A = sum_k F_k and A m =
+sum_k F_k theta_k. So the paper's objective with one penalty per task costs 2 P numbers after any number of tasks. The
+quadratic is kept centred, because the expanded form A theta^2 - 2 B theta + C cancels digits.
 """
 
 import torch
@@ -14,9 +14,9 @@ from methods.base.state import Stateful
 
 
 class Quadratic(Stateful):
-    """strength / 2 * sum A (theta - m)^2, with A and m of shape [..., P]; nothing until an anchor is given.
+    """Hold strength / 2 * sum A (theta - m)^2 with A and m [..., P]. Without an anchor there is no penalty.
 
-    signed: A below zero is taken as it is, though the penalty then has no minimum; otherwise it is refused.
+    signed: whether A may be below zero, though the penalty then has no minimum.
     """
 
     def __init__(self, strength: float, signed: bool = False):
@@ -25,31 +25,31 @@ class Quadratic(Stateful):
         self.m: Tensor | None = None
 
     def set(self, importance: Tensor, anchor: Tensor) -> None:
-        """One anchor: A = importance, m = anchor."""
+        """Set one anchor: A = importance, m = anchor."""
         self._check(importance)
         self.A, self.m = importance.clone(), anchor.clone()
         self._buffer = torch.zeros_like(anchor)
 
     def add(self, importance: Tensor, anchor: Tensor) -> None:
-        """One more anchor; the value changes by a constant only."""
+        """Add one more anchor. The sum is exact up to a constant."""
         if self.A is None:
             self.set(importance, anchor)
             return
         self._check(importance)
         total = self.A + importance
-        # m moves towards the anchor. It stays m where the anchor weighs nothing, and becomes the anchor, to the bit,
-        # where nothing else weighs: a fresh Adam turns a last bit into a whole step.
+        # m moves towards the anchor. Where the anchor weighs nothing, m stays. Where nothing else weighs, m becomes the
+        # anchor to the bit, because a fresh Adam turns a last bit into a whole step.
         share = torch.where(total > 0, importance / total.where(total > 0, 1.0), 0.0)
         self.A, self.m = total, torch.lerp(self.m, anchor, share)
 
     def value(self, theta: Tensor) -> Tensor | None:
-        """The penalty [...] at theta [..., P] up to its constant, or None while there is none."""
+        """Return the penalty [...] at theta [..., P] up to its constant. Return None while there is none."""
         if self.A is None or not self.strength:
             return None
         return self.strength / 2 * (self.A * (theta - self.m) ** 2).sum(-1)
 
     def add_gradient(self, theta: Tensor, grad: Tensor) -> Tensor:
-        """grad + strength * A * (theta - m), in a buffer that is kept: one step allocates nothing."""
+        """Return grad + strength * A * (theta - m), in a buffer that is kept. So one step allocates nothing."""
         if self.A is None or not self.strength:
             return grad
         torch.sub(theta, self.m, out=self._buffer)
@@ -57,7 +57,7 @@ class Quadratic(Stateful):
 
     @property
     def steepest(self) -> float:
-        """The largest curvature, strength * max A; SGD overshoots where lr times it is above 2. 0 without an anchor."""
+        """Return the largest curvature, strength * max A, or 0. SGD overshoots where lr times it is above 2."""
         return 0.0 if self.A is None else self.strength * float(self.A.max())
 
     def _check(self, importance: Tensor) -> None:
@@ -68,9 +68,9 @@ class Quadratic(Stateful):
 
 
 def average(old: Tensor | None, new: Tensor, ema: float | None, from_zero: bool) -> Tensor:
-    """The importance after one more task: old + new, or ema * old + (1 - ema) * new; `old` is None in the first task.
+    """Return the importance after one more task: old + new, or ema * old + (1 - ema) * new.
 
-    The first task sets the average, or is averaged with 0 (`from_zero`).
+    `old` is None in the first task. This task sets the average, or is averaged with 0 (`from_zero`).
     """
     if ema is None:
         return new if old is None else old + new

@@ -1,21 +1,21 @@
-"""What an object keeps of training, as plain values: tensors, numbers, examples, and containers of these."""
+"""An object keeps its state of training as plain values: tensors, numbers, examples, and containers of these."""
 
 import torch
 
 
 class Stateful:
-    """Keeps its state in its attributes; a subclass that keeps it elsewhere has a `state` and `restore` of its own.
+    """Keep the state in attributes. A subclass that keeps it elsewhere has a `state` and `restore` of its own.
 
-    A generator is no state: it is made anew for each task. Parts that are stateful themselves give theirs.
+    A generator is no state: it is made anew for each task. Parts that are stateful give their own state.
     """
 
     def state(self) -> dict:
-        """The values between two tasks, by name."""
+        """Return the values between two tasks, by name."""
         kept = {name: value for name, value in vars(self).items() if not isinstance(value, torch.Generator)}
         return {name: value.state() if isinstance(value, Stateful) else value for name, value in kept.items()}
 
     def restore(self, state: dict) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` returned."""
         for name, value in state.items():
             part = getattr(self, name, None)
             if isinstance(part, Stateful):

@@ -1,1 +1,1 @@
-"""What is kept of old tasks."""
+"""This package keeps examples and outputs of old tasks."""

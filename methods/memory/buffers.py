@@ -1,16 +1,17 @@
-"""Which examples a memory of M places keeps of those that come, one after the other.
+"""A memory of M places cannot keep all examples that come. A buffer says which of them stay.
 
     reservoir        of the n that came, each with the same probability M / n (Vitter, 1985, algorithm R)
     class_balanced   an equal share for each class; of the n of a class, each with the same probability share / n
     ring             an equal share for each class, its last examples: first in, first out (Chaudhry et al., 2019)
 
 Of k classes that came so far, the first M mod k have floor(M / k) + 1 places and the others floor(M / k). When classes
-come, those before are cut to their new shares: at random, or in a ring to their last examples. Shares never grow, so a
+come, those before are cut to their new shares: at random, or in a ring to their last examples. Shares never grow. So a
 class below its share has never been cut, and what is kept of a class stays uniform. A class with fewer examples than
 its share leaves places empty.
 
-The state is plain: `places` are those of each group in `kept`, in a ring the oldest first (a class is a group; in the
-reservoir, everything is one), and `seen` counts what came of each. `draws` is None in a ring: nothing is drawn there.
+The state is plain. A class is a group. In the reservoir all examples are one group. `places` are those of each group in
+`kept`, in a ring the oldest first. `seen` counts what came of each group. `draws` is None in a ring, because nothing is
+drawn there.
 """
 
 import torch
@@ -30,7 +31,7 @@ def fill(
     memory: int,
     draws: torch.Generator | None,
 ) -> Examples:
-    """What is kept once `new` examples of `groups` came; `places` and `seen` are brought up to date."""
+    """Return what is kept once `new` examples of `groups` came. `places` and `seen` are brought up to date."""
     arrived = sorted(set(groups) - set(places))
     if arrived:
         places |= {group: [] for group in arrived}
@@ -41,13 +42,13 @@ def fill(
 
 
 def shares(places: Groups, memory: int) -> dict[int, int]:
-    """How many places each group may have."""
+    """Return how many places each group may have."""
     least, rest = divmod(memory, len(places))
     return {group: least + (rank < rest) for rank, group in enumerate(places)}
 
 
 def cut(places: Groups, memory: int, draws: torch.Generator | None) -> list[int]:
-    """Cut every group to its share and close the gaps; returns the old places that stay, in order."""
+    """Cut every group to its share and close the gaps. Return the old places that stay, in order."""
     for group, share in shares(places, memory).items():
         own = places[group]
         if len(own) > share:
@@ -63,7 +64,7 @@ def cut(places: Groups, memory: int, draws: torch.Generator | None) -> list[int]
 def choose(
     places: Groups, seen: dict[int, int], groups: list[int], memory: int, draws: torch.Generator | None
 ) -> dict[int, int]:
-    """{place: which of the new examples takes it}; of several for one place, the last."""
+    """Return {place: index of the new example that takes it}. Of several for one place, the last takes it."""
     room, used, chosen = shares(places, memory), sum(map(len, places.values())), {}
     for n, group in enumerate(groups):
         own = places[group]
@@ -81,7 +82,7 @@ def choose(
 
 
 def write(kept: Examples | None, new: Examples, chosen: dict[int, int]) -> Examples | None:
-    """`kept` with new examples at the places that they take: written over those in use, the others appended."""
+    """Return `kept` with the new examples at their places. Those beyond the places in use are appended."""
     used = len(kept) if kept else 0
     over = {place: n for place, n in chosen.items() if place < used}
     if over:

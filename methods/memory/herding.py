@@ -1,11 +1,11 @@
-"""Herding (Welling, 2009) as iCaRL and RWalk use it: a few examples whose mean stays close to the mean of all."""
+"""Herding (Welling, 2009) picks a few examples whose mean stays close to the mean of all, for iCaRL and RWalk."""
 
 import torch
 from torch import Tensor
 
 
 def herd(features: Tensor, mean: Tensor, m: int) -> Tensor:
-    """Which min(m, N) rows of features [N, D] to keep, best first (Rebuffi et al., 2017, algorithm 4).
+    """Return the indices of min(m, N) rows of features [N, D], best first (Rebuffi et al., 2017, algorithm 4).
 
     p_j = argmin_x || mean - (phi(x) + sum_{i<j} phi(p_i)) / j ||        over the rows not picked yet
 

@@ -1,4 +1,4 @@
-"""The last examples of a task, in the order in which they were trained on: the episodic memory of GEM and A-GEM."""
+"""The episodic memory of GEM and A-GEM holds the last examples that a task trained on, in order."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from methods.base.state import Stateful
 
 
 class Ring(Stateful):
-    """The last `size` examples of each group; copies, in places that are taken again in turn."""
+    """Keep copies of the last `size` examples of each group. A new example takes the place of the oldest."""
 
     def __init__(self, size: int):
         self.size = size
@@ -21,7 +21,7 @@ class Ring(Stateful):
         self.x = self.y = self.mask = None
 
     def add(self, x: Tensor, y: Tensor, mask: Tensor, group: Tensor, groups: int) -> None:
-        """Add pixels [B, ...], units [B] and mask [C] or [B, C] of a batch; each belongs to a `group` [B] < groups."""
+        """Add pixels [B, ...], units [B] and mask [C] or [B, C] of a batch. Each example has a `group` [B] < groups."""
         if self.seen is None:
             places = self.size * groups
             self.seen = y.new_zeros(groups)
@@ -37,7 +37,7 @@ class Ring(Stateful):
         self.seen += total
 
     def examples(self) -> Examples:
-        """The examples kept; places that were never filled are left out."""
+        """Return the examples kept. Places that were never filled are left out."""
         filled = torch.arange(self.size, device=self.seen.device) < self.seen[:, None]
         rows = filled.flatten().nonzero().flatten()
         return Examples((Part(self.x, rows, self.y[rows], self.mask[rows]),)).merge()

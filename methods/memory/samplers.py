@@ -1,12 +1,13 @@
-"""How RWalk chooses exemplars of a class (Chaudhry et al., 2018, section 4.3).
+"""RWalk chooses exemplars of a class in one of four ways (Chaudhry et al., 2018, section 4.3).
 
     uniform          every example is as likely
-    plane_distance   q(x) ~ 1 / |phi(x) . w_y|      near the class's plane: w_y its weights, without the bias
+    plane_distance   q(x) ~ 1 / |phi(x) . w_y|      near the class's plane; w_y: its weights, without the bias
     entropy          q(x) ~ H(p(.|x))               the network is unsure
-    mof              mean of features: greedily, so that the mean of phi over those chosen is nearest that over all
+    mof              mean of features: greedy, the mean of phi over those chosen is nearest to the mean over all
 
-phi are the inputs of the last layer, which is linear, in evaluation mode. They are taken as they are; iCaRL scales them
-to unit length first. The first three are distributions, drawn from without replacement. None returns an example twice.
+phi are the inputs of the last layer in evaluation mode. This layer is linear. phi are taken as they are; iCaRL scales
+them to unit length first. The first three ways are distributions and are drawn from without replacement. None returns
+an example twice.
 """
 
 import torch
@@ -20,7 +21,7 @@ PASS = 256  # examples in one forward pass; changes memory only
 
 
 def exemplars(net, theta: Tensor, examples, sampler: str, per_class: int, generator: torch.Generator):
-    """Up to `per_class` examples of each class among `examples`, with pixels of their own."""
+    """Return up to `per_class` examples of each class among `examples`, with pixels of their own."""
     units = torch.cat([part.y for part in examples.parts])
     chosen = []
     for unit in units.unique():
@@ -31,7 +32,7 @@ def exemplars(net, theta: Tensor, examples, sampler: str, per_class: int, genera
 
 
 def choose(net, theta: Tensor, examples, sampler: str, m: int, generator: torch.Generator) -> Tensor:
-    """Places [min(m, N)] of distinct ones among the N examples of one class."""
+    """Return the places [min(m, N)] of distinct examples among the N examples of one class."""
     if sampler == "uniform":
         return torch.randperm(len(examples), generator=generator)[:m].to(theta.device)
     features, planes, entropies = observe(net, theta, examples)
@@ -43,7 +44,7 @@ def choose(net, theta: Tensor, examples, sampler: str, m: int, generator: torch.
 
 @torch.no_grad()
 def observe(net, theta: Tensor, examples) -> tuple[Tensor, Tensor, Tensor]:
-    """phi [N, D], the weights w_y [N, D] of each example's own unit, and the entropy [N] over the allowed units."""
+    """Return phi [N, D], the weights w_y [N, D] of each example's own unit, and the entropy [N] over allowed units."""
     layer, seen = last_linear(net, theta, examples), []
     handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append((inputs[0], module.weight)))
     features, planes, entropies = [], [], []
@@ -60,9 +61,9 @@ def observe(net, theta: Tensor, examples) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def draw(weights: Tensor, m: int, generator: torch.Generator) -> Tensor:
-    """Places [min(m, N)] drawn without replacement with chances proportional to weights [N] >= 0.
+    """Return places [min(m, N)], drawn without replacement with chances proportional to weights [N] >= 0.
 
-    The smallest E / weight, E exponential, win (Efraimidis and Spirakis, 2006). Weights of 0 come last, at random.
+    The smallest E / weight win, with E exponential (Efraimidis and Spirakis, 2006). Weights of 0 come last, at random.
     """
     device, weights = weights.device, weights.double().cpu()
     waits = torch.empty_like(weights).exponential_(generator=generator).log() - weights.clamp(min=1e-300).log()
@@ -70,7 +71,7 @@ def draw(weights: Tensor, m: int, generator: torch.Generator) -> Tensor:
 
 
 def last_linear(net, theta: Tensor, examples) -> nn.Linear:
-    """The layer whose output is the logits; a network without a linear one is refused."""
+    """Return the layer whose output is the logits. Refuse a network whose last layer is not linear."""
     layer = net.last_layer(theta, examples.take(torch.arange(1, device=theta.device))[0])
     if not isinstance(layer, nn.Linear):
         name = type(layer).__name__

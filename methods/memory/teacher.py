@@ -1,8 +1,8 @@
-"""The network before the task, whose outputs on the task's examples LwF and iCaRL keep.
+"""The teacher is the network before the task. LwF and iCaRL keep its outputs on the task's examples.
 
-Both papers record these outputs before they train. So does `Teacher` where the loop says which examples a batch holds
-(`Method.before_batch`): once in a task, in large batches. An Avalanche strategy does not say it, and its loader may
-also change the images: there the outputs are computed batch by batch. The two agree to rounding.
+Both papers record these outputs before they train. `Teacher` does so once in a task, in large batches, if the loop says
+which examples a batch holds (`Method.before_batch`). An Avalanche strategy does not say it, and its loader may also
+change the images. Then the outputs are computed batch by batch. The two ways agree to rounding.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ BATCH = 1000  # examples in one pass
 
 
 class Teacher:
-    """The network at a theta [..., P] of its own, in evaluation mode, with the buffers (batch statistics) of then.
+    """Run the network at a theta [..., P] of its own, in evaluation mode, with the old buffers (batch statistics).
 
-    The network is a function of theta, so the module is not copied: it is used with the old buffers in place.
+    The network is a function of theta, so the module is not copied. It runs with the old buffers in place.
     """
 
     def __init__(self, net, theta: Tensor, examples: Examples):
@@ -31,12 +31,12 @@ class Teacher:
         self.recorded: Tensor | None = None  # logits [..., N, C] of the examples
 
     def expect(self, index: Tensor) -> None:
-        """The next batch holds the examples at `index` [..., B]."""
+        """Note that the next batch holds the examples at `index` [..., B]."""
         self.index = index
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
-        """Logits [..., B, C] of the batch x [..., B, *shape]."""
+        """Return logits [..., B, C] of the batch x [..., B, *shape]."""
         index, self.index = self.index, None
         with self._old_buffers():
             if index is None:
@@ -49,7 +49,7 @@ class Teacher:
 
     @contextmanager
     def _old_buffers(self) -> Iterator[None]:
-        """Exchanges the tensors, not their values: the graph of the batch in training may hold the new ones."""
+        """Exchange the tensors, not their values. The graph of the batch in training may hold the new tensors."""
         new = [(buffers, key, buffers[key]) for buffers, key, _ in self.buffers]
         try:
             for buffers, key, old in self.buffers:

@@ -169,7 +169,7 @@ def test_defaults_and_cells(toy):
             "train    = { lr = { task = 1e-1, class = 1e-2 } }\n"
             'strength = "paper"\npaper    = { task = "toy/ewc/task" }',
             'train = { net = "mlp-4" }\nstrength = "paper"\nmetric = "intransigence"\nreference = "Offline"',
-            "row EWC: network 'mlp-4', its reference 'Offline' has ",
+            "row EWC: net is 'mlp-4', but 'mlp-.*' in its reference 'Offline'",
         ),
         (
             'scenarios = ["class"]',

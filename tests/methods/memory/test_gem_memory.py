@@ -113,7 +113,7 @@ def test_gem_options_that_make_no_sense_together():
         with pytest.raises(UserError, match="per_task and budget: give exactly one"):
             methods.make("gem", **options)
     for options in ({"budget": 20}, {"per_task": 8, "rehearse": True}):
-        with pytest.raises(UserError, match="memory = 'last' takes per_task and no rehearsal: give memory = 'random'"):
+        with pytest.raises(UserError, match="memory = 'last' takes neither budget nor rehearse: leave them out"):
             methods.make("gem", **options)
     assert methods.make("gem", "hsu", budget=20) == GEM(budget=20, memory="random", rehearse=True)
     method = toy.make("gem", preset="hsu", budget=2)

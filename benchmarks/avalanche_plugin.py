@@ -42,7 +42,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from methods.base.errors import UserError
-from methods.base.examples import Examples, Part, Task, mask_of
+from methods.base.examples import Examples, Part, Task, mask_of, usable_units
 from methods.base.method import Method
 from methods.base.net import Net
 from methods.base.rng import generator
@@ -196,22 +196,18 @@ class Plugin(SupervisedPlugin):
                     "classes_return=True"
                 )
 
-    def _seen_units(self) -> list[int]:
-        """Return every unit in domain-IL, and otherwise the units of the tasks so far."""
-        if self.scenario == "domain":
-            return list(range(self.n_units))
-        return sorted({unit for units in self.owned for unit in units})
-
     def _training_masks(self) -> Tensor:
-        """Return the masks [C, C] under which an example of each unit is trained."""
-        masks = mask_of(self._seen_units(), self.n_units).repeat(self.n_units, 1)
-        for units in self.owned if self.scenario == "task" else ():
-            masks[units] = mask_of(units, self.n_units)
+        """Return [C, C]: the mask under which an example of each unit is trained."""
+        masks = torch.zeros(self.n_units, self.n_units)
+        for k, units in enumerate(self.owned):
+            masks[units] = mask_of(usable_units(self.scenario, self.owned, k, self.n_units), self.n_units)
         return masks
 
     def _test_mask(self, experience) -> Tensor:
-        units = {int(y) for y in experience.dataset.targets} if self.scenario == "task" else self._seen_units()
-        return mask_of(sorted(units), self.n_units)
+        """Return the mask [C] of a prediction for an experience, which may be of a task that is not learnt yet."""
+        if self.scenario == "task":
+            return mask_of(sorted({int(y) for y in experience.dataset.targets}), self.n_units)
+        return mask_of(usable_units(self.scenario, self.owned, len(self.owned) - 1, self.n_units), self.n_units)
 
 
 def _tensors(dataset, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -20,9 +20,8 @@ herding and means are in evaluation mode. The paper's baseline LwF.MC (`lwf_mc`)
 Differs from the paper: the loss is a mean over examples. The paper divides every average of features by its norm. Here
 herding divides the mean that it approaches (`unit_mean`), but not its running average, as algorithm 4 is written.
 
-Differs from the released code (`released`): herding never picks an example twice. A feature of norm 0 stays 0, and
-`zero_norm` counts it. A class that has no other features is refused. The stream's masks do not enter the loss, because
-the loss names its units.
+Differs from the released code (`released`): herding never picks an example twice. A class whose features all
+have norm 0 is refused. The loss names its units, so the stream's masks do not enter it.
 
 The code of van de Ven and Tolias (2019, `vdv`) has q = sigmoid(logit / T) with T = 2 against a g without T. It herds
 over features in a shuffled order, so it keeps random examples (`selection`). With `per_class` in place of K each class
@@ -42,10 +41,9 @@ from methods.base.errors import UserError, check_either
 from methods.base.examples import Examples
 from methods.base.method import Method
 from methods.base.options import CountOrZero, Positive
+from methods.memory.class_means import class_mean, directions
 from methods.memory.herding import herd
 from methods.memory.teacher import Teacher
-
-BATCH = 1000  # examples in one pass for features
 
 
 @dataclass
@@ -55,8 +53,7 @@ class ICaRL(Method):
     share: how K / t is rounded; `ceil` may keep more than K. flips: class means include mirror images.
     classifier: nearest mean of exemplars, or the largest output.
     loss_units: the loss is a sum over the units `seen`, or a mean over `all` units, future ones as negatives.
-    unit_mean: whether the mean that herding approaches is divided by its norm. selection: how exemplars are chosen.
-    T: temperature of the soft targets alone.
+    unit_mean: whether herding's mean is divided by its norm. selection: of exemplars. T: of the soft targets alone.
     """
 
     K: CountOrZero | None = None
@@ -82,9 +79,7 @@ class ICaRL(Method):
         check_either(K=self.K, per_class=self.per_class)
         if not (self.K or self.per_class or self.classifier == "hybrid1"):
             name = "per_class" if self.K is None else "K"
-            raise UserError(
-                f"{name} = 0 leaves no exemplars for class means: give 1 or more, or classifier = 'hybrid1'"
-            )
+            raise UserError(f"{name} = 0 leaves no exemplars for means: give 1 or more, or classifier = 'hybrid1'")
 
     def check_stream(self, n_tasks, n_classes):
         if self.K and n_classes > self.K:
@@ -95,17 +90,16 @@ class ICaRL(Method):
         self.refuse_replicas(theta)
         self.exemplars: dict[int, Examples] = {}  # raw inputs of each unit, in the order of selection
         self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit, between tasks
-        self.zero_norm = 0  # exemplars with features of norm 0, after the last task
-        self.teacher = None
+        self.zero_norm, self.teacher = 0, None  # zero_norm: exemplars with features of norm 0, after the last task
 
     def before_task(self, theta, task):
-        new, old = _units(task), list(self.exemplars)
+        new, old = task.train.y.unique().tolist(), list(self.exemplars)
         if repeated := sorted(set(new) & set(old)):
             raise UserError(f"icarl: units {repeated} were learnt in an earlier task: every task needs new classes")
         self.check_stream(task.index + 1, len(new) + len(old))
         if self.classifier == "nme" or self.selection == "herding":
             with torch.no_grad():
-                self._phi(theta, task.train.select(torch.arange(1)))  # refuses a network without features
+                directions(self.net, theta, task.train.select(torch.arange(1)))  # refuses a network without features
         self.old, self.seen, self.means = old, old + new, {}
         if not old:
             return task
@@ -128,16 +122,17 @@ class ICaRL(Method):
 
     def after_task(self, theta, task):
         self.teacher = None
-        m = self._share(len(self.seen))
+        t = len(self.seen)
+        m = self.per_class if self.K is None else self.K // t if self.share == "floor" else -(-self.K // t)
         self.exemplars = {unit: kept.select(torch.arange(min(m, len(kept)))) for unit, kept in self.exemplars.items()}
         (draws,) = self.generators("exemplars", theta, task)
-        y = torch.cat([part.y for part in task.train.parts])
-        for unit in _units(task):
-            rows = (y == unit).nonzero().flatten()
+        for unit in task.train.y.unique().tolist():
+            rows = (task.train.y == unit).nonzero().flatten()
             self.exemplars[unit] = task.train.select(rows[self._choose(theta, task.train.select(rows), m, draws)])
         if self.classifier == "nme":
-            self.zero_norm = 0
-            self.means = {unit: self._mean(theta, unit, kept) for unit, kept in self.exemplars.items()}
+            found = {unit: class_mean(self.net, theta, x, self.flips, unit) for unit, x in self.exemplars.items()}
+            self.means = {unit: mean for unit, (mean, _) in found.items()}
+            self.zero_norm = sum(n for _, n in found.values())
 
     def predict(self, theta, x, mask):
         if self.classifier == "hybrid1" or not self.means:
@@ -147,35 +142,9 @@ class ICaRL(Method):
         scores[..., list(self.means)] = phi @ torch.stack(list(self.means.values())).T  # nearest: all norms are 1
         return (scores + mask).argmax(-1)
 
-    def _share(self, t: int) -> int:
-        """Return how many exemplars each of t classes keeps."""
-        if self.per_class is not None:
-            return self.per_class
-        return self.K // t if self.share == "floor" else -(-self.K // t)
-
     def _choose(self, theta: Tensor, examples: Examples, m: int, draws: torch.Generator) -> Tensor:
         """Return the indices of the m examples of a unit to keep."""
         if self.selection == "random":
             return torch.randperm(len(examples), generator=draws)[:m].to(theta.device)
-        phi = self._phi(theta, examples)
+        phi = directions(self.net, theta, examples)
         return herd(phi, F.normalize(phi.mean(0), dim=0) if self.unit_mean else phi.mean(0), m)
-
-    def _phi(self, theta: Tensor, examples: Examples, mirrored: bool = False) -> Tensor:
-        """Return the features [N, D], each divided by its norm."""
-        inputs = (x.flip(-1) if mirrored else x for x, _, _ in examples.batches(BATCH))
-        return F.normalize(torch.cat([self.net.features(theta, x) for x in inputs]), dim=-1)
-
-    def _mean(self, theta: Tensor, unit: int, kept: Examples) -> Tensor:
-        """Return mu_y [D] of the exemplars of a unit."""
-        phi = self._phi(theta, kept)
-        self.zero_norm += int((phi == 0).all(-1).sum())
-        if bool((phi == 0).all()):
-            raise UserError(f"icarl: all {len(phi)} exemplars of unit {unit} have features of norm 0: lower the lr")
-        if self.flips and kept.parts[0].source.dim() == 4:  # [N, channels, height, width]
-            phi = torch.cat([phi, self._phi(theta, kept, mirrored=True)])
-        return F.normalize(phi.mean(0), dim=0)
-
-
-def _units(task) -> list[int]:
-    """Return the units of the task's training examples."""
-    return torch.cat([part.y for part in task.train.parts]).unique().tolist()

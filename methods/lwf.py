@@ -85,8 +85,7 @@ class LwF(Method):
         if task.own_units:
             self.heads.append(used(task))
         elif self.weighting == "sum":
-            labels = torch.cat([part.y for part in task.train.parts])
-            self.heads = [torch.cat([*self.heads, labels]).unique()]
+            self.heads = [torch.cat([*self.heads, task.train.y]).unique()]
         else:
             self.heads = [used(task)]
 

@@ -13,12 +13,11 @@ The memory is filled at the end of a task, once with each of its examples, in th
 offer an example twice, and a task never replays itself. With `replay_current` each step fills it with the batch that is
 trained on, as in the paper. Then a task replays itself too, and a second epoch offers all examples again.
 
-A class that has a share of the buffer is a class of one task: in domain-IL each task has its own. With `per_class` in
-place of `memory` each class has that many places, from its task on (van de Ven et al., 2022).
+In domain-IL each task has classes of its own in the buffer. With `per_class` in place of `memory` each class has that
+many places, from its task on (van de Ven et al., 2022).
 
-Differs from the paper: the classes so far share the memory, not all classes that will come. Differs from van de Ven's
-code: new and replayed examples go through the network together, which changes batch statistics. Each step draws its
-replayed examples anew. Their code goes through the memory in epochs.
+Differs from the paper: the classes so far share the memory, not all to come. Differs from van de Ven's code: new and
+replayed examples share a pass and its batch statistics. Each step draws its examples, theirs come in epochs.
 """
 
 from dataclasses import dataclass
@@ -56,10 +55,8 @@ class Replay(Method):
 
     def check_stream(self, n_tasks, n_classes):
         if self.memory is not None and self.buffer != "reservoir" and n_classes > self.memory:
-            raise UserError(
-                f"replay: memory = {self.memory} for {n_classes} classes of {n_tasks} tasks: buffer {self.buffer!r} "
-                "needs a place for each (raise memory, or take buffer 'reservoir')"
-            )
+            wanted = f"buffer {self.buffer!r} needs a place for each (raise memory, or take buffer 'reservoir')"
+            raise UserError(f"replay: memory = {self.memory} for {n_classes} classes of {n_tasks} tasks: {wanted}")
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
@@ -70,14 +67,16 @@ class Replay(Method):
 
     def before_task(self, theta, task):
         self.k = task.index + 1
-        self.check_stream(self.k, len(self.places) + len(_units(task.train).unique()))
+        self.check_stream(self.k, len(self.places) + len(task.train.y.unique()))
         (self.draws,) = self.generators("replay", theta, task)
         (self.filling,) = self.generators(self.buffer, theta, task)
         self.kept = self.kept and task.remask(self.kept).merge()
         return task
 
     def loss(self, theta, x, y, mask):
-        old = self._drawn()
+        old = None
+        if self.kept is not None and not (self.weighting == "vdv" and self.k == 1):  # there, the old weigh nothing
+            old = self.kept.take(torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory])
         if self.replay_current:  # after the draw, so that no batch is replayed beside itself
             self._fill(Examples((Part(x, torch.arange(len(y), device=y.device), y, mask),)))
         if old is None:
@@ -94,19 +93,8 @@ class Replay(Method):
         if not self.replay_current:
             self._fill(task.train)
 
-    def _drawn(self):
-        """Return pixels, units and masks to replay. Return None if there are none, or if they weigh nothing."""
-        if self.kept is None or (self.weighting == "vdv" and self.k == 1):
-            return None
-        return self.kept.take(torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory])
-
     def _fill(self, new: Examples) -> None:
-        y, n_units = _units(new), new.parts[0].mask.shape[-1]
-        groups = torch.zeros_like(y) if self.buffer == "reservoir" else y + self.k * n_units
+        groups = new.y * 0 if self.buffer == "reservoir" else new.y + self.k * new.parts[0].mask.shape[-1]
         draws = None if self.buffer == "ring" else self.filling
         memory = self.memory or self.per_class * len({*self.places, *groups.tolist()})
         self.kept = fill(self.kept, new, groups.tolist(), self.places, self.seen, memory, draws)
-
-
-def _units(examples: Examples) -> torch.Tensor:
-    return torch.cat([part.y for part in examples.parts])

@@ -90,6 +90,11 @@ class Examples:
     def __len__(self) -> int:
         return sum(len(part.rows) for part in self.parts)
 
+    @property
+    def y(self) -> Tensor:
+        """The unit [N] of each example."""
+        return torch.cat([part.y for part in self.parts])
+
     def __add__(self, other: "Examples") -> "Examples":
         return Examples(self.parts + other.parts)
 

@@ -22,7 +22,7 @@ PASS = 256  # examples in one forward pass; changes memory only
 
 def exemplars(net, theta: Tensor, examples, sampler: str, per_class: int, generator: torch.Generator):
     """Return up to `per_class` examples of each class among `examples`, with pixels of their own."""
-    units = torch.cat([part.y for part in examples.parts])
+    units = examples.y
     chosen = []
     for unit in units.unique():
         members = (units == unit).nonzero().flatten()

@@ -1,6 +1,7 @@
 """iCaRL: its loss, its memory, its nearest means, and a whole run against a second implementation."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from benchmarks.learner import fit
 from methods.base.errors import UserError
 from methods.base.net import Net
 from methods.base.rng import generator
+from methods.memory.class_means import class_mean
 from methods.memory.herding import herd
 from tests.support import slow_icarl, toy
 
@@ -118,7 +120,9 @@ def test_icarl_predictions_do_not_depend_on_the_scale_of_features(scale):
         mask = stream.mask_at(3, 0)
         inputs = torch.cat([everything(test)[0] for test in stream.tests])
         before = method.predict(theta, inputs, mask)
-        method.means = {unit: method._mean(scaled, unit, kept) for unit, kept in method.exemplars.items()}
+        method.means = {
+            unit: class_mean(method.net, scaled, kept, method.flips, unit)[0] for unit, kept in method.exemplars.items()
+        }
         assert torch.equal(method.predict(scaled, inputs, mask), before)
     assert len(before.unique()) > 3
 
@@ -221,8 +225,11 @@ def test_icarl_counts_features_of_norm_zero_and_refuses_a_class_of_nothing_else(
         if name == "body.1.bias":
             view.fill_(-1e6)
     with pytest.raises(UserError, match="all 10 exemplars of unit 0 have features of norm 0"):
-        method._mean(dead, 0, method.exemplars[0])
-    assert method.zero_norm == 10
+        class_mean(method.net, dead, method.exemplars[0], False, 0)
+    some = torch.ones(10, 3, dtype=theta.dtype).index_fill(0, torch.tensor([2, 5]), 0.0)
+    mean, zeros = class_mean(SimpleNamespace(features=lambda theta, x: some), theta, method.exemplars[0], False, 0)
+    assert zeros == 2
+    torch.testing.assert_close(mean, torch.full((3,), 3**-0.5, dtype=theta.dtype))
 
 
 def test_icarl_refuses():
@@ -243,7 +250,7 @@ def test_icarl_refuses():
     for bad in (-1, 0.0):
         with pytest.raises(UserError, match="per_class must be a whole number >= 0"):
             toy.make("icarl", K=None, per_class=bad, classifier="hybrid1")
-    with pytest.raises(UserError, match="per_class = 0 leaves no exemplars for class means: give 1 or more"):
+    with pytest.raises(UserError, match="per_class = 0 leaves no exemplars for means: give 1 or more"):
         toy.make("icarl", K=None, per_class=0)
     for K, per_class in ((None, None), (6, 3)):
         with pytest.raises(UserError, match=f"K and per_class: give exactly one, got {K} and {per_class}"):

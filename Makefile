@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test lint format tables scoreboard regress bench-train bench-fisher figure-fisher clean FORCE
+.PHONY: help setup test lint format tables scoreboard regress mutants bench-train bench-fisher figure-fisher clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ regress: $(READY) ## run a table (TABLE=<name>, the digits by default) and compa
 	@$(PYTHON) -m paper_tables regress $${TABLE:+--table "$$TABLE"} $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
 	  $${DEVICE:+--device "$$DEVICE"} $${JUNIT:+--junit "$$JUNIT"} $${JSON:+--json "$$JSON"} \
 	  $${REASON:+--accept --reason "$$REASON"}
+
+mutants: $(READY) ## inject the bugs of tests/mutants.tsv, one at a time: which test and which tier of the gate sees them
+	@$(PYTHON) -m tests.mutate $${MUTANTS:-}
 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
 	@$(PYTHON) -m benchmarks.timing.bench_train

@@ -27,6 +27,7 @@ from paper_tables.verdict import MAX_MARGIN, verdict
 COLUMNS = ["cell", "seed", "value"]
 HEADER = ["cell", "ours", "paper", "difference", "interval", "margin", "verdict", "note"]
 MARGIN = 1.0  # points
+FRACTIONS = "if these are fractions, write 100 times as much"
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
 Citations = dict[str, tuple[Table, Row]]  # by the name of the published cell
@@ -68,8 +69,8 @@ def _check_header(header: list[str] | None) -> None:
         raise ValueError(f"the file is empty: its first line must be {','.join(COLUMNS)}")
     if header != COLUMNS:
         missing = [column for column in COLUMNS if column not in header]
-        what = f"{' and '.join(missing)} is missing" if missing else f"got {','.join(header)}"
-        raise ValueError(f"the first line must be {','.join(COLUMNS)}: {what}")
+        without = f", without {' and '.join(missing)}" if missing else ""
+        raise ValueError(f"the first line must be {','.join(COLUMNS)}, got {','.join(header)!r}{without}")
 
 
 def _run(line: list[str], known: dict[str, Published]) -> tuple[str, int, float]:
@@ -140,7 +141,7 @@ def _doubt(values: list[float], paper: Published) -> str | None:
     """A small number of points may be meant: unlike a small accuracy, it is not refused."""
     mean = float(np.mean(values))
     if np.abs(values).max() <= LEAST_ACCURACY and abs(100 * mean - paper.mean) < abs(mean - paper.mean):
-        return "if these are fractions, write 100 times as much"
+        return FRACTIONS
     return None
 
 

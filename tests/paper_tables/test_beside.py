@@ -146,12 +146,12 @@ def test_holm_by_hand():
 
 
 def test_among_equal_methods_one_false_word_or_more_is_as_rare_as_said():
-    """All differences are 0: of 2000 tables of 12 independent comparisons, 5 % hold a false word."""
-    draws = np.random.default_rng(1).normal(size=(2000, 12, 4))
+    """All differences are 0: of 600 tables of 8 independent comparisons, 5 % hold a false word."""
+    draws = np.random.default_rng(1).normal(size=(600, 8, 4))
     tables = [[beside._interval(d.mean(), [d], 0.0)["p"] for d in table] for table in draws]
     false = sum(any(told_apart(ps)) for ps in tables)
-    independent = 1 - (1 - 0.05 / 12) ** 12
-    assert stats.binomtest(false, 2000, independent).pvalue > 1e-4
+    independent = 1 - (1 - 0.05 / 8) ** 8
+    assert stats.binomtest(false, 600, independent).pvalue > 1e-4
 
 
 def test_the_page_says_how_to_read_it(toy):
@@ -178,7 +178,7 @@ def test_only_the_rows_asked_for_are_trained(tmp_path, capsys):
     others = beside.find("reference", table, "mine")
     assert "Mine (reference)" not in {row.label for row in others.rows} and len(others.rows) == len(table.rows) - 1
     mine = table.select("mine")
-    assert complete(mine, "1,2", tmp_path / "results", Path("data"), 2, "cpu", others) == []
+    assert complete(mine, "1,2", tmp_path / "results", Path("data"), 1, "cpu", others) == []
     assert {Path(name).name.partition("-")[0] for name in sweeps.versions(tmp_path / "results")} == {"l2"}
     assert len(sweeps.versions(tmp_path / "results")) == 2 and sweeps.versions(record.REFERENCE) == before
     page = capsys.readouterr().out

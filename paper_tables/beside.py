@@ -1,4 +1,4 @@
-"""What BESIDE=reference does: committed reference rows beside rows of one's own, and the differences between them.
+"""BESIDE=reference shows committed reference rows beside rows of one's own, and the differences between them.
 
 A row of one's own is compared with each reference row, scenario by scenario, both by the measure of one's own row:
 
@@ -40,7 +40,7 @@ class Beside:
     results: Results
 
     def shown(self, table: Table, results: Results) -> tuple[Table, pd.DataFrame, str]:
-        """The table of one's own rows with the reference rows below, its frame, and the page of the differences."""
+        """Return the table with the reference rows below its own, its frame, and the differences as Markdown."""
         both = results | self.results
         whole = replace(table, rows=table.rows + self.rows)
         return whole, render.frame(whole, both), markdown(list(compare(table.rows, self.rows, both)))
@@ -61,7 +61,7 @@ class Difference:
 
 
 def find(what: str, table: Table, rows: str | None) -> Beside:
-    """The rows of `table` that have reference records, for `rows` to be beside. It is the whole table."""
+    """Return the rows of the whole `table` that have reference records. `rows` names those that are trained."""
     if what != REFERENCE:
         raise unknown("BESIDE", what, [REFERENCE])
     if rows is None:
@@ -86,7 +86,7 @@ def _label(label: str) -> str:
 
 
 def compare(own: tuple[Row, ...], others: tuple[Row, ...], results: Results) -> Iterator[Difference]:
-    """Each row of `own` against each of `others`, scenario by scenario."""
+    """Compare each row of `own` with each of `others`, scenario by scenario."""
     for mine in (row for row in own if row.method):
         for scenario in mine.scenarios:
             ours = results.get((mine.label, scenario), [])
@@ -99,19 +99,19 @@ def compare(own: tuple[Row, ...], others: tuple[Row, ...], results: Results) -> 
 
 
 def _values(row: Row, records: list[Record], joint: list[Record]) -> dict:
-    """The row's measure in percent, by the stream and the seed of each finished run."""
+    """Return the row's measure in percent, by the stream and the seed of each finished run."""
     finished = [record for record in records if record.reason is None]
     measured = zip(finished, render.measures(row, finished, joint), strict=True)
     return {(record.run.stream, record.seed): m.percent for record, m in measured if m.reason is None}
 
 
 def _one(records: list[Record]) -> float:
-    """One test example, in points. A smaller spread cannot be told from none, and counts as one example."""
+    """Return one test example in points. A smaller spread cannot be told from none, and counts as one example."""
     return max((100 / sum(record.total) for record in records if record.reason is None), default=0.0)
 
 
 def _difference(mine: dict, theirs: dict, floor: float) -> dict:
-    """The fields of a Difference, from the values by key; standard deviations are at least `floor`."""
+    """Return the fields of a Difference, from the values by key. Standard deviations are at least `floor`."""
     pairs = sorted(mine.keys() & theirs.keys(), key=lambda key: key[1])
     if len(pairs) > 1:
         d = np.array([mine[key] - theirs[key] for key in pairs])
@@ -127,7 +127,7 @@ def _difference(mine: dict, theirs: dict, floor: float) -> dict:
 
 
 def _interval(difference: float, samples: list[np.ndarray], floor: float) -> dict:
-    """A 95 % t interval and the p-value; two samples have Welch's degrees of freedom."""
+    """Return a 95 % t interval and its p-value. Two samples have Welch's degrees of freedom."""
     squares = np.array([max(sample.std(ddof=1), floor) ** 2 / len(sample) for sample in samples])
     freedom = squares.sum() ** 2 / sum(square**2 / (len(s) - 1) for square, s in zip(squares, samples, strict=True))
     error = math.sqrt(squares.sum())
@@ -138,9 +138,10 @@ def _interval(difference: float, samples: list[np.ndarray], floor: float) -> dic
 
 
 def told_apart(ps: list[float], rate: float = RATE) -> list[bool]:
-    """Holm's method: the k-th smallest of m p-values counts if it and all smaller ones are <= rate / (m - k + 1).
+    """Return by Holm's method which of m p-values count.
 
-    A NaN is no test: it is never told apart, and not counted.
+    The k-th smallest counts if it is at most rate / (m - k + 1), and so are all smaller ones with their own k. A NaN is
+    no test: it does not count, and m leaves it out.
     """
     tested = sorted((p, i) for i, p in enumerate(ps) if not math.isnan(p))
     told = [False] * len(ps)
@@ -152,7 +153,7 @@ def told_apart(ps: list[float], rate: float = RATE) -> list[bool]:
 
 
 def word(difference: Difference, told: bool) -> str:
-    """What is said of a difference."""
+    """Return what is said of a difference."""
     if math.isnan(difference.difference):
         return "–"
     if not told:
@@ -161,7 +162,7 @@ def word(difference: Difference, told: bool) -> str:
 
 
 def markdown(differences: list[Difference]) -> str:
-    """The differences as a table, and how they are to be read."""
+    """Return the differences as a table, with how they are to be read."""
     ps = [d.p for d in differences]
     body = []
     told = told_apart(ps)

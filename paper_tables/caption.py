@@ -76,7 +76,7 @@ def meanings(cells: pd.DataFrame, looks: int, marks: bool = True) -> list[str]:
 
 
 def comparisons(cells: pd.DataFrame, looks: int) -> list[str]:
-    """How often each verdict was given, and how many false ones are to be expected."""
+    """Say how often each verdict was given, and how many false ones are to be expected."""
     counts = [(int((cells.verdict == word).sum()), word) for word in JUDGED]
     n = sum(count for count, _ in counts)
     if not n:

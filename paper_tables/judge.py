@@ -1,4 +1,4 @@
-"""What `judge` does: the verdicts of the tables on anybody's runs, from a CSV with the columns cell, seed, value.
+"""`judge` gives the verdicts of the tables on anybody's runs. They are in a CSV with the columns cell, seed, value.
 
 A cell is named as in published/*.csv, and a value is in percent or in percentage points. The margin is that of the
 table that cites the cell. A cell that no table cites gets MARGIN. A file is one look at its runs.
@@ -34,7 +34,7 @@ Citations = dict[str, tuple[Table, Row]]  # by the name of the published cell
 
 
 def judge(file: Path) -> str:
-    """The verdict on each cell of `file`, as a page of Markdown; UserError names file and line of a mistake."""
+    """Return the verdict on each cell of `file` as Markdown. UserError names the file and the line of a mistake."""
     known = published.load()
     runs = read(file, known)
     cells = frame(runs, known, citations([declaration.load(name) for name in declaration.names()]))
@@ -42,7 +42,7 @@ def judge(file: Path) -> str:
 
 
 def read(file: Path, known: dict[str, Published]) -> dict[str, list[float]]:
-    """The values of each cell, in the order of the file."""
+    """Return the values of each cell, in the order of the file."""
     text = read_text(file).removeprefix("\ufeff")  # spreadsheets begin a file with this mark
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     lines = ([field.strip() for field in line] for line in reader if line)
@@ -74,7 +74,7 @@ def _check_header(header: list[str] | None) -> None:
 
 
 def _run(line: list[str], known: dict[str, Published]) -> tuple[str, int, float]:
-    """Cell, seed and value of a line."""
+    """Return cell, seed and value of a line."""
     if len(line) != len(COLUMNS):
         raise ValueError(f"{len(line)} fields, expected {len(COLUMNS)}: {','.join(COLUMNS)}")
     name, seed, text = line
@@ -91,7 +91,7 @@ def _run(line: list[str], known: dict[str, Published]) -> tuple[str, int, float]
 
 
 def _check_range(cell: Published, text: str, value: float) -> None:
-    """Accuracies are percentages, and differences of accuracies are points; other measures get no verdict."""
+    """Refuse what is neither an accuracy in percent nor a difference of accuracies in points."""
     if "acc" in cell.metric:
         if 0 < value <= LEAST_ACCURACY:
             raise ValueError(f"value {text} looks like a fraction beside {cell.mean:g} percent: write {100 * value:g}")
@@ -104,7 +104,7 @@ def _check_range(cell: Published, text: str, value: float) -> None:
 
 
 def citations(tables: list[Table]) -> Citations:
-    """The table and the row that cite each cell; of several the one with the smallest margin."""
+    """Return the table and the row that cite each cell. Of several tables, take the one with the smallest margin."""
     cited: Citations = {}
     for table in sorted(tables, key=lambda table: table.margin, reverse=True):
         for row in table.rows:
@@ -113,7 +113,7 @@ def citations(tables: list[Table]) -> Citations:
 
 
 def frame(runs: dict[str, list[float]], known: dict[str, Published], cited: Citations) -> pd.DataFrame:
-    """One line for each cell: both sides, difference, interval and verdict; in percent or points."""
+    """Return one line for each cell: both sides, difference, interval and verdict, in percent or points."""
     return pd.DataFrame([_line(values, known[cell], *cited.get(cell, (None, None))) for cell, values in runs.items()])
 
 
@@ -138,7 +138,7 @@ def _line(values: list[float], paper: Published, table: Table | None, row: Row |
 
 
 def _doubt(values: list[float], paper: Published) -> str | None:
-    """A small number of points may be meant: unlike a small accuracy, it is not refused."""
+    """Return a warning if the values may be fractions. A few points are possible, so they are not refused."""
     mean = float(np.mean(values))
     if np.abs(values).max() <= LEAST_ACCURACY and abs(100 * mean - paper.mean) < abs(mean - paper.mean):
         return FRACTIONS

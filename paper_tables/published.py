@@ -59,7 +59,7 @@ class Published:
 
     @property
     def decimals(self) -> int:
-        """Digits after the point, as the paper prints the mean."""
+        """Return how many digits the paper prints after the point of the mean."""
         return round(-math.log10(self.resolution))
 
     @property

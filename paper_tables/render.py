@@ -198,10 +198,10 @@ def _verdict(cell, mark) -> str:
 
 
 def mean_and_std(mean: float, std: float, decimals: int = 2) -> str:
-    """ "90.00±1.00", or the mean alone where the spread is NaN."""
+    """Return a text such as "90.00±1.00". It is the mean alone where the spread is NaN."""
     return f"{mean:.{decimals}f}" if math.isnan(std) else f"{mean:.{decimals}f}±{std:.{decimals}f}"
 
 
 def interval(low: float, high: float) -> str:
-    """ "[-0.59, +1.21]", or a dash where there is none."""
+    """Return a text such as "[-0.59, +1.21]". It is a dash where there is no interval."""
     return "–" if math.isnan(low) else f"[{low:+z.2f}, {high:+z.2f}]"

@@ -7,13 +7,14 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test lint format tables scoreboard regress mutants bench-train bench-fisher figure-fisher clean FORCE
+.PHONY: help setup test lint format tables scoreboard judge regress mutants bench-train bench-fisher figure-fisher clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
+	@echo '         BESIDE=reference (the committed rows beside yours)   FILE=<your runs as CSV, for judge>'
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 
@@ -30,7 +31,8 @@ format: $(READY) ## put the code into the common format
 
 table-%: $(READY) FORCE ## run what a table lacks, then print it and write it to results/local/tables
 	@$(PYTHON) -m paper_tables table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
-	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${DEVICE:+--device "$$DEVICE"}
+	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${BESIDE:+--beside "$$BESIDE"} \
+	  $${DEVICE:+--device "$$DEVICE"}
 
 tune-%: $(READY) FORCE ## search the options that a table declares as searched, on held-out training data
 	@$(PYTHON) -m paper_tables tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
@@ -38,6 +40,9 @@ tune-%: $(READY) FORCE ## search the options that a table declares as searched, 
 
 tables scoreboard: $(READY) ## render the committed reference records into results/tables, without training; print the state of all
 	@$(PYTHON) -m paper_tables tables
+
+judge: $(READY) ## judge the runs in FILE=<csv> (columns cell, seed, value) against the published numbers
+	@$(PYTHON) -m paper_tables judge $${FILE:+-- "$$FILE"}
 
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
 	@$(PYTHON) -m paper_tables data $(call quoted,$*) $${DATA:+--data "$$DATA"}

@@ -1,4 +1,4 @@
-"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,figure,regress,data} ..."""
+"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,judge,figure,regress,data} ..."""
 
 import argparse
 import io
@@ -97,12 +97,15 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", help="5 (1 to 5), 3,7 (those), 7, (one), 3-9 (a range), auto (until cells are settled)"
     )
     table.add_argument("--rows", help="labels or methods, separated by commas")
+    table.add_argument("--beside", metavar="reference", help="show the committed reference rows beside those of --rows")
     table.add_argument("--results", help="folder of the records (default: results/local)")
     sweeping(table)
     tune = command("tune", _tune, "search the options that a table declares as searched, on held-out training data")
     tune.add_argument("name")
     sweeping(tune)
     command("tables", _tables, "render the committed reference records, without training")
+    judge = command("judge", _judge, "judge anybody's runs, from a CSV with the columns cell, seed, value")
+    judge.add_argument("file", nargs="?")
     figure = command("figure", _figure, "draw what the Fisher estimators do on one network trained on MNIST")
     figure.add_argument("--data")
     regress = command("regress", _regress, "run a table and compare it with its gate references")
@@ -121,13 +124,15 @@ def _parser() -> argparse.ArgumentParser:
 def _table(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
-    from paper_tables import declaration
+    from paper_tables import beside, declaration
     from paper_tables.complete import complete
     from paper_tables.options import path, sweeping
 
-    table = declaration.load(options.name).select(options.rows)
+    whole = declaration.load(options.name)
+    table = whole.select(options.rows)
+    others = beside.find(options.beside, whole, options.rows) if options.beside else None
     folder = path(options.results, "--results") if options.results else LOCAL
-    failed = complete(table, options.seeds, folder, *sweeping(options))
+    failed = complete(table, options.seeds, folder, *sweeping(options), others)
     others = [record for record in failed if not record.diverged]
     for record in others:
         file = shown(folder / record.run.place)
@@ -160,6 +165,17 @@ def _tables(options: argparse.Namespace) -> int:
     for name in done:
         print(f"{shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
     print(read_text(folder / f"{board}.md"), end="")
+    return 0
+
+
+def _judge(options: argparse.Namespace) -> int:
+    from methods.base.errors import UserError
+    from paper_tables.judge import judge
+    from paper_tables.options import path
+
+    if not options.file:
+        raise UserError("judge needs a file: make judge FILE=mine.csv, with the columns cell, seed, value")
+    print(judge(path(options.file, "FILE")))
     return 0
 
 

@@ -7,6 +7,7 @@ from paper_tables.declaration import Table
 from paper_tables.verdict import LOOKS, MAX_MARGIN, RATE, STAND_IN
 
 MARKS = {"reproduced": "✓", "differs": "✗", "inconclusive": "?", "compatible": "≈", "unconfirmed": "*"}
+JUDGED = [word for word in MARKS if word != "unconfirmed"]
 MEANINGS = {
     "reproduced": "the {level} % Welch interval of the difference lies within the margin",
     "differs": "that interval lies wholly outside the margin",
@@ -51,29 +52,41 @@ def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
 
 def verdicts(table: Table, cells: pd.DataFrame, marks: bool = True) -> list[str]:
     """Return the verdicts in use, the margin, and how many false verdicts are to be expected."""
+    judged = cells[cells.verdict.isin(JUDGED)]
+    margin = [_margin(table, judged)] if len(judged) else []
+    return [*meanings(cells, table.looks, marks), *margin, *comparisons(cells, table.looks)]
+
+
+def meanings(cells: pd.DataFrame, looks: int, marks: bool = True) -> list[str]:
+    """Return what each verdict in use means."""
     words = [word for word in MARKS if (cells.verdict == word).any()]
     if not words:
         return []
-    level = f"{100 * (1 - 2 * RATE / table.looks):.3g}"
-    meanings = [f"{word}: {MEANINGS[word].format(level=level)}" for word in words]
+    level = f"{100 * (1 - 2 * RATE / looks):.3g}"
+    texts = [f"{word}: {MEANINGS[word].format(level=level)}" for word in words]
     if marks:
-        meanings = [f"{MARKS[word]} {meaning}" for word, meaning in zip(words, meanings, strict=True)]
-    lines = [f"Verdict: ours minus paper, in points. {'; '.join(meanings)}."]
+        texts = [f"{MARKS[word]} {text}" for word, text in zip(words, texts, strict=True)]
+    lines = [f"Verdict: ours minus paper, in points. {'; '.join(texts)}."]
     if cells.dagger.any():
         lines.append(
             f"† The paper gives no spread: {STAND_IN:g} times ours stands in for it. The error rate holds if its "
             "spread is not larger."
         )
-    judged = cells[cells.verdict.isin([word for word in MARKS if word != "unconfirmed"])]
-    if len(judged):
-        lines.append(_margin(table, judged))
-        counts = ", ".join(f"{(judged.verdict == word).sum()} {word}" for word in words if word != "unconfirmed")
-        share = "" if table.looks == 1 else f", shared by {table.looks} looks"
-        lines.append(
-            f"{len(judged)} comparisons: {counts}. At an error rate of {100 * RATE:g} %{share}, at most "
-            f"{RATE * len(judged):.2g} false verdicts are expected, if the number of seeds was chosen before looking."
-        )
     return lines
+
+
+def comparisons(cells: pd.DataFrame, looks: int) -> list[str]:
+    """Say how often each verdict was given, and how many false ones are to be expected."""
+    counts = [(int((cells.verdict == word).sum()), word) for word in JUDGED]
+    n = sum(count for count, _ in counts)
+    if not n:
+        return []
+    listed = ", ".join(f"{count} {word}" for count, word in counts if count)
+    share = "" if looks == 1 else f", shared by {looks} looks"
+    return [
+        f"{n} comparisons: {listed}. At an error rate of {100 * RATE:g} %{share}, at most {RATE * n:.2g} false "
+        "verdicts are expected, if the number of seeds was chosen before looking."
+    ]
 
 
 def usual_n(cells: pd.DataFrame) -> int | None:

@@ -10,6 +10,7 @@ from benchmarks.files import shown
 from benchmarks.record import Record
 from benchmarks.sweep import Refused, State, survey, sweep
 from paper_tables import render
+from paper_tables.beside import Beside
 from paper_tables.declaration import Table
 from paper_tables.runs import Runs, of_rows, results_of, runs_of
 from paper_tables.seeds import parse_seeds
@@ -19,9 +20,12 @@ AUTO = "auto"  # as many seeds as settle the cells, in three looks
 NAMED = 3  # stale files that a message names
 
 
-def complete(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int, device: str) -> list[Record]:
+def complete(
+    table: Table, seeds: str | None, folder: Path, root: Path, jobs: int, device: str, beside: Beside | None = None
+) -> list[Record]:
     """Do what is missing of these seeds, print the table, and write it to folder/tables. Return the failed runs.
 
+    With `beside`, reference rows follow those of the table, and then the differences between them.
     Ctrl-C prints the table so far and raises KeyboardInterrupt.
     """
     later: tuple[int, ...] = ()
@@ -54,9 +58,9 @@ def complete(table: Table, seeds: str | None, folder: Path, root: Path, jobs: in
             state, cells = look()
     except KeyboardInterrupt:
         print("the table so far:", file=sys.stderr)
-        _publish(table, runs, *look(), folder / "tables")
+        _publish(table, runs, *look(), folder / "tables", beside)
         raise
-    _publish(table, runs, state, cells, folder / "tables")
+    _publish(table, runs, state, cells, folder / "tables", beside)
     failed = {record.run: record for record in state.records if record and record.reason is not None}  # rows share runs
     return list(failed.values())
 
@@ -79,7 +83,9 @@ def _say_what_is_done_again(state: State) -> None:
         print(f"stale, their code or data has changed, run again: {names}{more}", file=sys.stderr)
 
 
-def _publish(table: Table, runs: Runs, state: State, cells: pd.DataFrame, folder: Path) -> None:
-    seeds = tuple(dict.fromkeys(seed for _, _, seed in runs))
-    print(render.write(table, cells, seeds, folder, len(state.stale)))
+def _publish(table: Table, runs: Runs, state: State, cells: pd.DataFrame, folder: Path, beside: Beside | None) -> None:
+    seeds, below = tuple(dict.fromkeys(seed for _, _, seed in runs)), ""
+    if beside:
+        table, cells, below = beside.shown(table, results_of(runs, state.records))
+    print(render.write(table, cells, seeds, folder, len(state.stale), below))
     print(f"written to {shown(folder / table.name)}.md, .tex, .csv and .png", file=sys.stderr)

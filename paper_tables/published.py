@@ -58,6 +58,11 @@ class Published:
     reading_error: float = 0.0  # points; for a value measured in a figure
 
     @property
+    def decimals(self) -> int:
+        """Return how many digits the paper prints after the point of the mean."""
+        return round(-math.log10(self.resolution))
+
+    @property
     def std(self) -> float | None:
         """Return the sample standard deviation over the paper's runs, or None if its spread and n do not give it."""
         if self.spread is None or self.spread_kind == "none":

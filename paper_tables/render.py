@@ -24,9 +24,14 @@ LATEX = str.maketrans(
 )
 
 
-def write(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], folder: Path, stale: int = 0) -> str:
-    """Write <name>.md, .tex, .csv and .png. Return the Markdown. `stale` counts the records that were set aside."""
-    text = markdown(table, cells, seeds, stale)
+def write(
+    table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], folder: Path, stale: int = 0, below: str = ""
+) -> str:
+    """Write <name>.md, .tex, .csv and .png. Return the Markdown.
+
+    `stale` counts the records that were set aside. `below` is Markdown that follows the table.
+    """
+    text = "\n".join(filter(None, [markdown(table, cells, seeds, stale), below]))
     write_atomically(folder / f"{table.name}.md", text)
     write_atomically(folder / f"{table.name}.tex", latex(table, cells, seeds))
     write_atomically(folder / f"{table.name}.csv", cells.to_csv(index=False))
@@ -47,8 +52,8 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
 def _line(table: Table, row: Row, scenario: str, records: list[Record], references: list[Record]) -> dict:
     finished = [record for record in records if record.reason is None]
     reasons = [record.reason for record in records if record.reason is not None]
-    measures = _measures(row, finished, references)
-    values = [measure.percent for measure in measures if measure.reason is None]
+    measured = measures(row, finished, references)
+    values = [measure.percent for measure in measured if measure.reason is None]
     seconds = [record.seconds for record in finished]
     paper = row.paper.get(scenario)
     judged = verdict(values, paper, table.margin, table.looks) if paper and values and not row.no_verdict else None
@@ -66,7 +71,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "paper_mean": paper.mean if paper else math.nan,
         "paper_std": paper.std if paper and paper.std is not None else math.nan,
         "paper_n": paper.n if paper else None,
-        "paper_decimals": round(-math.log10(paper.resolution)) if paper else 0,
+        "paper_decimals": paper.decimals if paper else 0,
         "paper_spread_kind": paper.spread_kind if paper else "",
         "difference": judged.difference if judged else math.nan,
         "low": judged.low if judged else math.nan,
@@ -76,14 +81,14 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "dagger": bool(judged and judged.dagger),
         "open": bool(judged and judged.open),
         "note": (judged.note if judged else row.no_verdict) or "",
-        "undefined": next((measure.reason for measure in measures if measure.reason), ""),
+        "undefined": next((measure.reason for measure in measured if measure.reason), ""),
         "failure": "; ".join(dict.fromkeys(reasons)),
         "cell": paper.cell if paper else "",
         "origin": row.origin or "",
     }
 
 
-def _measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:
+def measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:
     """Return the row's metric of each run. One against a reference takes the joint run of the same seed."""
     measure = metrics.find(row.metric)
     if row.metric not in AGAINST_A_REFERENCE:
@@ -168,7 +173,7 @@ def _ours(cell, wanted, usual) -> str:
         notes.append(f"{cell.ours_n} of {wanted} runs")
     elif cell.ours_n and cell.ours_n != usual:
         notes.append(str(cell.ours_n))
-    text = _mean(cell.ours_mean, cell.ours_std) if cell.ours_n else ""
+    text = mean_and_std(cell.ours_mean, cell.ours_std) if cell.ours_n else ""
     if notes:
         text += f" ({notes[0]})" if text else notes[0]
     if cell.failed:
@@ -179,7 +184,7 @@ def _ours(cell, wanted, usual) -> str:
 def _paper(cell, usual) -> str:
     if math.isnan(cell.paper_mean):
         return "–"
-    text = _mean(cell.paper_mean, cell.paper_std, cell.paper_decimals)
+    text = mean_and_std(cell.paper_mean, cell.paper_std, cell.paper_decimals)
     if pd.isna(cell.paper_n):
         return f"{text} (n?)"
     return text if cell.paper_n == usual else f"{text} ({cell.paper_n})"
@@ -192,5 +197,11 @@ def _verdict(cell, mark) -> str:
     return f"{difference}{mark}{'†' if cell.dagger else ''}"
 
 
-def _mean(mean, std, decimals=2) -> str:
+def mean_and_std(mean: float, std: float, decimals: int = 2) -> str:
+    """Return a text such as "90.00±1.00". It is the mean alone where the spread is NaN."""
     return f"{mean:.{decimals}f}" if math.isnan(std) else f"{mean:.{decimals}f}±{std:.{decimals}f}"
+
+
+def interval(low: float, high: float) -> str:
+    """Return a text such as "[-0.59, +1.21]". It is a dash where there is no interval."""
+    return "–" if math.isnan(low) else f"[{low:+z.2f}, {high:+z.2f}]"

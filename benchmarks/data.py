@@ -68,7 +68,7 @@ def require(name: str, root: Path, announce: Callable[[str], object] = print) ->
 
 
 def fingerprint(name: str, root: Path) -> str:
-    """Which data this is, 16 hex digits: of the checksums it has to have, or of the four files of the array layout."""
+    """Return 16 hex digits that identify the data: a hash of the official checksums, or of the four array files."""
     if name == "digits":
         return DIGITS_SHA256[:16]
     digest = hashlib.sha256()
@@ -119,7 +119,7 @@ def _loaded(name: str, root: Path, state: tuple) -> Images:
 
 @lru_cache
 def _note(name: str, root: Path, state: tuple) -> str:
-    """Of a data set that has passed its checks. The images are not kept: who asks may not need them."""
+    """Return the note of a verified data set. The images are dropped."""
     return _read(name, root).note
 
 

@@ -1,4 +1,4 @@
-"""Any `concurrent.futures.Executor` can work on the runs of a sweep. This one has processes on one machine.
+"""The executor that a sweep works with: processes on one machine.
 
 The standard library's pool of processes gives up all its runs when one process dies. Here each process is a pool of its
 own, so that a death costs one run. The run's future raises BrokenProcessPool, and the next run gets a new process.

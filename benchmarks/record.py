@@ -24,6 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCAL, REFERENCE = ROOT / "results" / "local", ROOT / "results" / "reference"
 
 
+class Outdated(UserError):
+    """A record of a run that this version cannot describe: an option or a method has another name now."""
+
+
 class Damaged(UserError):
     """A file should hold a record and does not."""
 
@@ -84,7 +88,13 @@ def from_text(text: str) -> Record:
             raise ValueError("it holds no fields")
         if (schema := values.get("schema")) != SCHEMA:
             raise ValueError(f"it has record schema {schema!r}, this version reads {SCHEMA}")
-        record = Record(**values | {"run": Run.of(**values["run"])})
+        if not _whole(values["run"]["seed"], 1):
+            raise ValueError("its seed is no whole number from 1")
+        try:
+            run = Run.of(**values["run"])
+        except UserError as error:
+            raise Outdated(str(error)) from error
+        record = Record(**values | {"run": run})
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (TypeError, KeyError, AttributeError) as error:
@@ -158,6 +168,8 @@ def load(file: Path) -> Record | None:
         raise Damaged(f"{file} is not a record (truncated or damaged): {error}") from error
     try:
         return from_text(text)
+    except Outdated as error:
+        raise Outdated(f"{file} is of another version: {error}") from error
     except ValueError as error:
         if _is_newer(text):
             raise UserError(f"{file} is of a newer version: {error}; use another results folder") from None

@@ -1,4 +1,4 @@
-"""A stream as tensors: how an Avalanche benchmark becomes a list of tasks."""
+"""A stream: tasks to train on in order, and a test set for each of them."""
 
 import math
 from collections.abc import Sequence
@@ -53,9 +53,10 @@ class Stream:
         return replace(self, tasks=(last,))
 
     def evaluated_on(self, what: str) -> "Stream":
-        """Evaluated on the `test` sets, on the `train`ing sets, or on a tenth of those, `held-out` from training.
+        """Return the stream with other evaluation sets: `test`, `train`, or `held-out`.
 
-        Held-out examples are drawn once and for all: no run that searches on them has trained on any of them.
+        `held-out` takes a tenth of each training set out of it. The draw is the same for all runs. Tasks that share
+        images (rotations, permutations) draw apart: an image held out of one task may train in another.
         """
         if what not in EVALUATE:
             raise unknown("evaluate", what, EVALUATE)

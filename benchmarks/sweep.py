@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import data, machine, record, streams, worker
 from benchmarks.executors import Processes
 from benchmarks.files import set_aside
-from benchmarks.record import Damaged, Record
+from benchmarks.record import Damaged, Outdated, Record
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
@@ -60,6 +60,9 @@ def survey(runs: list[Run], folder: Path, root: Path) -> State:
                 raise Damaged(f"{file} is the record of another run ({found.run})")
         except Damaged as error:
             damaged.append((set_aside(file), str(error)))
+            found = None
+        except Outdated:
+            stale.append(file)
             found = None
         if found is not None and (found.digest, found.data) != (run.digest, fingerprint(run, root)):
             stale.append(file)
@@ -218,7 +221,7 @@ class _Desk:
 
 def _is_done(job: Job, folder: Path) -> bool:
     """Say whether another sweep has done the run by now."""
-    with suppress(Damaged):
+    with suppress(Damaged, Outdated):
         found = record.load(folder / job.run.place)
         return found is not None and (found.run, found.digest, found.data) == (
             job.run,

@@ -5,8 +5,7 @@
 
 `weighting` weighs the mean over the new examples and the mean over the replayed ones, after one forward pass of all:
 
-    joint   (B new + B_m replayed) / (B + B_m), the mean above
-    half    1/2 new + 1/2 replayed
+    joint   (B new + B_m replayed) / (B + B_m), as above;      half    1/2 new + 1/2 replayed
     vdv     1/k new + (1 - 1/k) replayed        k: tasks so far, this one included (van de Ven et al., 2022)
 
 The memory is filled at the end of a task, once with each of its examples, in their order. So several epochs do not
@@ -62,21 +61,17 @@ class Replay(Method):
         super().begin(net, theta, rng)
         self.refuse_replicas(theta)
         self.kept: Examples | None = None
-        self.places: dict[int, list[int]] = {}  # in `kept`, of each group of the buffer
-        self.seen: dict[int, int] = {}  # how many of each group came
+        self.places, self.seen = {}, {}  # of each group of the buffer: its places in `kept`; how many came
 
     def before_task(self, theta, task):
         self.k = task.index + 1
         self.check_stream(self.k, len(self.places) + len(task.train.y.unique()))
-        (self.draws,) = self.generators("replay", theta, task)
-        (self.filling,) = self.generators(self.buffer, theta, task)
+        (self.draws,), (self.filling,) = (self.generators(role, theta, task) for role in ("replay", self.buffer))
         self.kept = self.kept and task.remask(self.kept).merge()
         return task
 
     def loss(self, theta, x, y, mask):
-        old = None
-        if self.kept is not None and not (self.weighting == "vdv" and self.k == 1):  # there, the old weigh nothing
-            old = self.kept.take(torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory])
+        old = self._drawn()
         if self.replay_current:  # after the draw, so that no batch is replayed beside itself
             self._fill(Examples((Part(x, torch.arange(len(y), device=y.device), y, mask),)))
         if old is None:
@@ -92,6 +87,11 @@ class Replay(Method):
     def after_task(self, theta, task):
         if not self.replay_current:
             self._fill(task.train)
+
+    def _drawn(self):
+        """Return pixels, units and masks to replay; None if there are none, or if they weigh nothing."""
+        if self.kept and not (self.weighting == "vdv" and self.k == 1):
+            return self.kept.take(torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory])
 
     def _fill(self, new: Examples) -> None:
         groups = new.y * 0 if self.buffer == "reservoir" else new.y + self.k * new.parts[0].mask.shape[-1]

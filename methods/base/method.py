@@ -1,4 +1,4 @@
-"""A method is what it adds to fine-tuning. It does so in ten hooks, which do nothing by default."""
+"""A method is what it adds to fine-tuning, in hooks. With the hooks as they are here, it is fine-tuning."""
 
 from __future__ import annotations
 

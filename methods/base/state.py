@@ -20,5 +20,7 @@ class Stateful:
             part = getattr(self, name, None)
             if isinstance(part, Stateful):
                 part.restore(value)
+            elif part is None and isinstance(value, dict):
+                raise TypeError(f"{type(self).__name__}.{name} has state: make it in `begin`, so that a run can go on")
             else:
                 setattr(self, name, value)

@@ -9,8 +9,8 @@
     net.views(F)                                # the same by name: {"0.weight": [out, in], ...}
     diagonal(net, theta, (x, y), "empirical")   # other estimators by name, on tensors
 
-The values do not depend on the batch size. The estimators are listed in fisher.py, and the likelihoods (softmax,
-sigmoids, Gaussian) in likelihoods.py. curvature.py has the full Fisher matrix, the Gauss-Newton and the Hessian's
-diagonal. persample.py sums any function of single examples' gradients, with closed forms from layers.py.
-running_fisher.py and training_pass.py are the Fisher over the batches of training, of EWC++ and RWalk.
+Only the estimators named `batched` depend on the batch size. The estimators are listed in fisher.py, and the
+likelihoods (softmax, sigmoids, Gaussian) in likelihoods.py. curvature.py has the full Fisher matrix, the Gauss-Newton
+and the Hessian's diagonal. persample.py sums any function of single examples' gradients, with closed forms from
+layers.py. training_pass.py and running_fisher.py square the batches of training, for EWC++ and RWalk.
 """

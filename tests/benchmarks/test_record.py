@@ -269,3 +269,12 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         write_atomically(tmp_path / "file" / "run.json", "new")
     with pytest.raises(UserError, match=r"file/run\.json"):
         record.load(tmp_path / "file" / "run.json")
+
+
+@pytest.mark.parametrize("change", [{"stream": {"name": "splitdigits", "taskz": 2}}, {"scenario": "old"}])
+def test_a_run_that_this_version_cannot_describe_is_outdated_and_not_damaged(tmp_path, change):
+    """An option that has another name now: the record is stale, and stays where it is."""
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(VALUES | {"run": VALUES["run"] | change}), encoding="utf-8")
+    with pytest.raises(record.Outdated, match=f"{file} is of another version"):
+        record.load(file)

@@ -117,6 +117,7 @@ def _reasons(cells) -> list[str]:
         lines.append("Failed runs are in no mean: means are over the finished runs.")
     lines += [f"Failed, {rows}: {_escaped(reason)}." for reason, rows in _groups(cells, "failure")]
     lines += [f"Undefined, {rows}: {reason}." for reason, rows in _groups(cells, "undefined")]
+    lines += [f"Warning, {rows}: {_escaped(text)}." for text, rows in _groups(cells, "warning")]
     for word, name in (("inconclusive", "Inconclusive"), ("", "No verdict")):
         chosen = cells[(cells.verdict == word) & (cells.cell != "")]
         lines += [f"{name}, {rows}: {note}." for note, rows in _groups(cells, "note", chosen.index)]

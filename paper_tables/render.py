@@ -83,9 +83,14 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "note": (judged.note if judged else row.no_verdict) or "",
         "undefined": next((measure.reason for measure in measured if measure.reason), ""),
         "failure": "; ".join(dict.fromkeys(reasons)),
+        "warning": "; ".join(dict.fromkeys(_warnings(records))),
         "cell": paper.cell if paper else "",
         "origin": row.origin or "",
     }
+
+
+def _warnings(records: list[Record]) -> list[str]:
+    return [text for record in records for text in record.warnings or ()]
 
 
 def measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:

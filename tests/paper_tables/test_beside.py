@@ -1,6 +1,7 @@
 """Rows of one's own beside the committed reference rows: intervals, words, and what is trained."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +174,8 @@ def test_only_the_rows_asked_for_are_trained(tmp_path, capsys):
     text = (declaration.FOLDER / "splitdigits.toml").read_text(encoding="utf-8")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "digits.toml").write_text(text + MINE, encoding="utf-8")
+    (tmp_path / "tables" / "searches").mkdir()
+    shutil.copy(declaration.FOLDER / "searches" / "splitdigits.csv", tmp_path / "tables" / "searches" / "digits.csv")
     table = declaration.load("digits", tmp_path / "tables")
     before = sweeps.versions(record.REFERENCE)
     others = beside.find("reference", table, "mine")

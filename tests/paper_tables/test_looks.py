@@ -40,7 +40,8 @@ def fake(run, mean, spread):
     """A record whose accuracy is `spread` above the mean for odd seeds and below it for even ones."""
     value = (mean + (spread if run.seed % 2 else -spread)) / 100
     total, seconds = np.full(2, 1000), {"training": 1.0, "importance": 0.0}
-    return SimpleNamespace(seed=run.seed, accuracy=np.full((3, 2), value), total=total, seconds=seconds, reason=None)
+    accuracy = np.full((3, 2), value)
+    return SimpleNamespace(seed=run.seed, accuracy=accuracy, total=total, seconds=seconds, reason=None, warnings=[])
 
 
 def records(runs, ours=OURS):

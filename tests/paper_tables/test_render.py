@@ -74,6 +74,7 @@ def test_markdown_by_hand(toy):
         "2 comparisons: 1 reproduced, 1 inconclusive. At an error rate of 5 %, at most 0.1 false verdicts",
         "Failed runs are in no mean",
         "Failed, EWC task: the loss is NaN at step 7.",
+        "Warning, EWC task: too steep.",
         "Inconclusive, Adam task: 6 seeds would settle it.",
         "No verdict, LwF: quoted from elsewhere.",
         "EWC: A note on EWC.",

@@ -76,11 +76,13 @@ def run(seed, *last, total=(100, 300)):
     accuracy = np.full((3, 2), 0.5)
     accuracy[-1] = np.array(last) / 100
     seconds = {"training": 10.0 * seed, "importance": 1.0}
-    return SimpleNamespace(seed=seed, accuracy=accuracy, total=np.array(total), seconds=seconds, reason=None)
+    return SimpleNamespace(
+        seed=seed, accuracy=accuracy, total=np.array(total), seconds=seconds, reason=None, warnings=None
+    )
 
 
 def failed(seed, reason="the loss is NaN at step 7"):
-    return SimpleNamespace(seed=seed, accuracy=None, total=None, reason=reason)
+    return SimpleNamespace(seed=seed, accuracy=None, total=None, reason=reason, warnings=["too steep"])
 
 
 # Means by hand: Adam task 89, 90, 91 -> 90 +- 1; Adam class 20 +- 0.25; EWC task 80, 82 and one failure; EWC class one

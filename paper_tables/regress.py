@@ -122,7 +122,9 @@ def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str,
     write_atomically(folder / f"{stem}.json", f'{{\n{head},\n"runs": [\n' + ",\n".join(runs) + "\n]\n}\n")
     ledger = folder / "LEDGER.md"
     before = read_text(ledger) if ledger.exists() else f"# Why the references of {name} are what they are\n"
-    what = ", ".join(f"{c.row} {c.scenario} {_percent(c.old)} -> {_percent(c.new)}" for c in moved) or "nothing moved"
+    new = sum(cell.old is None for cell in moved)
+    what = [f"{c.row} {c.scenario} {_percent(c.old)} -> {_percent(c.new)}" for c in moved if c.old is not None]
+    what = ", ".join([*what, *([f"{new} new cells"] if new else [])]) or "nothing moved"
     write_atomically(ledger, f"{before}\n- {stem}: {reason} ({what})\n")
     Console(stderr=True).print(f"accepted: commit {shown(folder)}, and say in CHANGELOG.md what moved and why")
 

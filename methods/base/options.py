@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -45,10 +46,16 @@ def check_options(options) -> None:
 
     NumPy's and torch's scalars are stored as plain Python numbers, so that a record can hold them.
     """
-    kinds = get_type_hints(type(options), include_extras=True)
+    kinds = _kinds(type(options))
     for field in fields(options):
         value = _checked(field.name, _plain(getattr(options, field.name)), kinds[field.name])
         object.__setattr__(options, field.name, value)  # a frozen dataclass has no other way
+
+
+@cache
+def _kinds(cls: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields."""
+    return get_type_hints(cls, include_extras=True)
 
 
 def _plain(value: Any) -> Any:

@@ -219,7 +219,7 @@ def test_the_command_trains_scores_and_writes_the_ledger(declare, tmp_path, monk
 
 
 def test_a_table_that_searches_nothing(capsys):
-    assert main(["tune", "splitdigits"]) == 2
+    assert main(["tune", "splitmnist"]) == 2
     assert "searches nothing" in capsys.readouterr().err
 
 

@@ -25,14 +25,15 @@ from methods.base.options import Count, Positive, check_options
 from methods.base.rng import derive, generator
 from methods.importance.training_pass import Squares
 
+MOMENTUM = 0.9
 OPTIMIZERS = {
     "sgd": torch.optim.SGD,
-    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "momentum": partial(torch.optim.SGD, momentum=MOMENTUM),
     "adam": torch.optim.Adam,
     "adagrad": torch.optim.Adagrad,
 }
 # An SGD step overshoots a quadratic of curvature a if lr * a is above 2 (1 + momentum) (Polyak, 1964).
-STABLE = {"sgd": 2.0, "momentum": 2 * (1 + 0.9)}
+STABLE = {"sgd": 2.0, "momentum": 2 * (1 + MOMENTUM)}
 EVALUATION_BATCH = 2500
 CHECK_EVERY = 100  # steps between looks at the loss, because a look waits for the device
 

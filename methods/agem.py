@@ -12,15 +12,14 @@ Other code differs. `vdv` adds `eps` to the denominator. `mammoth` keeps as many
 batch holds. It draws them at random, whatever the size of the memory.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from methods.base.method import Method
 from methods.base.options import Count, NonNegative
+from methods.base.projection import against
 from methods.memory.ring import Ring
 from methods.memory.shares import draw
 
@@ -63,7 +62,7 @@ class AGEM(Method):
         x, y, mask = self.kept.take(chosen.to(theta.device))
         variable = theta.detach().requires_grad_()
         (reference,) = torch.autograd.grad(super().loss(variable, x, y, mask), variable)
-        return project(grad, reference, self.eps)
+        return against(grad, reference, self.eps)
 
     def after_task(self, theta, task):
         if self.ring:
@@ -73,17 +72,3 @@ class AGEM(Method):
             (generator,) = self.generators("memory", theta, task)
             new = draw(task.train, self.batch, generator)
         self.kept = (self.kept + new).merge() if self.kept else new
-
-
-def project(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
-    """Return grad [P] without its part against `reference` [P]. If they agree or it is 0, return grad itself."""
-    largest = float(torch.linalg.vector_norm(reference, ord=torch.inf))
-    if not math.isfinite(largest):
-        raise FloatingPointError("the gradient of A-GEM's memory is not finite: the run has diverged")
-    # Squares of small and large numbers leave the range of float32. A power of two brings them back without rounding.
-    scale = 2.0 ** -min(max(math.frexp(largest)[1], -125), 125)
-    reference = reference * scale
-    product = grad @ reference
-    if product >= 0:
-        return grad
-    return grad.sub(reference, alpha=float(product / (reference @ reference + eps * scale**2)))

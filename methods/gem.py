@@ -24,16 +24,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from methods.base.errors import UserError, check_either
 from methods.base.method import Method
 from methods.base.options import Count, NonNegative
+from methods.base.projection import dual
 from methods.memory.ring import Ring
 from methods.memory.shares import rehearsed, share
-
-TOLERANCE = 1e-6  # relative to the length of g: float32 keeps no more of it
 
 
 @dataclass
@@ -123,24 +121,3 @@ class GEM(Method):
             (generator,) = self.generators("memory", theta, task)
             m = self.per_task or self.budget // (len(self.memories) + 1)
             self.memories = share(self.memories, task.train, m, generator)
-
-
-def dual(rows: Tensor, lengths: Tensor, g: Tensor, eps: float, bound: float) -> Tensor:
-    """Return v [K] = argmin_{v >= bound} 1/2 v^T (G G^T + eps I) v + (G g)^T v, where G = lengths [K] * rows [K, P].
-
-    The rows have unit length, in float64. With w = c (v - bound) this is least squares:
-
-        min_{w >= 0} || M (w / c + bound) + (g, 0) ||      M = (G^T, sqrt(eps) I), c: the lengths of its columns
-
-    G^T = Q R leaves K + K equations. G G^T is never formed, because it squares the condition.
-    """
-    Q, R = torch.linalg.qr(rows.T)
-    c = (lengths.square() + eps).sqrt()
-    M = torch.cat([R * (lengths / c), torch.diag(eps**0.5 / c)])
-    target = torch.cat([Q.T @ g, torch.zeros_like(c)]) + M @ (c * bound)
-    w, _ = nnls(M.cpu().numpy(), -target.cpu().numpy())
-    v = torch.from_numpy(w).to(c) / c + bound
-    missed = float((rows @ (g + (v * lengths) @ rows) + eps * v / lengths).min())  # the gradient by v: never negative
-    if missed < -TOLERANCE * float(g.norm()):
-        raise FloatingPointError(f"GEM's projection misses a constraint by {-missed:.1e}: its memories are opposed")
-    return v

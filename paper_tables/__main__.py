@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     figure = command("figure", _figure, "draw what the Fisher estimators do on one network trained on MNIST")
     figure.add_argument("--data")
     regress = command("regress", _regress, "run a table and compare it with its gate references")
-    regress.add_argument("--table", default="splitdigits", help="which table (default: splitdigits)")
+    regress.add_argument("--table", help="which table (default: that of the digits)")
     regress.add_argument("--accept", action="store_true", help="make the fresh runs the reference; needs --reason")
     regress.add_argument("--reason", help="why the reference changes: a line for the ledger")
     regress.add_argument("--junit", help="also write a JUnit file")
@@ -190,12 +190,12 @@ def _figure(options: argparse.Namespace) -> int:
 def _regress(options: argparse.Namespace) -> int:
     from methods.base.errors import UserError
     from paper_tables.options import path, sweeping
-    from paper_tables.regress import regress
+    from paper_tables.regress import NAME, regress
 
     if options.accept != (options.reason is not None):
         raise UserError('--accept and --reason "..." go together: a reference changes for a reason')
     files = {form: path(file, f"--{form}") for form in ("junit", "json") if (file := getattr(options, form))}
-    return regress(options.table, *sweeping(options), options.reason, files)
+    return regress(options.table or NAME, *sweeping(options), options.reason, files)
 
 
 def _data(options: argparse.Namespace) -> int:

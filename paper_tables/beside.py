@@ -131,7 +131,7 @@ def _interval(difference: float, samples: list[np.ndarray], floor: float) -> dic
     squares = np.array([max(sample.std(ddof=1), floor) ** 2 / len(sample) for sample in samples])
     freedom = squares.sum() ** 2 / sum(square**2 / (len(s) - 1) for square, s in zip(squares, samples, strict=True))
     error = math.sqrt(squares.sum())
-    half = stats.t.isf(0.025, freedom) * error
+    half = stats.t.isf(RATE / 2, freedom) * error
     p = 2 * stats.t.sf(abs(difference) / error, freedom)
     ends = {"low": difference - half, "high": difference + half, "p": p}
     return {"difference": float(difference)} | {name: float(value) for name, value in ends.items()}

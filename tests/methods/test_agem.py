@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import methods
-from methods.agem import project
 from methods.base.errors import UserError
+from methods.base.projection import against as project
 from methods.gem import GEM
 from tests.support import toy
 from tests.support.marked import SCENARIOS, marked, numbers, trained

@@ -78,7 +78,7 @@ def test_gem_does_not_drop_a_memory_whose_gradient_is_short(ratio, dtype):
 
 def test_gem_says_so_where_a_constraint_is_missed(monkeypatch):
     """A solver that returns nothing leaves g as it is."""
-    monkeypatch.setattr("methods.gem.nnls", lambda M, b: (np.zeros(M.shape[1]), 0.0))
+    monkeypatch.setattr("methods.base.projection.nnls", lambda M, b: (np.zeros(M.shape[1]), 0.0))
     with pytest.raises(FloatingPointError, match="GEM's projection misses a constraint by"):
         PURE.project(*case(0))
 

@@ -4,7 +4,8 @@ from itertools import combinations
 
 import torch
 
-from methods.gem import GEM, dual
+from methods.base.projection import dual
+from methods.gem import GEM
 
 PURE = GEM(per_task=1, margin=0.0, eps=0.0)
 

@@ -1,0 +1,48 @@
+"""Projections of a gradient onto half-spaces: onto several for GEM, and onto one for A-GEM.
+
+GEM     argmin_z ||g - z||^2  subject to  G z >= 0      solved in its dual, of one unknown for each row of G
+A-GEM   g - (g . g_ref) / (g_ref . g_ref + eps) g_ref   where g . g_ref < 0
+"""
+
+import math
+
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+
+TOLERANCE = 1e-6  # relative to the length of g: float32 keeps no more of it
+
+
+def against(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
+    """Return grad [P] without its part against `reference` [P]. If they agree or it is 0, return grad itself."""
+    largest = float(torch.linalg.vector_norm(reference, ord=torch.inf))
+    if not math.isfinite(largest):
+        raise FloatingPointError("the gradient of A-GEM's memory is not finite: the run has diverged")
+    # Squares of small and large numbers leave the range of float32. A power of two brings them back without rounding.
+    scale = 2.0 ** -min(max(math.frexp(largest)[1], -125), 125)
+    reference = reference * scale
+    product = grad @ reference
+    if product >= 0:
+        return grad
+    return grad.sub(reference, alpha=float(product / (reference @ reference + eps * scale**2)))
+
+
+def dual(rows: Tensor, lengths: Tensor, g: Tensor, eps: float, bound: float) -> Tensor:
+    """Return v [K] = argmin_{v >= bound} 1/2 v^T (G G^T + eps I) v + (G g)^T v, where G = lengths [K] * rows [K, P].
+
+    The rows have unit length, in float64. With w = c (v - bound) this is least squares:
+
+        min_{w >= 0} || M (w / c + bound) + (g, 0) ||      M = (G^T, sqrt(eps) I), c: the lengths of its columns
+
+    G^T = Q R leaves K + K equations. G G^T is never formed, because it squares the condition.
+    """
+    Q, R = torch.linalg.qr(rows.T)
+    c = (lengths.square() + eps).sqrt()
+    M = torch.cat([R * (lengths / c), torch.diag(eps**0.5 / c)])
+    target = torch.cat([Q.T @ g, torch.zeros_like(c)]) + M @ (c * bound)
+    w, _ = nnls(M.cpu().numpy(), -target.cpu().numpy())
+    v = torch.from_numpy(w).to(c) / c + bound
+    missed = float((rows @ (g + (v * lengths) @ rows) + eps * v / lengths).min())  # the gradient by v: never negative
+    if missed < -TOLERANCE * float(g.norm()):
+        raise FloatingPointError(f"GEM's projection misses a constraint by {-missed:.1e}: its memories are opposed")
+    return v

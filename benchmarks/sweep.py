@@ -8,6 +8,7 @@ run at once.
 
 import os
 import platform
+import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
 
 TRIES = 2  # of a run whose worker dies
+DAY = 24 * 3600.0  # seconds
 PATIENCE = 5.0  # seconds between two looks at a run that another sweep has
 
 
@@ -91,7 +93,7 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "c
     console = Console(stderr=True)
     console.print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time")
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
-    _clear_locks(folder)
+    _clear_leftovers(folder)
     commit = machine.commit()
     work = [_job(run, folder, root, device, commit) for run in todo]
     executor = Processes(min(jobs, len(work)))
@@ -220,14 +222,11 @@ class _Desk:
 
 
 def _is_done(job: Job, folder: Path) -> bool:
-    """Say whether another sweep has done the run by now."""
+    """Return whether another sweep has done the run by now."""
+    wanted = job.run, job.context.digest, job.context.data
     with suppress(Damaged, Outdated):
         found = record.load(folder / job.run.place)
-        return found is not None and (found.run, found.digest, found.data) == (
-            job.run,
-            job.context.digest,
-            job.context.data,
-        )
+        return found is not None and (found.run, found.digest, found.data) == wanted
     return False
 
 
@@ -252,13 +251,17 @@ def _unlock(lock: FileLock) -> None:
     lock.release()
 
 
-def _clear_locks(folder: Path) -> None:
-    """Remove the locks that killed sweeps left and that nobody holds."""
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what killed sweeps left: locks that nobody holds, and unfinished files and mapped streams of a day ago."""
     for file in (folder / ".locks").glob("*.lock"):
         lock = FileLock(file, timeout=0)
         with suppress(OSError):  # Timeout is an OSError: somebody holds the lock
             lock.acquire()
             _unlock(lock)
+    for left in (*folder.glob("*/*/.*.json.*"), *folder.glob("tables/.*.*.*"), *folder.glob(".streams-*")):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > DAY:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _holder(folder: Path, run: Run) -> str:

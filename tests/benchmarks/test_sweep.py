@@ -316,3 +316,21 @@ def test_a_job_and_an_outcome_come_back(job):
     outcome = Outcome(None, "no such data", ("a note",))
     assert Outcome.from_text(outcome.to_text()) == outcome
     assert json.loads(job.to_text())["run"] == job.run.to_json()
+
+
+def test_what_killed_sweeps_left_goes_and_what_is_at_work_stays(tmp_path):
+    held, free = (FileLock(tmp_path / ".locks" / f"{name}.lock") for name in ("held", "free"))
+    old, new = tmp_path / "s" / "task" / ".a.json.x", tmp_path / "s" / "task" / ".b.json.x"
+    streams, mine = tmp_path / ".streams-1-x", tmp_path / "s" / "task" / "mine.json"
+    for folder in (tmp_path / ".locks", old.parent, streams):
+        folder.mkdir(parents=True)
+    for file in (old, new, mine, streams / "streams.pt", Path(free.lock_file)):
+        file.write_text("", encoding="utf-8")
+    held.acquire()
+    long_ago = time.time() - 2 * sweep.DAY
+    for path in (old, mine, streams):
+        os.utime(path, (long_ago, long_ago))
+    sweep._clear_leftovers(tmp_path)
+    assert new.exists() and mine.exists() and Path(held.lock_file).exists()
+    assert not (old.exists() or streams.exists() or Path(free.lock_file).exists())
+    held.release()

@@ -67,6 +67,11 @@ def require(name: str, root: Path, announce: Callable[[str], object] = print) ->
         announce(note)
 
 
+def is_there(name: str, root: Path) -> bool:
+    """Say whether `name` can be read from the data root without a download."""
+    return name == "digits" or _layout(name, root) is not None
+
+
 def fingerprint(name: str, root: Path) -> str:
     """Return 16 hex digits that identify the data: a hash of the official checksums, or of the four array files."""
     if name == "digits":

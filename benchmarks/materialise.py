@@ -72,11 +72,13 @@ class Split(Recipe):
 
     tasks: how many tasks, of equally many classes each, or a list: how many classes each of them has; classes that are
     left over are left out. order: of the classes, as numbered ("fixed"), drawn from the seed ("seeded"), or a list of
-    them; classes that are not in the list are left out.
+    them; classes that are not in the list are left out. examples: how many training examples each task has, drawn from
+    its own (by a number that does not depend on the seed, unless the order does); None: all.
     """
 
     tasks: Count | tuple[Count, ...] = 5
     order: Literal["fixed", "seeded"] | tuple[CountOrZero, ...] = "fixed"
+    examples: Count | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -91,7 +93,8 @@ class Split(Recipe):
         order = self._order(images.classes)
         by = {"seed": derive(seed, "stream") % 2**32} if self.needs_seed else {"fixed_class_order": order}
         sizes = self._sizes(len(order))
-        return [_task(images, dealt) for dealt in deal(images.classes, len(sizes), per_exp_classes=sizes, **by)]
+        dealt = deal(images.classes, len(sizes), per_exp_classes=sizes, **by)
+        return [_some(_task(images, classes), k, self.examples, seed) for k, classes in enumerate(dealt)]
 
     def _order(self, n: int) -> list[int]:
         """The classes of the stream, of 0 to n - 1; in their order, unless that is drawn from the seed."""
@@ -119,18 +122,22 @@ def whole_set_tasks(
 
     examples: how many training examples a task has, drawn for each task anew from the seed, or from 0 where it is None.
     """
-    n = len(images.train_y)
-    if examples is not None and examples > n:
-        raise UserError(f"examples must be at most the {n} training images, got {examples}")
-    tasks = []
-    for k, (gather, dealt) in enumerate(zip(gathers, deal(images.classes, len(gathers)), strict=True)):
-        task = replace(_task(images, dealt), gather=gather)
-        if examples is not None:
-            source, rows, y = task.train
-            drawn = torch.randperm(n, generator=generator(seed or 0, "stream", k + 1))[:examples]
-            task = replace(task, train=(source, rows[drawn], y[drawn]))
-        tasks.append(task)
-    return tasks
+    dealt = zip(gathers, deal(images.classes, len(gathers)), strict=True)
+    return [
+        _some(replace(_task(images, classes), gather=gather), k, examples, seed)
+        for k, (gather, classes) in enumerate(dealt)
+    ]
+
+
+def _some(task: TaskData, k: int, examples: int | None, seed: int | None) -> TaskData:
+    """Task k with this many training examples, drawn from its own without replacement."""
+    source, rows, y = task.train
+    if examples is None:
+        return task
+    if examples > len(rows):
+        raise UserError(f"examples must be at most the {len(rows)} training images of task {k + 1}, got {examples}")
+    drawn = torch.randperm(len(rows), generator=generator(seed or 0, "stream", k + 1))[:examples]
+    return replace(task, train=(source, rows[drawn], y[drawn]))
 
 
 def build(recipe: Recipe, scenario: str, seed: int, root: Path) -> Stream:

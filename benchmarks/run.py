@@ -9,9 +9,10 @@ import methods
 from benchmarks import digest, streams
 from benchmarks.learner import Train
 from methods.base.choice import Choice
-from methods.base.errors import UserError, check_whole, unknown
+from methods.base.errors import UserError, unknown
 from methods.base.examples import SCENARIOS
 from methods.base.method import Method
+from methods.base.options import CountOrZero, checked, construct
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,9 @@ class Run:
             raise unknown("scenario", scenario, SCENARIOS)
         if scenario not in made.scenarios:
             raise UserError(f"{method['name']} does not run {scenario}-incremental, only: {', '.join(made.scenarios)}")
-        check_whole("seed", seed)
-        try:
-            how = Train(**train)
-        except TypeError as error:
-            raise UserError(f"train: {str(error).partition('() ')[2] or error}") from error
-        chosen = Choice(method["name"], methods.describe(made), method.get("preset"))
+        checked("seed", seed, CountOrZero)
+        how = construct(Train, "train", train)
+        chosen = Choice(method["name"], asdict(made), method.get("preset"))
         return cls(streams.resolve(stream), scenario, chosen, how, seed)
 
     def __hash__(self) -> int:
@@ -55,6 +53,11 @@ class Run:
             "train": asdict(self.train),
             "seed": self.seed,
         }
+
+    @property
+    def stream_seed(self) -> int | None:
+        """Return the seed of the stream, or None if the stream depends on no seed and is shared by all."""
+        return self.seed if streams.needs_seed(self.stream) else None
 
     def make_method(self) -> Method:
         """Return the method before it has seen anything."""

@@ -6,9 +6,6 @@ tried once more, and is then a failed record too. A lock for each run keeps two 
 run at once.
 """
 
-import os
-import platform
-import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -21,7 +18,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import data, machine, record, streams, worker
+from benchmarks import data, locks, machine, record, streams, worker
 from benchmarks.executors import Processes
 from benchmarks.files import set_aside
 from benchmarks.record import Damaged, Outdated, Record
@@ -30,7 +27,6 @@ from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
 
 TRIES = 2  # of a run whose worker dies
-DAY = 24 * 3600.0  # seconds
 PATIENCE = 5.0  # seconds between two looks at a run that another sweep has
 
 
@@ -53,24 +49,31 @@ class State:
 
 def survey(runs: list[Run], folder: Path, root: Path) -> State:
     """Return the usable record of each run. A file that is damaged or of another run is set aside."""
-    records, stale, damaged = [], [], []
+    state = State([], [], [])
     for run in runs:
         file = folder / run.place
         try:
-            found = record.load(file)
-            if found is not None and found.run != run:
-                raise Damaged(f"{file} is the record of another run ({found.run})")
+            found, is_stale = _usable(folder, run, run.digest, fingerprint(run, root))
         except Damaged as error:
-            damaged.append((set_aside(file), str(error)))
-            found = None
-        except Outdated:
-            stale.append(file)
-            found = None
-        if found is not None and (found.digest, found.data) != (run.digest, fingerprint(run, root)):
-            stale.append(file)
-            found = None
-        records.append(found)
-    return State(records, stale, damaged)
+            state.damaged.append((set_aside(file), str(error)))
+            found, is_stale = None, False
+        state.records.append(found)
+        state.stale.extend([file] if is_stale else [])
+    return state
+
+
+def _usable(folder: Path, run: Run, sources: str, pixels: str) -> tuple[Record | None, bool]:
+    """Return a run's record if these sources and pixels made it, and else None and whether there is a stale one."""
+    file = folder / run.place
+    try:
+        found = record.load(file)
+    except Outdated:
+        return None, True
+    if found is None:
+        return None, False
+    if found.run != run:
+        raise Damaged(f"{file} is the record of another run ({found.run})")
+    return (found, False) if (found.digest, found.data) == (sources, pixels) else (None, True)
 
 
 def fingerprint(run: Run, root: Path) -> str:
@@ -93,7 +96,7 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "c
     console = Console(stderr=True)
     console.print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time")
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
-    _clear_leftovers(folder)
+    locks.clear_leftovers(folder)
     commit = machine.commit()
     work = [_job(run, folder, root, device, commit) for run in todo]
     executor = Processes(min(jobs, len(work)))
@@ -110,18 +113,13 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "c
 
 
 def _stream_of(run: Run) -> tuple:
-    return run.stream.name, run.scenario, run.seed if streams.needs_seed(run.stream) else 0
+    return run.stream.name, run.scenario, run.stream_seed or 0
 
 
 def _job(run: Run, folder: Path, root: Path, device: str, commit: str) -> Job:
     context = Context(device, commit, fingerprint(run, root), run.digest)
-    checkpoint = folder / ".checkpoints" / f"{_name(run)}-{context.digest}-{context.data}.pt"
+    checkpoint = folder / ".checkpoints" / f"{locks.name(run)}-{context.digest}-{context.data}.pt"
     return Job(run, str(root.resolve()), context, str(checkpoint.resolve()))
-
-
-def _name(run: Run) -> str:
-    """Return the name of the files beside a run's record, which are its lock and its checkpoint."""
-    return f"{run.place.stem}-{run.scenario}-{run.stream.name}"
 
 
 def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
@@ -164,11 +162,11 @@ class _Desk:
                     waiting, elsewhere = deque(elsewhere), []
         finally:
             for _, lock in self.inside.values():
-                _unlock(lock)
+                locks.release(lock)
 
     def _wait_for(self, elsewhere: list[Job]) -> None:
         """Wait a while for runs that another sweep has. Say who has them when that changes."""
-        holders = ", ".join(sorted({_holder(self.folder, job.run) for job in elsewhere}))
+        holders = ", ".join(sorted({locks.holder(self.folder, job.run) for job in elsewhere}))
         if holders != self.holders:
             self.say(f"waiting for {len(elsewhere)} runs of another sweep ({holders})")
             self.holders = holders
@@ -176,16 +174,22 @@ class _Desk:
 
     def _hand_out(self, job: Job, elsewhere: list[Job], announce: Callable[[Run], None]) -> None:
         try:
-            lock = _lock(self.folder, job.run)
+            lock = locks.acquire(self.folder, job.run)
         except Timeout:
             elsewhere.append(job)
             return
-        _remove_unfinished(self.folder / job.run.place)
-        if _is_done(job, self.folder):
-            _unlock(lock)
+        locks.remove_unfinished(self.folder / job.run.place)
+        if self._is_done(job):
+            locks.release(lock)
             announce(job.run)
             return
         self.inside[self.executor.submit(worker.work, job.to_text())] = job, lock
+
+    def _is_done(self, job: Job) -> bool:
+        """Say whether another sweep has done the run by now."""
+        with suppress(Damaged):
+            return _usable(self.folder, job.run, job.context.digest, job.context.data)[0] is not None
+        return False
 
     def _take_in(self, future: Future, waiting: deque[Job], announce: Callable[[Run], None]) -> None:
         job, lock = self.inside.pop(future)
@@ -195,10 +199,11 @@ class _Desk:
                 waiting.append(job)
                 return
             record.save(found, self.folder / job.run.place)
-            for left in Path(job.checkpoint).parent.glob(f"{_name(job.run)}-*.pt"):  # also those of other code or data
+            checkpoints = Path(job.checkpoint).parent.glob(f"{locks.name(job.run)}-*.pt")
+            for left in checkpoints:  # also those of other code or data
                 left.unlink(missing_ok=True)
         finally:
-            _unlock(lock)
+            locks.release(lock)
         if found.reason is not None:
             self.say(f"failed: {job.run}: {found.reason}")
             self.failed.append(found)
@@ -219,62 +224,6 @@ class _Desk:
         if outcome.record is None:
             raise Refused(job.run, outcome.refusal)
         return outcome.record
-
-
-def _is_done(job: Job, folder: Path) -> bool:
-    """Return whether another sweep has done the run by now."""
-    wanted = job.run, job.context.digest, job.context.data
-    with suppress(Damaged, Outdated):
-        found = record.load(folder / job.run.place)
-        return found is not None and (found.run, found.digest, found.data) == wanted
-    return False
-
-
-def _lock(folder: Path, run: Run) -> FileLock:
-    """Take the lock of a run and return it. Raise Timeout if another sweep has it."""
-    file = folder / ".locks" / f"{_name(run)}.lock"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(file, timeout=0)
-        lock.acquire()
-        file.write_text(f"{platform.node()}, process {os.getpid()}\n", encoding="utf-8")
-    except OSError as error:
-        if isinstance(error, Timeout):
-            raise
-        raise UserError(f"cannot lock runs in the results folder {folder}: {error.strerror or error}") from error
-    return lock
-
-
-def _unlock(lock: FileLock) -> None:
-    """Give a lock back. Its file goes first. Whoever waits for it notices, and makes another."""
-    Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()
-
-
-def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed sweeps left: locks that nobody holds, and unfinished files and mapped streams of a day ago."""
-    for file in (folder / ".locks").glob("*.lock"):
-        lock = FileLock(file, timeout=0)
-        with suppress(OSError):  # Timeout is an OSError: somebody holds the lock
-            lock.acquire()
-            _unlock(lock)
-    for left in (*folder.glob("*/*/.*.json.*"), *folder.glob("tables/.*.*.*"), *folder.glob(".streams-*")):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > DAY:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-
-
-def _holder(folder: Path, run: Run) -> str:
-    """Return who has the lock of a run."""
-    with suppress(OSError):
-        return (folder / ".locks" / f"{_name(run)}.lock").read_text(encoding="utf-8").strip()
-    return ""
-
-
-def _remove_unfinished(file: Path) -> None:
-    """Remove what a killed writer of this record left. Nobody else writes the record while its run is locked."""
-    for left in file.parent.glob(f".{file.name}.*"):
-        left.unlink(missing_ok=True)
 
 
 @contextmanager

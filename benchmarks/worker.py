@@ -145,11 +145,11 @@ def reason_of(error: BaseException) -> str:
 
 def _stream(run: Run, root: str) -> tuple[Stream, float]:
     """Return the stream of a run, and the seconds that it took to build. The last one is kept."""
-    return _build(run.stream, run.scenario, run.seed if streams.needs_seed(run.stream) else 0, root)
+    return _build(run.stream, run.scenario, run.stream_seed, root)
 
 
 @lru_cache(maxsize=1)
-def _build(stream: Choice, scenario: str, seed: int, root: str) -> tuple[Stream, float]:
+def _build(stream: Choice, scenario: str, seed: int | None, root: str) -> tuple[Stream, float]:
     begun = time.perf_counter()
     built = streams.build(stream, scenario, seed, Path(root))
     return built, time.perf_counter() - begun

@@ -29,8 +29,6 @@ keeps that many exemplars, from its task on (van de Ven et al., 2022).
 """
 
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
 from typing import ClassVar, Literal
 
 import torch
@@ -103,7 +101,7 @@ class ICaRL(Method):
         self.old, self.seen, self.means = old, old + new, {}
         if not old:
             return task
-        train = task.train + task.remask(reduce(add, self.exemplars.values()).merge())
+        train = task.train + task.remask(Examples.joined(self.exemplars.values()))
         self.teacher = Teacher(self.net, theta, train)
         return replace(task, train=train)
 

@@ -62,7 +62,7 @@ class LwF(Method):
     def before_task(self, theta, task):
         if self.heads and self.lam:
             self.teacher = Teacher(self.net, theta, task.train)
-        self.shared, self.n_used = not task.own_units, len(used(task))
+        self.shared, self.n_used = not task.own_units, len(task.units)
         self.weights = self._weights(task)
         return task
 
@@ -83,11 +83,11 @@ class LwF(Method):
     def after_task(self, theta, task):
         self.teacher = None
         if task.own_units:
-            self.heads.append(used(task))
+            self.heads.append(task.units)
         elif self.weighting == "sum":
             self.heads = [torch.cat([*self.heads, task.train.y]).unique()]
         else:
-            self.heads = [used(task)]
+            self.heads = [task.units]
 
     def _weights(self, task: Task) -> tuple[float, float]:
         """Return the factors of L_k and of the sum of KD over old heads."""
@@ -110,12 +110,6 @@ class LwF(Method):
             v = torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0])
             return [(logits + mask, v, self.n_used)]
         return [(units(logits, head), v, len(head)) for head, v in zip(self.heads, known, strict=True)]
-
-
-def used(task: Task) -> Tensor:
-    """Return the units that the task's loss may use."""
-    mask = task.train.parts[0].mask
-    return (mask == 0).view(-1, mask.shape[-1]).any(0).nonzero().flatten()
 
 
 def units(outputs: Tensor, head: Tensor) -> Tensor:

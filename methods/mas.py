@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.func import grad
 
 from methods.base.method import Method
-from methods.base.net import by_replica
 from methods.base.options import Count, NonNegative, Share
 from methods.base.quadratic import Quadratic, average
 from methods.importance.fisher import mean_over_batches
@@ -57,10 +56,7 @@ class MAS(Method):
         self.quadratic = Quadratic(2 * self.lam)
 
     def after_task(self, theta, task):
-        def one(theta, generator):
-            return self._importance(theta, task.train, generator)
-
-        new = by_replica(one, theta, self.generators("mas", theta, task))
+        new = self.by_replica(self._importance, "mas", theta, task)
         self.quadratic.set(average(self.quadratic.A, new, self.ema, self.from_zero), theta)
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:

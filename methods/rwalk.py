@@ -19,16 +19,15 @@ importance/path_scores.py.
 """
 
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
 from typing import ClassVar, Literal
 
 import torch
 
+from methods.base.examples import Examples
 from methods.base.method import Method
 from methods.base.options import Count, NonNegative, Positive, Share
 from methods.base.quadratic import Quadratic
-from methods.importance.path_scores import Paper, Released
+from methods.importance.path_scores import PaperScores, ReleasedScores
 from methods.importance.running_fisher import min_max
 from methods.memory.samplers import SAMPLERS, exemplars, last_linear
 
@@ -61,7 +60,7 @@ class RWalk(Method):
         if self.sampler is not None:
             self.refuse_replicas(theta)
         self.quadratic = Quadratic(2 * self.lam)
-        recursion = Paper if self.variant == "paper" else Released
+        recursion = PaperScores if self.variant == "paper" else ReleasedScores
         self.scores = recursion(theta, self.alpha, self.interval, self.eps)
         self.exemplars = []  # of each earlier task
         self._step = torch.empty_like(theta)
@@ -72,7 +71,7 @@ class RWalk(Method):
             last_linear(self.net, theta, task.train)  # refuses before training
         if not self.exemplars:
             return task
-        return replace(task, train=task.remask(reduce(add, self.exemplars).merge()) + task.train)
+        return replace(task, train=task.remask(Examples.joined(self.exemplars)) + task.train)
 
     def after_squares(self, squares):
         self.scores.F.add(squares)

@@ -17,8 +17,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from methods.base.examples import units_of
 from methods.base.method import Method
-from methods.base.net import by_replica
 from methods.base.options import Count, NonNegative, Share
 from methods.base.quadratic import Quadratic, average
 from methods.importance.persample import mean_gradients
@@ -45,10 +45,7 @@ class SCP(Method):
         self.quadratic = Quadratic(2 * self.lam)
 
     def after_task(self, theta, task):
-        def one(theta, generator):
-            return self._importance(theta, task.train, generator)
-
-        new = by_replica(one, theta, self.generators("scp", theta, task))
+        new = self.by_replica(self._importance, "scp", theta, task)
         self.quadratic.set(average(self.quadratic.A, new, self.ema, self.from_zero), theta)
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:
@@ -59,8 +56,7 @@ class SCP(Method):
 
     def _slices(self, theta: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Return unit vectors xi [L, C] of the units that the mask, [C] or [N, C], allows."""
-        active = (mask == 0).view(-1, mask.shape[-1]).any(0)
-        basis = torch.eye(len(active), dtype=theta.dtype, device=theta.device)[active]
+        basis = torch.eye(mask.shape[-1], dtype=theta.dtype, device=theta.device)[units_of(mask)]
         if self.slices is None:
             return basis
         drawn = torch.randn(self.slices, len(basis), generator=generator, dtype=theta.dtype).to(theta.device)

@@ -24,7 +24,8 @@ from methods.base.errors import UserError, unknown
 from paper_tables import render
 from paper_tables.declaration import Row, Table
 from paper_tables.references import referenced_seeds, references
-from paper_tables.runs import Results, results_of, runs_of
+from paper_tables.runs import Results, measures, results_of, runs_of
+from paper_tables.verdict import error_of
 
 REFERENCE = "reference"  # the only value of BESIDE
 SUFFIX = f" ({REFERENCE})"
@@ -101,7 +102,7 @@ def compare(own: tuple[Row, ...], others: tuple[Row, ...], results: Results) -> 
 def _values(row: Row, records: list[Record], joint: list[Record]) -> dict:
     """Return the row's measure in percent, by the stream and the seed of each finished run."""
     finished = [record for record in records if record.reason is None]
-    measured = zip(finished, render.measures(row, finished, joint), strict=True)
+    measured = zip(finished, measures(row, finished, joint), strict=True)
     return {(record.run.stream, record.seed): m.percent for record, m in measured if m.reason is None}
 
 
@@ -128,9 +129,7 @@ def _difference(mine: dict, theirs: dict, floor: float) -> dict:
 
 def _interval(difference: float, samples: list[np.ndarray], floor: float) -> dict:
     """Return a 95 % t interval and its p-value. Two samples have Welch's degrees of freedom."""
-    squares = np.array([max(sample.std(ddof=1), floor) ** 2 / len(sample) for sample in samples])
-    freedom = squares.sum() ** 2 / sum(square**2 / (len(s) - 1) for square, s in zip(squares, samples, strict=True))
-    error = math.sqrt(squares.sum())
+    error, freedom = error_of(*((max(sample.std(ddof=1), floor), len(sample)) for sample in samples))
     half = stats.t.isf(RATE / 2, freedom) * error
     p = 2 * stats.t.sf(abs(difference) / error, freedom)
     ends = {"low": difference - half, "high": difference + half, "p": p}

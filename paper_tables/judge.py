@@ -22,7 +22,7 @@ from paper_tables.caption import MARKS, comparisons, meanings
 from paper_tables.declaration import Row, Table
 from paper_tables.published import LEAST_ACCURACY, Published
 from paper_tables.render import WIDTH, interval, mean_and_std
-from paper_tables.verdict import MAX_MARGIN, verdict
+from paper_tables.verdict import MAX_MARGIN, columns, verdict
 
 COLUMNS = ["cell", "seed", "value"]
 HEADER = ["cell", "ours", "paper", "difference", "interval", "margin", "verdict", "note"]
@@ -126,13 +126,8 @@ def _line(values: list[float], paper: Published, table: Table | None, row: Row |
         f"({len(values)})",
         "paper": f"{mean_and_std(paper.mean, math.nan if paper.std is None else paper.std, paper.decimals)} "
         f"({'n?' if paper.n is None else paper.n})",
-        "difference": judged.difference if judged else math.nan,
-        "low": judged.low if judged else math.nan,
-        "high": judged.high if judged else math.nan,
-        "margin": judged.margin if judged else math.nan,
+        **columns(judged),
         "table": table.name if table else "no table",
-        "verdict": judged.word if judged else "",
-        "dagger": bool(judged and judged.dagger),
         "note": "; ".join(filter(None, [reason or judged.note, _doubt(values, paper)])),
     }
 

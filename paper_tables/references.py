@@ -12,6 +12,10 @@ from paper_tables.runs import Runs, results_of, runs_of
 
 README = record.ROOT / "README.md"
 END = "<!-- end of table -->"
+FOOT = """\
+These are committed records. Each names the commit, the versions, the data and the machine that made it. Its code may be
+older than today's; `make table-{}` trains with today's code.
+"""
 
 
 def referenced_seeds(table: Table) -> tuple[int, ...]:
@@ -46,7 +50,7 @@ def render_references(folder: Path) -> list[str]:
             by_run = {record.run: record for record in records if record}  # rows share runs
             hours = sum(sum(record.seconds.values()) for record in by_run.values()) / 3600
             cells = render.frame(table, results_of(runs, records))
-            put_into(README, table.name, render.write(table, cells, seeds, folder))
+            put_into(README, table.name, render.write(table, cells, seeds, folder, below=FOOT.format(table.name)))
             done.append(table.name)
         board.append((table, cells, hours))
     text = scoreboard.markdown(board)

@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks import metrics
 from benchmarks.files import write_atomically
 from benchmarks.markdown import table as markdown_table
-from benchmarks.metrics import AGAINST_A_REFERENCE, Measure
 from benchmarks.record import Record
 from paper_tables import plot
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table
-from paper_tables.runs import Results
-from paper_tables.verdict import LOOKS, verdict
+from paper_tables.runs import Results, measures
+from paper_tables.verdict import LOOKS, columns, verdict
 
 WIDTH = 150  # columns of a terminal
 LATEX = str.maketrans(
@@ -73,13 +71,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "paper_n": paper.n if paper else None,
         "paper_decimals": paper.decimals if paper else 0,
         "paper_spread_kind": paper.spread_kind if paper else "",
-        "difference": judged.difference if judged else math.nan,
-        "low": judged.low if judged else math.nan,
-        "high": judged.high if judged else math.nan,
-        "margin": judged.margin if judged else math.nan,
-        "verdict": judged.word if judged else "",
-        "dagger": bool(judged and judged.dagger),
-        "open": bool(judged and judged.open),
+        **columns(judged),
         "note": (judged.note if judged else row.no_verdict) or "",
         "undefined": next((measure.reason for measure in measured if measure.reason), ""),
         "failure": "; ".join(dict.fromkeys(reasons)),
@@ -91,19 +83,6 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
 
 def _warnings(records: list[Record]) -> list[str]:
     return [text for record in records for text in record.warnings or ()]
-
-
-def measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:
-    """Return the row's metric of each run. One against a reference takes the joint run of the same seed."""
-    measure = metrics.find(row.metric)
-    if row.metric not in AGAINST_A_REFERENCE:
-        return [measure(record.accuracy, record.total) for record in finished]
-    joint = {record.seed: record.accuracy[-1] for record in references if record.reason is None}
-    missing = Measure(math.nan, f"needs the run of the row {row.reference!r} with the same seed")
-    return [
-        measure(record.accuracy, record.total, joint[record.seed]) if record.seed in joint else missing
-        for record in finished
-    ]
 
 
 def _median(seconds: list[dict], phase: str) -> float:

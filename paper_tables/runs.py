@@ -1,9 +1,14 @@
-"""This module leads from a table's declaration to its runs, and to the records that the table is rendered from."""
+"""This module leads from a table's declaration to its runs, to the records that the table is rendered from, and to
+what its rows measure of them."""
 
+import math
+
+from benchmarks import metrics
+from benchmarks.metrics import AGAINST_A_REFERENCE, Measure
 from benchmarks.record import Record
 from benchmarks.run import Run
 from methods.base.errors import UserError
-from paper_tables.declaration import Table
+from paper_tables.declaration import Row, Table
 from paper_tables.ledger import NotSearched
 
 Runs = dict[tuple[str, str, int], Run]  # by row label, scenario and seed
@@ -38,3 +43,16 @@ def of_rows(table: Table, labels: list[str], error: UserError) -> UserError:
     """Return the error with the table file and the rows that it belongs to."""
     rows = " and ".join(dict.fromkeys(map(repr, labels)))
     return UserError(f"{table.name}.toml, row {rows}: {error}")
+
+
+def measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:
+    """Return the row's metric of each run. One against a reference takes the joint run of the same seed."""
+    measure = metrics.find(row.metric)
+    if row.metric not in AGAINST_A_REFERENCE:
+        return [measure(record.accuracy, record.total) for record in finished]
+    joint = {record.seed: record.accuracy[-1] for record in references if record.reason is None}
+    missing = Measure(math.nan, f"needs the run of the row {row.reference!r} with the same seed")
+    return [
+        measure(record.accuracy, record.total, joint[record.seed]) if record.seed in joint else missing
+        for record in finished
+    ]

@@ -54,11 +54,27 @@ class Verdict:
     open: bool = False  # whether more of our seeds can settle it
 
 
+def columns(judged: Verdict | None) -> dict:
+    """Return a verdict as columns of a frame, or what stands there where there is none."""
+    shown = judged or Verdict("", 0, math.nan)
+    interval = {name: getattr(shown, name) for name in ("difference", "low", "high", "margin")}
+    return interval | {"verdict": shown.word, "dagger": shown.dagger, "open": shown.open}
+
+
+def error_of(*sides):
+    """Return the standard error of a sum or difference of means, and its degrees of freedom (Welch, Satterthwaite).
+
+    Each side is the standard deviation and the number of the runs of a mean. Arrays broadcast.
+    """
+    squares = [np.square(std) / n for std, n in sides]
+    freedom = sum(squares) ** 2 / sum(square**2 / (n - 1) for square, (_, n) in zip(squares, sides, strict=True))
+    return np.sqrt(sum(squares)), freedom
+
+
 def welch(difference, std, n, paper_std, paper_n, rate=RATE):
     """Return Welch's 1 - 2 * rate interval (low, high) of a difference of two means. Arrays broadcast."""
-    a, b = np.square(std) / n, np.square(paper_std) / paper_n
-    freedom = np.square(a + b) / (np.square(a) / (n - 1) + np.square(b) / (paper_n - 1))
-    half = stats.t.isf(rate, freedom) * np.sqrt(a + b)
+    error, freedom = error_of((std, n), (paper_std, paper_n))
+    half = stats.t.isf(rate, freedom) * error
     return difference - half, difference + half
 
 

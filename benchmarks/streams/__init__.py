@@ -6,48 +6,37 @@ fields are its options.
 
 from dataclasses import asdict
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
 from benchmarks import materialise
 from benchmarks.materialise import Recipe
 from benchmarks.stream import Stream
+from methods.base import modules
 from methods.base.choice import Choice
-from methods.base.errors import UserError, unknown
+from methods.base.errors import UserError
+from methods.base.options import construct
 
 
 def names() -> list[str]:
     """Every stream there is."""
-    return sorted(module.name for module in iter_modules(__path__) if not module.ispkg)
+    return modules.names(__path__)
 
 
 def find(name: str) -> type[Recipe]:
     """The recipe in the file `name`."""
-    if name not in names():
-        raise unknown("stream", name, names())
-    module = import_module(f"{__name__}.{name}")
-    own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
-    own = [c for c in own if issubclass(c, Recipe)]
-    if len(own) != 1 or "__dataclass_fields__" not in vars(own[0]):
-        wanted = "one class of its own that derives from Recipe, with @dataclass(frozen=True) above it"
-        raise UserError(f"benchmarks/streams/{name}.py needs {wanted}, found {[c.__name__ for c in own]}")
-    return own[0]
+    return modules.find(__name__, name, Recipe)
 
 
 def resolve(spec: dict) -> Choice:
     """`spec` ({"name": ..., options}) with every option's value filled in; unknown names and options are refused."""
     given = dict(spec)
     name = given.pop("name", None)
-    known = defaults(name)
-    for option in given:
-        if option not in known:
-            raise unknown(f"option of the stream {name}", option, known)
+    cls, what = find(name), f"the stream {name}"
     try:
-        made = asdict(find(name)(**given))
+        made = asdict(construct(cls, what, given))
     except UserError as error:
-        raise UserError(f"the stream {name}: {error}") from error
-    return Choice(name, {option: made[option] for option in known})
+        raise UserError(f"{what}: {error}") from error
+    return Choice(name, {option: made[option] for option in defaults(name)})
 
 
 def defaults(name: str) -> dict:

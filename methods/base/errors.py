@@ -1,7 +1,6 @@
-"""This module has the errors that a user can mend, the answer to a wrong name, and checks of plain values."""
+"""This module has the errors that a user can mend, and the answer to a wrong name."""
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 
@@ -15,19 +14,6 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     near = get_close_matches(str(name), known, n=1, cutoff=0.0)
     hint = f"; the nearest is {near[0]!r}" if near else ""
     return UserError(f"unknown {kind} {name!r}{hint} (known: {', '.join(known) or 'none'})")
-
-
-def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Refuse a value that is not a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{name} must be a whole number >= {least}, got {value!r}")
-
-
-def check_number(name: str, value: object, wanted: str, fits: Callable[[float], bool]) -> None:
-    """Refuse a value that is not a finite number that `fits`; `wanted` says what it must be."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not abs(value) <= sys.float_info.max or not fits(value):
-        raise UserError(f"{name} must be {wanted}, got {value!r}")
 
 
 def check_either(**options: object) -> None:

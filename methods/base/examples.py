@@ -11,7 +11,7 @@ Scenarios (van de Ven and Tolias, 2019), by the output units that a prediction m
 A mask is added to the logits: 0 where a unit is allowed, -1e9 elsewhere (not -inf: 0 * inf is nan in a Fisher).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +26,11 @@ def mask_of(units: Sequence[int], n_units: int) -> Tensor:
     mask = torch.full((n_units,), OFF)
     mask[list(units)] = 0.0
     return mask
+
+
+def units_of(mask: Tensor) -> Tensor:
+    """Return the units that a mask, [C] or [N, C], allows to any example."""
+    return (mask == 0).view(-1, mask.shape[-1]).any(0).nonzero().flatten()
 
 
 def usable_units(scenario: str, owned: Sequence[Sequence[int]], k: int, n_units: int) -> tuple[int, ...]:
@@ -98,6 +103,11 @@ class Examples:
     def __add__(self, other: "Examples") -> "Examples":
         return Examples(self.parts + other.parts)
 
+    @staticmethod
+    def joined(several: Iterable["Examples"]) -> "Examples":
+        """Return the examples of several sets, one after the other, as one part with pixels of their own."""
+        return Examples(tuple(part for examples in several for part in examples.parts)).merge()
+
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return pixels [..., *shape], units [...] and mask ([C], or [..., C] where it differs) at `index` [...]."""
         if len(self.parts) == 1:
@@ -150,6 +160,11 @@ class Task:
     classes: tuple[int, ...]
     train: Examples
     own_units: bool
+
+    @property
+    def units(self) -> Tensor:
+        """Return the units that the task's loss may use."""
+        return units_of(self.train.parts[0].mask)
 
     def remask(self, memory: Examples) -> Examples:
         """Return examples of earlier tasks with the mask that they are trained with in this task."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.base.errors import UserError
+from methods.base.net import by_replica
 from methods.base.options import check_options
 from methods.base.quadratic import Quadratic
 from methods.base.state import Stateful
@@ -78,6 +79,11 @@ class Method(Stateful):
         """Return the generators of this task for `role`, one for each replica of theta [..., P]."""
         replicas = 1 if theta.dim() == 1 else len(theta)
         return [self.rng(role, task.index, replica) for replica in range(replicas)]
+
+    def by_replica(self, function: Callable[..., Tensor], role: str, theta: Tensor, task) -> Tensor:
+        """Return function(theta [P], training examples, generator for `role`) of each replica of theta [..., P]."""
+        generators = self.generators(role, theta, task)
+        return by_replica(lambda theta, generator: function(theta, task.train, generator), theta, generators)
 
     def before_task(self, theta: Tensor, task):
         """Return the task to train on. This is called before the first batch of a task."""

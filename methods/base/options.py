@@ -14,7 +14,7 @@ Another bound is another `Annotated` type: `Annotated[float, Bound("a number > 1
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -41,6 +41,18 @@ CountOrZero = Annotated[int, Bound("a whole number >= 0", lambda value: value >=
 ANY = {int: Bound("a whole number"), float: Bound("a finite number")}
 
 
+def construct(cls: type, what: str, options: dict) -> Any:
+    """Return cls(**options). UserError says which options of `what` are unknown or missing."""
+    known = {field.name: field for field in fields(cls)}
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {what}", option, known)
+    needed = [name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
+    if missing := [name for name in needed if name not in options]:
+        raise UserError(f"{what}: missing {' and '.join(map(repr, missing))}")
+    return cls(**options)
+
+
 def check_options(options) -> None:
     """Refuse values of a dataclass that the types of its fields do not allow.
 
@@ -48,7 +60,7 @@ def check_options(options) -> None:
     """
     kinds = _kinds(type(options))
     for field in fields(options):
-        value = _checked(field.name, _plain(getattr(options, field.name)), kinds[field.name])
+        value = checked(field.name, getattr(options, field.name), kinds[field.name])
         object.__setattr__(options, field.name, value)  # a frozen dataclass has no other way
 
 
@@ -64,8 +76,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _checked(name: str, value: Any, kind: Any) -> Any:
+def checked(name: str, value: Any, kind: Any) -> Any:
     """Return the value as it is kept. Raise UserError if `kind` does not allow it."""
+    value = _plain(value)
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     for one in kinds:
         fits, kept = _fitted(name, value, one)

@@ -20,14 +20,16 @@ methods/importance/curvature.py.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from methods.base.errors import UserError, check_whole, unknown
+from methods.base.errors import UserError
 from methods.base.examples import Examples, Part
 from methods.base.method import Method
 from methods.base.net import by_replica
+from methods.base.options import Count, checked
 from methods.importance import likelihoods
 from methods.importance.likelihoods import CATEGORICAL, Categorical, Likelihood
 from methods.importance.persample import accumulator, mean
@@ -57,7 +59,13 @@ def diagonal(
     it; without one they take the examples in order. `batch` is the size of these batches. `draws` is how many labels
     `sample` draws for each example.
     """
-    check(estimator, n_samples, batch, draws)
+    for name, value, kind in (
+        ("fisher", estimator, Literal[*ESTIMATORS]),
+        ("n_samples", n_samples, Count | None),
+        ("fisher_batch", batch, Count),
+        ("draws", draws, Count),
+    ):
+        checked(name, value, kind)
     p = likelihoods.of(likelihood)
     if estimator in OF_UNITS and not isinstance(p, Categorical):
         raise UserError(f"{estimator} is about units of a softmax: for {p} take exact, sample or empirical")
@@ -163,13 +171,3 @@ def of_task(method, theta: Tensor, task) -> Tensor:
         raise UserError(f"{type(method).__name__} has a loss of its own, without a likelihood: it has no Fisher")
     generators = method.generators("fisher", theta, task)
     return diagonal(method.net, theta, task.train, method.fisher, generators, method.n_samples, method.fisher_batch)
-
-
-def check(estimator: str, n_samples: int | None, batch: int, draws: int = 1) -> None:
-    """Refuse options that `diagonal` cannot serve."""
-    if estimator not in ESTIMATORS:
-        raise unknown("fisher", estimator, ESTIMATORS)
-    if n_samples is not None:
-        check_whole("n_samples", n_samples)
-    check_whole("fisher_batch", batch)
-    check_whole("draws", draws)

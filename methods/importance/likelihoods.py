@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base.errors import UserError, check_number, unknown
+from methods.base.errors import UserError, unknown
 from methods.base.examples import OFF
+from methods.base.options import Positive, check_options
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ class Bernoulli:
 class Gaussian:
     """Labels are numbers [N, C]. With variance C / 2 the mean of -log p is torch's `mse_loss`."""
 
-    variance: float = 1.0
+    variance: Positive = 1.0
 
     def __post_init__(self):
-        check_number("variance", self.variance, "a finite number > 0", lambda value: value > 0)
+        check_options(self)
 
     def check(self, z: Tensor, y: Tensor | None, mask: Tensor) -> None:
         """Refuse masks or labels that make no sense. y is None if no labels are needed."""

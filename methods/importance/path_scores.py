@@ -4,7 +4,7 @@
     s_i <- s_i + relu(w_i) / (1/2 F_i (theta_i - window_i)^2 + eps)     every `interval` steps; then w = 0
     S   <- s after the first task, then (S + s) / 2                     every task; then s = 0
 
-The paper's recursion is `Paper`. That of the authors' code is `Released`.
+The paper's recursion is `PaperScores`. That of the authors' code is `ReleasedScores`.
 """
 
 import torch
@@ -14,7 +14,7 @@ from methods.base.state import Stateful
 from methods.importance.running_fisher import RunningFisher
 
 
-class Paper(Stateful):
+class PaperScores(Stateful):
     """Compute w, s, F and S, each [..., P], by the paper's recursion."""
 
     def __init__(self, theta: Tensor, alpha: float, interval: int, eps: float, from_zero: bool = False):
@@ -49,7 +49,7 @@ class Paper(Stateful):
         self.s = torch.zeros_like(theta)
 
 
-class Released(Paper):
+class ReleasedScores(PaperScores):
     """Follow the recursion of the authors' code. Before each step n = 1, 2, ... of a task that `interval` divides:
 
         s_i <- s_i + relu(w_i) / (F_i (theta_i - window_i)^2 + eps)      then w = 0

@@ -1,4 +1,8 @@
-"""The episodic memory of GEM and A-GEM holds the last examples that a task trained on, in order."""
+"""The episodic memory of GEM and A-GEM holds the last examples that a task trained on, in order.
+
+Both fill it in every step, so it is written with whole-batch operations on the device. A replay buffer of the same name
+(buffers.py) shares its places among classes, which come and go.
+"""
 
 import torch
 import torch.nn.functional as F

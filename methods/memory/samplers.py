@@ -44,7 +44,10 @@ def choose(net, theta: Tensor, examples, sampler: str, m: int, generator: torch.
 
 @torch.no_grad()
 def observe(net, theta: Tensor, examples) -> tuple[Tensor, Tensor, Tensor]:
-    """Return phi [N, D], the weights w_y [N, D] of each example's own unit, and the entropy [N] over allowed units."""
+    """Return phi [N, D], the weights w_y [N, D] of each example's own unit, and the entropy [N] over allowed units.
+
+    One pass gives all three. The weights are those of the pass: a layer may compute them from other parameters.
+    """
     layer, seen = last_linear(net, theta, examples), []
     handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append((inputs[0], module.weight)))
     features, planes, entropies = [], [], []

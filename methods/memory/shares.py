@@ -5,8 +5,6 @@ With m = floor(budget / k) after task k, the tasks seen share the budget equally
 """
 
 from dataclasses import replace
-from functools import reduce
-from operator import add
 
 import torch
 
@@ -26,5 +24,5 @@ def share(memories: list[Examples], new: Examples, m: int, generator: torch.Gene
 
 def rehearsed(task, memories: list[Examples], size: int):
     """Return the task with max(1, floor(N_k / size)) copies of the memories added, so that old : new is about 1 : 1."""
-    memory = task.remask(reduce(add, memories).merge()).repeat(max(len(task.train) // size, 1))
+    memory = task.remask(Examples.joined(memories)).repeat(max(len(task.train) // size, 1))
     return replace(task, train=memory + task.train)

@@ -2,11 +2,11 @@
 
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-import methods
 from benchmarks import digest, worker
 from benchmarks.run import Run
 from tests.support import toy
@@ -17,12 +17,12 @@ TRAIN = {"net": "mlp-8", "optimizer": "adam", "lr": 1e-3, "optimizer_state": "ke
 HARMLESS = {
     *("benchmarks/worker.py", "benchmarks/run.py", "benchmarks/record.py", "benchmarks/machine.py"),
     *("benchmarks/digest.py", "benchmarks/files.py", "benchmarks/metrics.py", "benchmarks/streams/__init__.py"),
-    *("methods/__init__.py", "methods/base/errors.py", "methods/base/choice.py"),
+    *("methods/__init__.py", "methods/base/errors.py", "methods/base/choice.py", "methods/base/modules.py"),
 }
 
 
 def run_of(name, **changes):
-    options = methods.describe(toy.make(name, **({"K": 20} if name == "icarl" else {}), **changes))
+    options = asdict(toy.make(name, **({"K": 20} if name == "icarl" else {}), **changes))
     return Run.of({"name": "splitdigits", "tasks": 2}, "class", {"name": name, **options}, TRAIN, 1)
 
 

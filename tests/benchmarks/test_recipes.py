@@ -41,6 +41,7 @@ def small_root(tmp_path_factory):
     [
         ({"name": "splitdigits"}, False),
         ({"name": "splitdigits", "order": "seeded"}, True),
+        ({"name": "splitdigits", "examples": 9}, False),
         ({"name": "permutedmnist"}, True),
         ({"name": "permutedmnist", "permutations": 7}, False),
         ({"name": "rotatedmnist"}, False),
@@ -111,6 +112,19 @@ def test_the_random_numbers_of_the_caller_are_left_alone(small_root, spec, tmp_p
     before = states()
     build(small_root, "class", **spec)
     assert states() == before and list(tmp_path.iterdir())
+
+
+def test_a_split_stream_of_few_examples_draws_them_from_each_task(small_root):
+    whole = build(small_root, "class", name="splitdigits")
+    few = build(small_root, "class", name="splitdigits", examples=7)
+    for task, part in zip(whole.tasks, few.tasks, strict=True):
+        all_rows, rows = task.train.parts[0].rows.tolist(), part.train.parts[0].rows.tolist()
+        assert len(set(rows)) == 7 and set(rows) < set(all_rows) and rows != all_rows[:7]
+        assert set(part.train.y.tolist()) <= set(task.train.y.tolist())
+    assert [len(test) for test in few.tests] == [len(test) for test in whole.tests]
+    assert content(few) == content(build(small_root, "class", seed=2, name="splitdigits", examples=7))
+    with pytest.raises(UserError, match=r"examples must be at most the .* training images of task 1, got 999"):
+        build(small_root, "class", name="splitdigits", examples=999)
 
 
 @pytest.mark.parametrize(
@@ -223,9 +237,14 @@ def test_a_stream_is_one_file(files, small_root):
     assert [len(task.train) for task in stream.tasks] == [9] and stream.n_units == 10
 
 
-@pytest.mark.parametrize(("name", "found"), [("plain", r"\['Plain'\]"), ("two", r"\['A', 'B'\]"), ("nothing", r"\[\]")])
-def test_a_file_that_is_no_stream_is_named(files, name, found):
-    with pytest.raises(
-        UserError, match=rf"streams/{name}\.py needs one class .* Recipe, with @dataclass.* found {found}"
-    ):
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("plain", r": write @dataclass\(frozen=True\) above class Plain"),
+        ("two", " needs one class of its own that derives from Recipe, found A and B"),
+        ("nothing", " needs one class of its own that derives from Recipe, found none"),
+    ],
+)
+def test_a_file_that_is_no_stream_is_named(files, name, fault):
+    with pytest.raises(UserError, match=rf"benchmarks/streams/{name}\.py{fault}"):
         streams.resolve({"name": name})

@@ -172,7 +172,7 @@ def test_unknown_scenario(root):
         ({"name": "rotatedmnist", "angles": "seeded"}, "tasks, the number of drawn angles, is needed .* got None"),
         ({"name": "rotatedmnist", "angles": "seeded", "tasks": 0}, "tasks must be a whole number >= 1, or None, got 0"),
         ({"name": "rotatedmnist", "tasks": 5}, "tasks, .* goes with drawn angles only, got 5"),
-        ({"name": "rotatedmnist", "examples": 31}, "examples must be at most the 30 training images, got 31"),
+        ({"name": "rotatedmnist", "examples": 31}, "examples must be at most the 30 training images of task 1, got 31"),
         ({"name": "rotatedmnist", "examples": 0}, "examples must be a whole number >= 1, or None, got 0"),
         ({"name": "permutedmnist", "examples": 31}, "examples must be at most the 30 training images"),
         ({"name": "permutedmnist", "examples": "all"}, "examples must be a whole number >= 1, or None, got 'all'"),

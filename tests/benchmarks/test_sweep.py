@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from benchmarks import data, record, sweep, worker
+from benchmarks import data, locks, record, sweep, worker
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
@@ -234,7 +234,7 @@ def test_a_run_that_is_stopped_goes_on_from_its_last_task(job, stops, monkeypatc
 def test_checkpoints_go_when_the_record_is_there(tmp_path, monkeypatch):
     folder = tmp_path / ".checkpoints"
     folder.mkdir()
-    left = folder / f"{sweep._name(FINE)}-0123456789abcdef-d.pt"
+    left = folder / f"{locks.name(FINE)}-0123456789abcdef-d.pt"
     left.write_bytes(b"of older code")
     sweep_inline(monkeypatch, [FINE], tmp_path)
     assert not left.exists()
@@ -242,7 +242,7 @@ def test_checkpoints_go_when_the_record_is_there(tmp_path, monkeypatch):
 
 def test_a_run_that_another_sweep_has_is_left_to_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "PATIENCE", 0.0)
-    lock = FileLock(tmp_path / ".locks" / f"{sweep._name(FINE)}.lock")
+    lock = FileLock(tmp_path / ".locks" / f"{locks.name(FINE)}.lock")
     Path(lock.lock_file).parent.mkdir()
     lock.acquire()
     Path(lock.lock_file).write_text("another machine, process 7", encoding="utf-8")
@@ -330,7 +330,7 @@ def test_what_killed_sweeps_left_goes_and_what_is_at_work_stays(tmp_path):
     long_ago = time.time() - 2 * sweep.DAY
     for path in (old, mine, streams):
         os.utime(path, (long_ago, long_ago))
-    sweep._clear_leftovers(tmp_path)
+    locks.clear_leftovers(tmp_path)
     assert new.exists() and mine.exists() and Path(held.lock_file).exists()
     assert not (old.exists() or streams.exists() or Path(free.lock_file).exists())
     held.release()

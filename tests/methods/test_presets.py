@@ -1,6 +1,6 @@
 """The regularisation methods as other code computes them: whole runs in float64 against the second implementation."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -110,7 +110,7 @@ def test_released_rwalk(options):
 )
 def test_values_that_small_runs_do_not_show(name, preset, theirs):
     """They are given otherwise there, or no sum of path integrals is below zero."""
-    assert methods.describe(toy.make(name, preset=preset)).items() >= theirs.items()
+    assert asdict(toy.make(name, preset=preset)).items() >= theirs.items()
 
 
 @pytest.mark.parametrize("build", [toy.module, toy.noisy])

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.learner import fit
 from methods.base.errors import UserError
+from methods.importance.path_scores import PaperScores
 from methods.importance.running_fisher import min_max
-from methods.rwalk import Paper
 from tests.support import toy
 
 
@@ -39,8 +39,10 @@ def test_windows_sum_to_the_path_integral_of_si(monkeypatch):
     si, *_ = trained("si")
     windows = []
 
-    real = Paper.close
-    monkeypatch.setattr(Paper, "close", lambda scores, theta: (windows.append(scores.w.clone()), real(scores, theta)))
+    real = PaperScores.close
+    monkeypatch.setattr(
+        PaperScores, "close", lambda scores, theta: (windows.append(scores.w.clone()), real(scores, theta))
+    )
     method, _, theta, task = trained("rwalk", interval=7)
     method.after_task(theta, task)
     assert len(windows) == 3  # 7, 7 and the 6 that the end cuts short

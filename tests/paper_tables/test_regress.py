@@ -47,16 +47,17 @@ def gate(tmp_path, monkeypatch, capsys):
     given = {}
 
     def kept(runs, folder, root, *rest):
-        labels = {run: label for (label, _, _), run in runs_of(table, regress.SEEDS).items()}
+        labels = {run: label for (label, _, _), run in runs_of(regress.gated(table), regress.SEEDS).items()}
         return SimpleNamespace(records=[made(run, given.get(labels[run], 80)) for run in runs])
 
+    monkeypatch.setattr(regress.data, "is_there", lambda name, root: False)
     monkeypatch.setattr(regress, "sweep", lambda *_: [])
     monkeypatch.setattr(regress, "survey", kept)
 
-    def run(reason=None, files=None, cpu="a", **right):
+    def run(reason=None, files=None, cpu="a", threads=1, **right):
         given.clear()
         given.update({label.replace("_", " "): value for label, value in right.items()})
-        monkeypatch.setattr(regress.machine, "machine", lambda device: {**MACHINE, "cpu": cpu})
+        monkeypatch.setattr(regress.machine, "machine", lambda device: {**MACHINE, "cpu": cpu, "threads": threads})
         status = regress.regress("splitdigits", tmp_path, 1, "cpu", reason, files or {}, tmp_path)
         return status, capsys.readouterr()
 
@@ -87,6 +88,19 @@ def test_another_machine_is_judged_by_the_tolerance(gate):
         assert state in shown.out and status == int(state == "MOVED")
 
 
+def test_a_machine_with_more_cores_is_of_the_same_kind(gate):
+    gate(reason="first")
+    assert "a machine like this one" in gate(threads=16)[1].out
+
+
+def test_new_rows_do_not_drop_references_of_other_machines(gate, monkeypatch):
+    gate(reason="first")
+    monkeypatch.setattr(regress.data, "is_there", lambda name, root: True)
+    gate(reason="with MNIST", cpu="other")
+    assert len(list(gate.folder.glob("*.json"))) == 2
+    assert "6 new cells" in (gate.folder / "LEDGER.md").read_text(encoding="utf-8")
+
+
 def test_accepting_notes_the_reason_and_drops_references_of_other_code(gate):
     gate(reason="first")
     gate(reason="the same on another machine", cpu="other")
@@ -110,6 +124,19 @@ def test_a_reference_changes_for_a_reason_only(gate, capsys):
         assert main(["regress", *arguments]) == 2
         assert "--accept and --reason" in capsys.readouterr().err
     assert not gate.folder.exists()
+
+
+def test_the_rows_on_mnist_are_compared_where_mnist_is(gate, monkeypatch):
+    monkeypatch.setattr(regress.data, "is_there", lambda name, root: name == "mnist")
+    gate(reason="first")
+    status, shown = gate(**{"Adam, on MNIST": 70})
+    assert status == 1 and "3 MOVED, 9 same" in shown.out.replace("9 same, 3 MOVED", "3 MOVED, 9 same")
+    assert "Adam, on MNIST, class: MOVED" in shown.out
+    monkeypatch.setattr(regress.data, "is_there", lambda name, root: False)
+    status, shown = gate()
+    assert status == 0 and "6 cells" in shown.out and "12 runs on it are not compared (make data-mnist)" in shown.out
+    with pytest.raises(UserError, match="hold runs on MNIST, which is not in"):
+        gate(reason="without MNIST")  # would lose them
 
 
 def test_the_reports_say_what_the_table_says(gate, tmp_path):

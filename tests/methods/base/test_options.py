@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -32,9 +32,7 @@ class Options:
 @pytest.mark.parametrize("number", [np.int64(3), np.uint8(3), np.arange(4)[3], np.array(3), torch.tensor(3), 3])
 def test_whole_scalars_of_any_kind_are_stored_as_int(number):
     assert type(Options(number).size) is int and Options(number) == Options(3)
-    assert json.dumps(methods.describe(methods.make("icarl", K=number))) == json.dumps(
-        methods.describe(methods.make("icarl", K=3))
-    )
+    assert json.dumps(asdict(methods.make("icarl", K=number))) == json.dumps(asdict(methods.make("icarl", K=3)))
     assert Train("mlp-8", "sgd", 0.1, "keep", number, epochs=1) == Train("mlp-8", "sgd", 0.1, "keep", 3, epochs=1)
 
 
@@ -95,7 +93,9 @@ def test_a_type_that_no_option_can_have_is_named():
         Wrong()
 
 
-HEAD = "from dataclasses import dataclass\nfrom methods.base.method import Method\nfrom methods.ewc import EWC\n"
+HEAD = (
+    "from dataclasses import asdict, dataclass\nfrom methods.base.method import Method\nfrom methods.ewc import EWC\n"
+)
 FILES = {
     "variant": HEAD + "@dataclass\nclass Mine(EWC):\n    twist: float = 1.0\n",
     "pair": HEAD + "@dataclass\nclass A(Method):\n    a: int = 1\n@dataclass\nclass B(A):\n    b: int = 2\n",
@@ -123,8 +123,8 @@ def made(tmp_path, monkeypatch):
 
 
 def test_a_method_may_derive_from_another_and_have_helpers_beside_it(made):
-    assert methods.describe(made("variant", lam=2.0))["twist"] == 1.0
-    assert methods.describe(made("pair")) == {"a": 1, "b": 2}
+    assert asdict(made("variant", lam=2.0))["twist"] == 1.0
+    assert asdict(made("pair")) == {"a": 1, "b": 2}
     assert type(made("helped")).__name__ == "Helped"
 
 

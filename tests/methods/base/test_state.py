@@ -1,5 +1,7 @@
 """State that goes from one object to another, parts and all, without its generators."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -36,6 +38,6 @@ def test_a_method_restores_what_it_gave_and_no_option(name):
     toy.run(trained, stream)
     toy.begin(fresh, stream)
     state = trained.state()
-    assert not state.keys() & methods.describe(trained).keys() and not state.keys() & {"net", "rng"}
+    assert not state.keys() & asdict(trained).keys() and not state.keys() & {"net", "rng"}
     fresh.restore(state)
     assert fresh == trained and fresh.state().keys() == state.keys()

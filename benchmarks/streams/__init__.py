@@ -14,7 +14,7 @@ from benchmarks.stream import Stream
 from methods.base import modules
 from methods.base.choice import Choice
 from methods.base.errors import UserError
-from methods.base.options import construct
+from methods.base.options import check_names
 
 
 def names() -> list[str]:
@@ -32,8 +32,9 @@ def resolve(spec: dict) -> Choice:
     given = dict(spec)
     name = given.pop("name", None)
     cls, what = find(name), f"the stream {name}"
+    check_names(cls, what, given)
     try:
-        made = asdict(construct(cls, what, given))
+        made = asdict(cls(**given))
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
     return Choice(name, {option: made[option] for option in defaults(name)})

@@ -43,6 +43,12 @@ ANY = {int: Bound("a whole number"), float: Bound("a finite number")}
 
 def construct(cls: type, what: str, options: dict) -> Any:
     """Return cls(**options). UserError says which options of `what` are unknown or missing."""
+    check_names(cls, what, options)
+    return cls(**options)
+
+
+def check_names(cls: type, what: str, options: dict) -> None:
+    """Refuse options that the dataclass does not have, and the lack of one that it needs."""
     known = {field.name: field for field in fields(cls)}
     for option in options:
         if option not in known:
@@ -50,7 +56,6 @@ def construct(cls: type, what: str, options: dict) -> Any:
     needed = [name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
     if missing := [name for name in needed if name not in options]:
         raise UserError(f"{what}: missing {' and '.join(map(repr, missing))}")
-    return cls(**options)
 
 
 def check_options(options) -> None:

@@ -37,7 +37,15 @@ def test_every_option_is_filled_in():
     found = Run.of(**RUN)
     assert found.to_json() == {
         "stream": {
-            **{"name": "splitdigits", "tasks": 5, "order": "fixed", "pad": 0, "mean": 0.0, "std": 1.0},
+            **{
+                "name": "splitdigits",
+                "tasks": 5,
+                "order": "fixed",
+                "examples": None,
+                "pad": 0,
+                "mean": 0.0,
+                "std": 1.0,
+            },
             **{"active_units": "seen", "evaluate": "test"},
         },
         "scenario": "class",
@@ -58,7 +66,7 @@ def test_every_option_is_filled_in():
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        (changed("train", lrr=1e-3), "train: .*'lrr'"),
+        (changed("train", lrr=1e-3), "unknown option of train 'lrr'"),
         ({**RUN, "train": {key: value for key, value in TRAIN.items() if key != "lr"}}, "train: .*'lr'"),
         ({**RUN, "train": {k: v for k, v in TRAIN.items() if k != "optimizer_state"}}, "train: .*'optimizer_state'"),
         (changed("train", steps=10), "epochs and steps: give exactly one"),

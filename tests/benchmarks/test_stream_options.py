@@ -60,6 +60,7 @@ def test_defaults_are_filled_in():
     assert found.name == "splitmnist" and found.options == {
         "tasks": 5,
         "order": "fixed",
+        "examples": None,
         "pad": 2,
         "mean": 0.0,
         "std": 1.0,

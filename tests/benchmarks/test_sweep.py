@@ -327,7 +327,7 @@ def test_what_killed_sweeps_left_goes_and_what_is_at_work_stays(tmp_path):
     for file in (old, new, mine, streams / "streams.pt", Path(free.lock_file)):
         file.write_text("", encoding="utf-8")
     held.acquire()
-    long_ago = time.time() - 2 * sweep.DAY
+    long_ago = time.time() - 2 * locks.DAY
     for path in (old, mine, streams):
         os.utime(path, (long_ago, long_ago))
     locks.clear_leftovers(tmp_path)

@@ -92,7 +92,7 @@ class GenerativeReplay(Method):
 
     def restore(self, state):
         super().restore(state)
-        if self.made_for:
+        if self.made_for and not isinstance(self.net, WithGenerator):
             self.net = WithGenerator(self.net, self.make_vae(*self.made_for))
 
     def before_task(self, theta, task):

@@ -28,6 +28,7 @@ SIZES_OF_MEMORY = {"gem": ("per_task", "budget"), "icarl": ("K", "per_class"), "
 
 CLASSES = {name: methods.find(name) for name in methods.names()}
 CASES = [(name, scenario) for name, cls in CLASSES.items() for scenario in cls.scenarios]
+PLUGINS = [name for name, cls in CLASSES.items() if not cls.joins_tasks and cls.grow is Method.grow]
 
 
 def stream(scenario: str = "task", dtype=torch.float64, sizes=SIZES, active_units: str = "seen") -> Stream:

@@ -44,9 +44,10 @@ class DGR(GenerativeReplay):
         return VAE(D, self.hidden, self.z, self.hidden[::-1], shape, self.recon, self.logvar_bias)
 
     def before_task(self, theta, task):
-        self.train, self.left = task.train, torch.empty(0, dtype=torch.int64)
-        roles = ("generator batches", "generator replay")
-        (self.own_batches,), (self.own_draws,) = (self.generators(role, theta, task) for role in roles)
+        if self.apart:
+            self.train, self.left = task.train, torch.empty(0, dtype=torch.int64)
+            roles = ("generator batches", "generator replay")
+            (self.own_batches,), (self.own_draws,) = (self.generators(role, theta, task) for role in roles)
         return super().before_task(theta, task)
 
     def loss(self, theta, x, y, mask):

@@ -127,6 +127,7 @@ def _ours(name: str, cls: type[methods.Method], stream: Stream, n_past: int = PA
     method, net = methods.make(name, **options), Net(_module())
     theta: Tensor = net.vector()
     method.begin(net, theta.clone(), lambda role, task, replica=0: generator(0, role, task))
+    method.net, theta = method.grow(net, theta, stream.tasks[0])
     optimizer = TRAIN.make_optimizer(theta)
     *past, last = stream.tasks
     for task in islice(cycle(past), n_past):

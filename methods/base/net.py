@@ -62,9 +62,7 @@ class Net:
             # In torch 2.12 the gradient of batch norm in evaluation mode is wrong for one image, so it goes in twice.
             return self(theta, torch.cat([x, x], axis)).narrow(axis, 0, 1)
         z = self._run(lambda theta, x: self._pass(self.views(theta), x, train), theta, x)
-        if self._unchecked and z.requires_grad:
-            self._unchecked -= 1
-            self.check(z, [theta, x])
+        self._check_once(z, theta, x)
         return z
 
     def call(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -83,8 +81,14 @@ class Net:
 
     def features(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return the features [..., N, D'], which are the inputs of the last layer, in evaluation mode."""
+        return self.with_features(theta, x)[1]
+
+    def with_features(self, theta: Tensor, x: Tensor, train: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the logits and the features of one pass."""
         layer = self.last_layer(theta, x)
-        return self._run(lambda theta, x: self._input_of(layer, theta, x), theta, x)
+        z, features = self._run(lambda theta, x: self._with_input_of(layer, theta, x, train), theta, x)
+        self._check_once(z, theta, x)
+        return z, features
 
     def last_layer(self, theta: Tensor, x: Tensor) -> nn.Module:
         """Return the layer whose output is the logits. It is the named one, `head`, or the one that a pass shows."""
@@ -163,16 +167,21 @@ class Net:
             " Net(module, head=...)"
         )
 
-    def _input_of(self, layer: nn.Module, theta: Tensor, x: Tensor) -> Tensor:
+    def _check_once(self, z: Tensor, theta: Tensor, x: Tensor) -> None:
+        if self._unchecked and z.requires_grad:
+            self._unchecked -= 1
+            self.check(z, [theta, x])
+
+    def _with_input_of(self, layer: nn.Module, theta: Tensor, x: Tensor, train: bool) -> tuple[Tensor, Tensor]:
         inputs = []
         handle = layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
         try:
-            self._pass(self.views(theta), x, train=False)
+            z = self._pass(self.views(theta), x, train)
         finally:
             handle.remove()
         if len(inputs) != 1:
             raise UserError(f"the network uses its last layer {len(inputs)} times: features need it used once")
-        return inputs[0]
+        return z, inputs[0]
 
 
 def by_replica(function: Callable[..., Tensor], theta: Tensor, *others: Sequence) -> Tensor:

@@ -24,12 +24,7 @@ SEED = 1
 pytestmark = pytest.mark.filterwarnings("ignore:No loggers specified")
 ADAM = replace(toy.TRAIN, optimizer="adam", lr=0.01)
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
-CASES = [
-    (name, scenario)
-    for name in methods.names()
-    for scenario in methods.find(name).scenarios
-    if not methods.find(name).joins_tasks
-]
+CASES = [(name, scenario) for name in toy.PLUGINS for scenario in methods.find(name).scenarios]
 
 
 class Ordered(Naive):

@@ -21,6 +21,7 @@ CITED = {
     "rotatedmnist": ("ntu2022hw14_community/run-log/rotated-mnist/",),
     "si-splitmnist": ("zenke2017/figure-3-notebook/split-mnist/",),
     "si-permutedmnist": ("zenke2017/figure-4-data/permuted-mnist/",),
+    "vandeven2018-splitmnist": ("vandeven2018rtf/table-3/split-mnist/",),
     "vandeven2019-splitmnist": ("vandeven2019/table-4/split-mnist/",),
     "permutedmnist": (
         "vandeven2018rtf/table-4/permuted-mnist/",
@@ -92,6 +93,31 @@ def test_chaudhry_et_al_2019():
             assert (run["ema"], run["per_sample"]) == (0, False)
 
 
+GATED = {"vandeven2018-splitmnist": 0.95, "vandeven2019-splitmnist": 0.95, "vandeven2022-splitmnist": 0.9}
+REPLAYED = {  # in the code of each paper: KD, own_images, a bias of the head of logvar, apart
+    "vandeven2018-splitmnist": ("mean_T2", True, True, True),
+    "permutedmnist": ("mean_T2", True, True, True),
+    "vandeven2019-splitmnist": ("mean_T2", False, False, False),
+    "vandeven2022-splitmnist": ("sum", False, False, False),
+}
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_van_de_ven_replay_and_gates(name):
+    kinds = set()
+    for (label, _), run in options(name).items():
+        kinds.add(run["name"])
+        if run["name"] == "xdg":
+            assert run["gated"] == GATED.get(name, 0.55)
+        if run["name"] in ("dgr", "rtf"):
+            apart = run.get("apart", REPLAYED[name][-1])  # RtF is one network
+            assert (run["KD"], run["own_images"], run["logvar_bias"], apart) == REPLAYED[name]
+            assert (run["recon"], run["z"], run["T"]) == ("bce", 100, 2)
+            assert run["net"] == "-".join(["mlp", *map(str, run["hidden"])])
+            assert run.get("distill", True) == (label != "DGR")
+    assert kinds >= {"xdg", "dgr"} | ({"rtf"} if name in ("vandeven2018-splitmnist", "permutedmnist") else set())
+
+
 def test_van_de_ven_and_tolias_2019():
     strengths = {
         "ewc": {"task": 1e7, "domain": 1e6, "class": 1e8},
@@ -99,7 +125,10 @@ def test_van_de_ven_and_tolias_2019():
         "si": {"task": 50, "domain": 500, "class": 0.5},
     }
     gamma = {"task": 0.8, "domain": 0.7, "class": 0.8}
-    for (label, scenario), run in options("vandeven2019-splitmnist").items():
+    for (label, scenario), run in [
+        *options("vandeven2019-splitmnist").items(),
+        *options("vandeven2018-splitmnist").items(),
+    ]:
         assert (run["steps"], run["epochs"], run["batch"], run["lr"]) == (2000, None, 128, 1e-3)
         if run["name"] in strengths:
             assert run.get("lam", run.get("c")) == strengths[run["name"]][scenario]

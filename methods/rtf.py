@@ -1,0 +1,36 @@
+"""Replay through feedback (van de Ven and Tolias, 2018): the classifier and the generator are one network.
+
+    L = 1/k [CE + L_VAE](new) + (1 - 1/k) [KD + L_VAE](images)        k: tasks so far
+
+The layers below the classifier's last one are the encoder of the VAE. Its two linear heads to z and its decoder are
+added. So the features are trained by both losses. Images and soft targets come from the copy of the whole network after
+the last task (methods/generative/replay.py, methods/generative/vae.py).
+
+In task-IL each old head has images of its own, as in the code of the paper. Soft targets have a mean over units, times
+T^2, as there (`vdv2018`).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from methods.generative.replay import GenerativeReplay
+from methods.generative.vae import VAE
+
+
+@dataclass
+class RtF(GenerativeReplay):
+    """hidden: as of the network's own layers; the decoder has them from z to the image."""
+
+    presets: ClassVar[dict[str, dict]] = {"vdv2018": {"KD": "mean_T2", "own_images": True}}
+
+    def make_vae(self, shape, n_features):
+        return VAE(n_features, (), self.z, self.hidden[::-1], shape, self.recon, self.logvar_bias)
+
+    def loss(self, theta, x, y, mask):
+        own, phi = self.net.split(theta)
+        images = self.images(len(y), self.draws)
+        seen = x if images is None else torch.cat([x, images])
+        logits, features = self.net.net.with_features(own, seen, train=True)
+        return self.classifier_loss(logits, y, mask, images) + self.generator_loss(phi, features, seen, len(y))

@@ -1,7 +1,7 @@
 """DGR and RtF: whole runs against a second implementation; what is replayed; what is kept; what is refused."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def test_a_whole_run_is_that_of_the_second_implementation(name, preset, options,
     """Of 2018, too, where the generator takes its steps after the classifier has taken all of its."""
     method = make(name, preset, **options)
     made = stream(scenario, in_unit=method.recon == "bce")
-    given = methods.describe(method)
+    given = asdict(method)
     expected = getattr(slow_generative, name)(toy.module(made), made, train, 1, **given)
     _, theta = toy.run(method, made, train=train)
     torch.testing.assert_close(theta, expected, rtol=1e-8, atol=1e-10)

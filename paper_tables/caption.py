@@ -10,9 +10,10 @@ MARKS = {"reproduced": "✓", "differs": "✗", "inconclusive": "?", "compatible
 JUDGED = [word for word in MARKS if word != "unconfirmed"]
 MEANINGS = {
     "reproduced": "the {level} % Welch interval of the difference lies within the margin",
-    "differs": "that interval lies wholly outside the margin",
+    "differs": "the {level} % interval lies wholly outside the margin",
     "inconclusive": "neither, with these seeds",
-    "compatible": "the paper gives one run or no number of runs; its value lies in our prediction interval for a run",
+    "compatible": "no number of our seeds settles it, or the paper gives one run or no number of runs; the {wide} % "
+    "interval of the difference, ± its half-width, holds 0",
     "unconfirmed": "the published number was not checked against the paper: no verdict",
 }
 
@@ -62,8 +63,8 @@ def meanings(cells: pd.DataFrame, looks: int, marks: bool = True) -> list[str]:
     words = [word for word in MARKS if (cells.verdict == word).any()]
     if not words:
         return []
-    level = f"{100 * (1 - 2 * RATE / looks):.3g}"
-    texts = [f"{word}: {MEANINGS[word].format(level=level)}" for word in words]
+    level, wide = (f"{100 * (1 - sides * RATE / looks):.3g}" for sides in (2, 1))
+    texts = [f"{word}: {MEANINGS[word].format(level=level, wide=wide)}" for word in words]
     if marks:
         texts = [f"{MARKS[word]} {text}" for word, text in zip(words, texts, strict=True)]
     lines = [f"Verdict: ours minus paper, in points. {'; '.join(texts)}."]
@@ -118,7 +119,7 @@ def _reasons(cells) -> list[str]:
     lines += [f"Failed, {rows}: {_escaped(reason)}." for reason, rows in _groups(cells, "failure")]
     lines += [f"Undefined, {rows}: {reason}." for reason, rows in _groups(cells, "undefined")]
     lines += [f"Warning, {rows}: {_escaped(text)}." for text, rows in _groups(cells, "warning")]
-    for word, name in (("inconclusive", "Inconclusive"), ("", "No verdict")):
+    for word, name in (("inconclusive", "Inconclusive"), ("compatible", "Compatible"), ("", "No verdict")):
         chosen = cells[(cells.verdict == word) & (cells.cell != "")]
         lines += [f"{name}, {rows}: {note}." for note, rows in _groups(cells, "note", chosen.index)]
     return lines

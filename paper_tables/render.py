@@ -178,7 +178,8 @@ def _verdict(cell, mark) -> str:
     if not cell.verdict:
         return "–"
     difference = "" if cell.verdict == "unconfirmed" else f"{cell.difference:+z.2f} "
-    return f"{difference}{mark}{'†' if cell.dagger else ''}"
+    half = f" ±{(cell.high - cell.low) / 2:.2f}" if cell.verdict == "compatible" else ""
+    return f"{difference}{mark}{half}{'†' if cell.dagger else ''}"
 
 
 def mean_and_std(mean: float, std: float, decimals: int = 2) -> str:

@@ -89,7 +89,7 @@ def test_margin_is_twice_the_papers_error_and_at_most_three():
 
 def test_reading_error_widens_the_margin():
     read_off = cell(reading_error=0.3)
-    assert verdict(runs(90.5, 1.0, 10), cell(), 1.0).word == "inconclusive"
+    assert verdict(runs(90.5, 1.0, 10), cell(), 1.0).word == "compatible"
     found = verdict(runs(90.5, 1.0, 10), read_off, 1.0)
     assert (found.word, found.margin) == ("reproduced", 1.3)
     assert verdict(runs(91.8, 1.0, 10), read_off, 1.0).word == "inconclusive"
@@ -123,13 +123,27 @@ def test_seeds_that_would_settle_it():
 
 
 def test_no_seeds_settle_it():
-    # The paper's own standard error is 1: even our exact mean leaves 1.2 +- 1.83 across the margin of 2.
-    found = verdict(runs(91.2, 1.0, 10), cell(spread=math.sqrt(10)), 1.0)
-    assert found.margin == pytest.approx(2.0)
+    # The paper's own standard error is 1: even our exact mean leaves 2.7 +- 1.83 across the margin of 2.
+    found = verdict(runs(92.7, 1.0, 10), cell(spread=math.sqrt(10)), 1.0)
+    assert found.word == "inconclusive" and found.margin == pytest.approx(2.0)
     assert found.note == "no number of our seeds settles it: the paper's own error is too large"
     assert not found.open
     one = verdict([91.2], cell(spread=math.sqrt(10)), 1.0)
     assert one.note.endswith("the paper's own error is too large") and not one.open
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_where_no_seeds_settle_it_an_interval_that_holds_zero_is_compatible(sign):
+    paper = cell(spread=math.sqrt(10))  # standard error 1; that of ours, 10 runs of spread 1, is 0.316
+    freedom = (1 + 0.1) ** 2 / (1 / 9 + 0.1**2 / 9)
+    half = stats.t.isf(0.025, freedom) * math.sqrt(1.1)
+    for difference, word in ((0.99 * half, "compatible"), (1.01 * half, "inconclusive")):
+        found = verdict(runs(90 + sign * difference, 1.0, 10), paper, 1.0)
+        assert (found.word, found.open) == (word, False)
+        assert found.note == "no number of our seeds settles it: the paper's own error is too large"
+    found = verdict(runs(90 + sign, 1.0, 10), paper, 1.0)
+    assert (found.high - found.low) / 2 == pytest.approx(half)  # what stands beside the word
+    assert verdict(runs(90 + sign, 1.0, 10), cell(spread=0.8), 1.0).word == "inconclusive"  # 0.8: seeds settle it
 
 
 @pytest.mark.parametrize("mean", [91.0, 89.0])
@@ -161,7 +175,11 @@ def test_zero_spread_is_floored_at_the_printed_digits():
 def test_dagger_when_the_paper_gives_n_but_no_spread():
     found = verdict(runs(90.5, 2.0, 5), cell(spread=None, kind="none", n=80), 1.0)
     assert found.dagger and found.margin == 1.0  # our own spread must not widen the margin
-    assert (found.low, found.high) == pytest.approx((0.5 - 2.1318, 0.5 + 2.1318), abs=1e-4)
+    assert found.word == "compatible"  # t of 4 degrees at 2.5 % is 2.7764, the error 2 sqrt(1 / 5 + 4 / 80) = 1
+    assert (found.low, found.high) == pytest.approx((0.5 - 2.7764, 0.5 + 2.7764), abs=1e-4)
+    found = verdict(runs(91.5, 2.0, 5), cell(spread=None, kind="none", n=8000), 1.0)  # more seeds can settle this one
+    half = 2.1318 * 2 * math.sqrt(1 / 5 + 4 / 8000)
+    assert (found.low, found.high) == pytest.approx((1.5 - half, 1.5 + half), abs=1e-4)
     assert verdict(runs(90.0, 0.1, 5), cell(spread=None, kind="none", n=20), 1.0).word == "reproduced"
     assert verdict(runs(99.0, 0.1, 5), cell(spread=None, kind="none", n=20), 1.0).word == "differs"
 
@@ -232,6 +250,11 @@ def test_verdict_is_the_interval_on_summaries():
         a, b = generator.normal(generator.uniform(-3, 3), 0.5, 5), generator.normal(0, 0.5, 10)
         found = verdict(list(a), cell(b.mean(), b.std(ddof=1), resolution=1e-9), 1.0)
         interval = welch(a.mean() - b.mean(), a.std(ddof=1), 5, b.std(ddof=1), 10)
-        assert (found.low, found.high) == pytest.approx(interval, rel=1e-12)
         expected = "reproduced" if inside(*interval, 1.0) else "differs" if outside(*interval, 1.0) else "inconclusive"
-        assert found.word == expected
+        if found.word == "compatible":
+            assert expected == "inconclusive"
+            interval = welch(a.mean() - b.mean(), a.std(ddof=1), 5, b.std(ddof=1), 10, 0.025)
+            assert interval[0] <= 0 <= interval[1]
+        else:
+            assert found.word == expected
+        assert (found.low, found.high) == pytest.approx(interval, rel=1e-12)

@@ -108,7 +108,7 @@ class Trace:
 def start(
     method, stream: Stream, train: Train, seed: int, device: str, trace: Trace, checkpoint: Checkpoint | None = None
 ) -> int:
-    """Train a fresh network from `seed`, as `train` says, by `learn`. Return its number of parameters."""
+    """Train a fresh network from `seed`, as `train` says, by `learn`. Return its final number of parameters."""
     if method.joins_tasks:
         steps = train.steps and train.steps * len(stream.tasks)
         stream, train = stream.joined(), replace(train, steps=steps)
@@ -116,7 +116,7 @@ def start(
     trace.seeds |= {"init": derive(seed, "init"), "stream": derive(seed, "stream")}
     net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device))
     learn(method, net, net.vector(), stream.to(device), train, (seed,), trace, checkpoint)
-    return net.n_parameters
+    return method.net.n_parameters
 
 
 def learn(
@@ -144,12 +144,14 @@ def learn(
     done, saved = 0, checkpoint and checkpoint.load(theta.device)
     if saved:
         done = saved["tasks"]
-        _restore(saved, method, net, theta, optimizer, trace)
+        theta, optimizer = _restore(saved, method, train, trace)
         correct = trace.correct
     else:
         correct[0] = trace.time("evaluation", evaluate, method, theta, stream, 0)
     for k, task in enumerate(stream.tasks[done:], done + 1):
-        if train.optimizer_state == "reset":
+        method.net, grown = trace.time("training", method.grow, method.net, theta, task)
+        if train.optimizer_state == "reset" or grown is not theta:
+            theta = grown
             optimizer = train.make_optimizer(theta)
         generators = [trace.generator(seed, "batches", task.index) for seed in seeds]
         torch.manual_seed(trace.generator(seeds[0], "dropout", task.index).initial_seed())
@@ -160,7 +162,7 @@ def learn(
         correct[task.index + 1] = trace.time("evaluation", evaluate, method, theta, stream, task.index + 1)
         trace.weigh(method)
         if checkpoint:
-            checkpoint.save(_state(k, method, net, theta, optimizer, trace))
+            checkpoint.save(_state(k, method, theta, optimizer, trace))
     return correct, theta
 
 
@@ -177,25 +179,28 @@ def beyond_stable_step(method, train: Train) -> str | None:
     )
 
 
-def _state(tasks: int, method, net: Net, theta: Tensor, optimizer, trace: Trace) -> dict:
+def _state(tasks: int, method, theta: Tensor, optimizer, trace: Trace) -> dict:
     """Return the state of a run after so many tasks."""
     return {
         "tasks": tasks,
         "theta": theta,
-        "buffers": dict(net.module.named_buffers()),
+        "buffers": dict(method.net.module.named_buffers()),
         "optimizer": optimizer.state_dict(),
         "method": method.state(),
         "trace": vars(trace),
     }
 
 
-def _restore(saved: dict, method, net: Net, theta: Tensor, optimizer, trace: Trace) -> None:
-    theta.copy_(saved["theta"])
-    for name, buffer in net.module.named_buffers():
-        buffer.copy_(saved["buffers"][name])
-    optimizer.load_state_dict(saved["optimizer"])
+def _restore(saved: dict, method, train: Train, trace: Trace) -> tuple[Tensor, torch.optim.Optimizer]:
+    """Put a run back to its state. Return theta, which may have grown since the run began, and its optimiser."""
     method.restore(saved["method"])
+    for name, buffer in method.net.module.named_buffers():
+        buffer.copy_(saved["buffers"][name])
+    theta = saved["theta"]
+    optimizer = train.make_optimizer(theta)
+    optimizer.load_state_dict(saved["optimizer"])
     vars(trace).update(saved["trace"])
+    return theta, optimizer
 
 
 def fit(method, theta: Tensor, task, optimizer, train: Train, generators: list[torch.Generator]) -> None:

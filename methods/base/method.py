@@ -46,6 +46,11 @@ class Method(Stateful):
         return type(self).after_step is not Method.after_step
 
     @property
+    def grows(self) -> bool:
+        """Say whether `grow` does anything. Loops that train a network as it is given refuse such a method."""
+        return type(self).grow is not Method.grow
+
+    @property
     def wants_squares(self) -> bool:
         """Say whether `after_squares` does anything. Only then does the loop compute the squares."""
         return type(self).after_squares is not Method.after_squares
@@ -58,7 +63,8 @@ class Method(Stateful):
     def state(self) -> dict:
         """Return what the hooks have kept between two tasks: every attribute but the options, the network and `rng`.
 
-        `restore` goes on from it after `begin`. A method that keeps anything else overrides both.
+        `restore` goes on from it after `begin`. A method that keeps anything else overrides both. So does one that
+        grows: `restore` makes its `net` again, as it was after the last task.
         """
         given = {field.name for field in fields(self)} | {"net", "rng"}
         return {name: value for name, value in super().state().items() if name not in given}
@@ -78,6 +84,13 @@ class Method(Stateful):
         """Return the generators of this task for `role`, one for each replica of theta [..., P]."""
         replicas = 1 if theta.dim() == 1 else len(theta)
         return [self.rng(role, task.index, replica) for replica in range(replicas)]
+
+    def grow(self, net, theta: Tensor, task):
+        """Return the network and the theta [..., P] to train from now on. This is called before `before_task`.
+
+        The loop sets `self.net`. A theta that is not the one given gets a fresh optimiser.
+        """
+        return net, theta
 
     def before_task(self, theta: Tensor, task):
         """Return the task to train on. This is called before the first batch of a task."""

@@ -85,10 +85,11 @@ def run(method: Method, stream: Stream, seeds=(1,), train: Train = TRAIN, build=
 
 
 def begin(method: Method, stream: Stream, seed: int = 1, build=module) -> Tensor:
-    """The method begun on a net of its own, for tests that call the hooks themselves; returns theta [P]."""
+    """The method before its first task, for tests that call the hooks themselves; returns theta [P], grown for it."""
     net = Net(build(stream, seed))
     theta = net.vector()
     method.begin(net, theta, lambda role, task, replica=0: generator(seed, role, task))
+    method.net, theta = method.grow(net, theta, stream.tasks[0])
     return theta
 
 

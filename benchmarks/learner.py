@@ -116,7 +116,7 @@ def start(
     trace.seeds |= {"init": derive(seed, "init"), "stream": derive(seed, "stream")}
     net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device))
     learn(method, net, net.vector(), stream.to(device), train, (seed,), trace, checkpoint)
-    return method.net.n_parameters
+    return method.n_parameters
 
 
 def learn(

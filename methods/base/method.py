@@ -51,6 +51,11 @@ class Method(Stateful):
         return type(self).grow is not Method.grow
 
     @property
+    def n_parameters(self) -> int:
+        """Return how many parameters the network has, with those that are no longer trained."""
+        return self.net.n_parameters
+
+    @property
     def wants_squares(self) -> bool:
         """Say whether `after_squares` does anything. Only then does the loop compute the squares."""
         return type(self).after_squares is not Method.after_squares

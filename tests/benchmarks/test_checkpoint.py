@@ -46,7 +46,7 @@ def fitted(monkeypatch):
 def run(method, scenario, train=ADAM, checkpoint=None, seeds=(1,), trace=None):
     """A whole run, on a net with buffers where there is one replica."""
     stream = toy.stream(scenario, torch.float32)
-    build = toy.noisy if len(seeds) == 1 else toy.module
+    build = toy.noisy_for(type(method).__name__.lower()) if len(seeds) == 1 else toy.module
     thetas = torch.stack([Net(build(stream, seed)).vector() for seed in seeds])
     theta = thetas[0] if len(seeds) == 1 else thetas
     return learner.learn(method, Net(build(stream)), theta, stream, train, seeds, trace, checkpoint)

@@ -100,7 +100,7 @@ def test_a_grown_run_goes_on_to_the_bit(tasks, stop_at, tmp_path, monkeypatch):
 
 def test_the_plugin_refuses_a_method_that_grows():
     with pytest.raises(
-        UserError, match="^Grower adds parameters to the network, which here is the strategy's"
+        UserError, match=r"^Grower adds parameters to the network, which here is the strategy's"
     ) as error:
         Plugin(Grower((0,)))
     assert "\n" not in str(error.value)

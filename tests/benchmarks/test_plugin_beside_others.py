@@ -21,7 +21,7 @@ from methods.base.net import Net
 from tests.support import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:No loggers specified")
-NAMES = [name for name in methods.names() if not methods.find(name).joins_tasks]
+NAMES = [name for name in methods.names() if not methods.find(name).joins_tasks and name not in toy.GROWING]
 
 
 def data(seed=0):

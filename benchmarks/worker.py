@@ -110,6 +110,7 @@ def execute(
         run=run,
         reason=reason,
         correct=trace.correct,
+        curve=trace.curve,
         total=[len(test) for test in stream.tests],
         n_parameters=n_parameters,
         seeds=trace.seeds,

@@ -65,13 +65,12 @@ def _outcome(row: Row, found: Record, by_key: dict[Key, Record | None], key: Key
     correct = None if found.correct is None else tuple(map(tuple, found.correct))
     if found.reason is not None:
         return Outcome(row.metric, None, correct, found.reason)
-    arguments = [found.accuracy, found.total]
+    against = None
     if row.reference is not None:
         against = by_key[(row.reference, *key[1:])]
         if against is None or against.reason is not None:
             return Outcome(row.metric, None, correct, f"the run of {row.reference} with this seed is missing")
-        arguments.append(against.accuracy[-1])
-    measure = metrics.find(row.metric)(*arguments)
+    measure = metrics.of(found, row.metric, against and against.accuracy[-1])
     return Outcome(row.metric, None if measure.reason else measure.percent, correct, measure.reason)
 
 

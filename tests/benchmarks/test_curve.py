@@ -36,7 +36,7 @@ def test_measuring_changes_nothing_else(name, scenario):
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 def test_counts_are_those_of_a_run_that_stops_there(scenario):
-    """After b batches of task k, by a run whose task k has b batches; before the first, by the parameters after k - 1."""
+    """After b batches of task k, by a run whose task k has b batches; before the first, by theta after task k - 1."""
     _, _, trace = run("naive", scenario, replace(ASKED, curve=3))
     stream = toy.stream(scenario, torch.float32)
     for k in range(3):

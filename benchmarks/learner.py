@@ -74,7 +74,7 @@ class Trace:
 
     correct: as `learn` returns it, up to the last task that was evaluated. curve [T][curve + 1]: how many test examples
     of task k are right after b batches of it, where `Train.curve` asks for it. memory: the most that the method held
-    between two tasks. warnings: what a reader of the numbers should know.
+    between two tasks. added: units that the method added to each hidden layer. warnings: what a reader should know.
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "importance": 0.0, "evaluation": 0.0})
@@ -82,6 +82,7 @@ class Trace:
     memory: dict[str, int] = field(default_factory=lambda: {"examples": 0, "bytes": 0})
     correct: list[list] | None = None
     curve: list[list] | None = None
+    added: list[int] | None = None
     warnings: list[str] = field(default_factory=list)
 
     def generator(self, seed: int, role: str, task: int) -> torch.Generator:
@@ -107,6 +108,7 @@ class Trace:
         """Note what the method holds."""
         for name, held in zip(self.memory, holdings(method.state()), strict=True):
             self.memory[name] = max(self.memory[name], held)
+        self.added = method.added
 
 
 def start(
@@ -163,6 +165,11 @@ def learn(
         trace.warn_once(beyond_stable_step(method, train))
         watch = partial(_watch, method, theta, stream, task.index, trace)
         trace.time("training", fit, method, theta, task, optimizer, train, generators, watch)
+        while phase := trace.time("training", method.next_phase, method.net, theta, task):
+            method.net, theta, steps = phase
+            optimizer = train.make_optimizer(theta)
+            length = train if steps is None else replace(train, epochs=None, steps=steps)
+            trace.time("training", fit, method, theta, task, optimizer, length, generators)
         with torch.no_grad():
             trace.time("importance", method.after_task, theta.clone(), task)
         correct[task.index + 1] = trace.time("evaluation", evaluate, method, theta, stream, task.index + 1)
@@ -256,6 +263,7 @@ def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: 
     if method.follows_steps:
         old.copy_(theta)
     optimizer.step()
+    method.shrink(theta, optimizer.param_groups[0]["lr"])
     if method.follows_steps:
         method.after_step(old, theta, grad)
     theta.grad = None

@@ -53,6 +53,7 @@ class Record:
     memory: dict | None = None  # the most between two tasks: examples stored, bytes of method state; None: not measured
     diverged: bool = False  # whether the run failed because training left the finite numbers
     warnings: list[str] | None = None  # what a reader of the number should know; None: not looked for
+    added: list[int] | None = None  # units that the method added to each hidden layer
     curve: list[list[int | None]] | None = None  # [T][b + 1]: right on test set k after b batches of it
 
     @property
@@ -148,6 +149,7 @@ FIELDS = {  # tests of whether a value can be that of the field
     "digest": lambda value: isinstance(value, str),
     "diverged": lambda value: isinstance(value, bool),
     "memory": lambda value: value is None or _each(_whole)(value),
+    "added": lambda value: value is None or (isinstance(value, list) and all(map(_whole, value))),
     "curve": lambda value: value is None or _counts(value),
     "warnings": lambda value: value is None or (isinstance(value, list) and all(isinstance(w, str) for w in value)),
 }

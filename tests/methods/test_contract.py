@@ -13,7 +13,7 @@ from tests.support.toy import CASES, CLASSES
 STRENGTHS = [(name, scenario) for name, scenario in CASES if CLASSES[name].strength is not None]
 ADAM = replace(toy.TRAIN, optimizer="adam", lr=0.01)
 EVEN = {"l2"}  # every parameter is as important as any other, those of an unused head too
-OWN_START = {"icarl", "pnn"}  # binary cross entropy, in the first task too; a network drawn by the method
+OWN_START = {"icarl", "pnn", "den"}  # binary cross entropy; a network drawn by the method; L1
 DRAWN = [  # options under which the end of a task draws at random, or looks at the network in another way
     ("ewc", {"fisher": "sample"}),
     ("ewc", {"fisher": "batched"}),

@@ -59,7 +59,7 @@ def stopped_and_resumed(fitted, stop_at, file, name, scenario, train=ADAM, seeds
     fitted.stop_at = None
     fitted.clear()
     result = run(toy.make(name), scenario, train, Checkpoint(file, IDENTITY), seeds, traces[1])
-    assert fitted == list(range(stop_at, 3))
+    assert sorted(set(fitted)) == list(range(stop_at, 3))  # a task may have several phases
     return result
 
 

@@ -231,3 +231,22 @@ def test_selection_of_the_paper_is_by_all_outputs(monkeypatch):
         if phase == "retrain":
             both = select(layers_of(net, begun), [2 * task, 2 * task + 1])
             assert [c.tolist() for c in chosen] == [c.tolist() for c in both]
+
+
+def test_units_of_later_stamps_do_not_change_an_answer():
+    """Whatever the weights of units added after task k do, the counts on task k stay; those on task k + 1 do not."""
+    stream, method = toy.stream("task"), methods.make("den", **SPLITS)
+    net = Net(toy.module(stream, spec=SPEC))
+    counts, theta = learn(method, net, net.vector(), stream, FEW, (1,))
+    assert all({0, 1, 2} == set(stamps) for stamps in method.stamps)
+    for k in range(3):
+        spoilt = theta.clone()
+        for (W, _), stamps, (above, _) in zip(
+            layers_of(method.net, spoilt)[:-1], method.stamps, layers_of(method.net, spoilt)[1:], strict=True
+        ):
+            later = torch.tensor(stamps) > k
+            W[later] = 50.0
+            above[1::2, later] = 50.0  # every second unit above
+        found = learner.evaluate(method, spoilt, stream, 3)
+        assert found[: k + 1] == counts[-1][: k + 1]
+        assert found[k + 1 :] != counts[-1][k + 1 :] or k == 2

@@ -19,7 +19,6 @@ from benchmarks import models
 from benchmarks.checkpoint import Checkpoint, holdings
 from benchmarks.stream import Stream
 from methods.base.errors import check_either
-from methods.base.examples import Examples
 from methods.base.net import Net
 from methods.base.options import Count, Positive, check_options
 from methods.base.rng import derive, generator
@@ -47,6 +46,7 @@ class Train:
     """Say how a network is trained. Exactly one of epochs and steps is given. They count in each task.
 
     optimizer_state: "keep" or "reset" the optimiser's moments when a task begins. Papers differ; this moves results.
+    curve: how many batches of each task are followed by a measurement of that task. One precedes the first. None: none.
     """
 
     net: str
@@ -56,6 +56,7 @@ class Train:
     batch: Count
     epochs: Count | None = None
     steps: Count | None = None
+    curve: Count | None = None
 
     def __post_init__(self):
         models.parse(self.net)
@@ -71,14 +72,17 @@ class Train:
 class Trace:
     """Hold what a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers.
 
-    correct: as `learn` returns it, up to the last task that was evaluated. memory: the most that the method held
-    between two tasks. warnings: what a reader of the numbers should know.
+    correct: as `learn` returns it, up to the last task that was evaluated. curve [T][curve + 1]: how many test examples
+    of task k are right after b batches of it, where `Train.curve` asks for it. memory: the most that the method held
+    between two tasks. added: units that the method added to each hidden layer. warnings: what a reader should know.
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "importance": 0.0, "evaluation": 0.0})
     seeds: dict[str, int] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=lambda: {"examples": 0, "bytes": 0})
     correct: list[list] | None = None
+    curve: list[list] | None = None
+    added: list[int] | None = None
     warnings: list[str] = field(default_factory=list)
 
     def generator(self, seed: int, role: str, task: int) -> torch.Generator:
@@ -87,12 +91,13 @@ class Trace:
         return generator(seed, role, task)
 
     def time(self, phase: str, work: Callable, *arguments):
-        """Return work(*arguments), and add its duration to `phase`."""
-        start = time.perf_counter()
+        """Return work(*arguments), and add its duration to `phase`. A phase inside of it counts for itself alone."""
+        start, others = time.perf_counter(), sum(self.seconds.values())
         try:
             return work(*arguments)
         finally:
-            self.seconds[phase] += time.perf_counter() - start
+            inside = sum(self.seconds.values()) - others
+            self.seconds[phase] += time.perf_counter() - start - inside
 
     def warn_once(self, warning: str | None) -> None:
         """Note a warning. The first of a run is enough."""
@@ -103,6 +108,7 @@ class Trace:
         """Note what the method holds."""
         for name, held in zip(self.memory, holdings(method.state()), strict=True):
             self.memory[name] = max(self.memory[name], held)
+        self.added = method.added
 
 
 def start(
@@ -116,7 +122,7 @@ def start(
     trace.seeds |= {"init": derive(seed, "init"), "stream": derive(seed, "stream")}
     net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device))
     learn(method, net, net.vector(), stream.to(device), train, (seed,), trace, checkpoint)
-    return method.net.n_parameters
+    return method.n_parameters
 
 
 def learn(
@@ -141,6 +147,7 @@ def learn(
     method.begin(net, theta.clone(), lambda role, task, replica=0: trace.generator(seeds[replica], role, task))
     optimizer = train.make_optimizer(theta)
     trace.correct = correct = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
+    trace.curve = [[None] * (train.curve + 1) for _ in stream.tests] if train.curve else None
     done, saved = 0, checkpoint and checkpoint.load(theta.device)
     if saved:
         done = saved["tasks"]
@@ -156,7 +163,13 @@ def learn(
         generators = [trace.generator(seed, "batches", task.index) for seed in seeds]
         torch.manual_seed(trace.generator(seeds[0], "dropout", task.index).initial_seed())
         trace.warn_once(beyond_stable_step(method, train))
-        trace.time("training", fit, method, theta, task, optimizer, train, generators)
+        watch = partial(_watch, method, theta, stream, task.index, trace)
+        trace.time("training", fit, method, theta, task, optimizer, train, generators, watch)
+        while phase := trace.time("training", method.next_phase, method.net, theta, task):
+            method.net, theta, steps = phase
+            optimizer = train.make_optimizer(theta)
+            length = train if steps is None else replace(train, epochs=None, steps=steps)
+            trace.time("training", fit, method, theta, task, optimizer, length, generators)
         with torch.no_grad():
             trace.time("importance", method.after_task, theta.clone(), task)
         correct[task.index + 1] = trace.time("evaluation", evaluate, method, theta, stream, task.index + 1)
@@ -203,16 +216,32 @@ def _restore(saved: dict, method, train: Train, trace: Trace) -> tuple[Tensor, t
     return theta, optimizer
 
 
-def fit(method, theta: Tensor, task, optimizer, train: Train, generators: list[torch.Generator]) -> None:
-    """Train theta in place on one task."""
+def _watch(method, theta: Tensor, stream: Stream, k: int, trace: Trace, step: int) -> None:
+    """Measure task k after `step` batches of it, if the run asks for it."""
+    if trace.curve and step < len(trace.curve[k]):
+        trace.curve[k][step] = trace.time("evaluation", _correct, method, theta, stream, k + 1, k)
+
+
+def fit(
+    method,
+    theta: Tensor,
+    task,
+    optimizer,
+    train: Train,
+    generators: list[torch.Generator],
+    watch: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train theta in place on one task. `watch` is told before the first step and after each how many were taken."""
     data = method.before_task(theta.clone(), task).train
     old = theta.clone()
     squares = Squares(method.net) if method.wants_squares else None
+    watch(0)
     for step, index in enumerate(batches(len(data), train, generators, theta)):
         method.before_batch(index)
         loss = _step(method, theta, old, data.take(index), optimizer, squares)
         if step % CHECK_EVERY == 0 and not bool(loss.isfinite().all()):
             raise Diverged(f"the loss is not finite at step {step} of task {task.index + 1}")
+        watch(step + 1)
     if not bool(theta.isfinite().all()):
         raise Diverged(f"a parameter is not finite after task {task.index + 1}")
 
@@ -234,6 +263,7 @@ def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: 
     if method.follows_steps:
         old.copy_(theta)
     optimizer.step()
+    method.shrink(theta, optimizer.param_groups[0]["lr"])
     if method.follows_steps:
         method.after_step(old, theta, grad)
     theta.grad = None
@@ -255,19 +285,19 @@ def batches(n: int, train: Train, generators: list[torch.Generator], theta: Tens
         yield order[..., position * train.batch : (position + 1) * train.batch]
 
 
-@torch.no_grad()
 def evaluate(method, theta: Tensor, stream: Stream, seen: int) -> list:
     """Return how many examples of each test set are right after `seen` tasks, or None where not applicable."""
-    row = []
-    for j, test in enumerate(stream.tests):
-        mask = stream.mask_at(seen, j)
-        row.append(None if mask is None else _correct(method, theta, test, mask.to(theta.device)))
-    return row
+    return [_correct(method, theta, stream, seen, j) for j in range(len(stream.tests))]
 
 
-def _correct(method, theta: Tensor, test: Examples, mask: Tensor) -> int | list[int]:
+@torch.no_grad()
+def _correct(method, theta: Tensor, stream: Stream, seen: int, j: int) -> int | list[int] | None:
+    mask = stream.mask_at(seen, j)
+    if mask is None:
+        return None
+    mask = mask.to(theta.device)
     count = torch.zeros(theta.shape[:-1], dtype=torch.int64, device=theta.device)
-    for x, y, _ in test.batches(EVALUATION_BATCH):
+    for x, y, _ in stream.tests[j].batches(EVALUATION_BATCH):
         x = x.expand(*theta.shape[:-1], *x.shape)
         count += (method.predict(theta, x, mask) == y).sum(-1)
     return count.tolist()

@@ -16,6 +16,7 @@ from methods.base.errors import unknown
 
 METRICS = {}  # name -> function(accuracy, total) -> Measure: every measure of one run that has no parameter
 ONE_TRAINING = "needs the accuracy after every task; a joint run has only the last"
+BATCHES = 10  # of `lca_10`
 AFTER = "average_accuracy_after_"  # k follows, the number of tasks
 
 
@@ -32,14 +33,29 @@ class Measure(NamedTuple):
 
 
 def find(name: str):
-    """Return the function `name`: of METRICS or AGAINST_A_REFERENCE, or `average_accuracy_after_<k>` with k >= 1."""
-    known = METRICS | AGAINST_A_REFERENCE
+    """Return the function `name`: of METRICS, AGAINST_A_REFERENCE, OF_THE_CURVE, or `average_accuracy_after_<k>`."""
+    known = METRICS | AGAINST_A_REFERENCE | OF_THE_CURVE
     if name in known:
         return known[name]
     tasks = re.fullmatch(f"{AFTER}([1-9][0-9]{{0,5}})", name)
     if tasks is None:
         raise unknown("metric", name, [*known, f"{AFTER}<k>"])
     return functools.partial(average_accuracy_after, k=int(tasks[1]))
+
+
+def of(record, name, reference=None):
+    """Return the measure `name` of the record of a finished run. `reference` is for those AGAINST_A_REFERENCE."""
+    arguments = [record.accuracy, record.total]
+    if name in OF_THE_CURVE:
+        arguments.append(record.curve and numbers(record.curve) / np.array(record.total)[:, None])
+    if name in AGAINST_A_REFERENCE:
+        arguments.append(reference)
+    return find(name)(*arguments)
+
+
+def numbers(counts):
+    """Return counts as an array, NaN where None."""
+    return np.array([[np.nan if count is None else count for count in row] for row in counts])
 
 
 def check(accuracy, total):
@@ -202,3 +218,24 @@ def _intransigence(accuracy, total, reference):
 
 # name -> function(accuracy, total, reference) -> Measure. One joint run gives all that the measure uses.
 AGAINST_A_REFERENCE = {"intransigence": intransigence}
+
+
+def lca_10(accuracy, total, curve):
+    """Return (Z_0 / 2 + Z_1 + ... + Z_9 + Z_10 / 2) / 10, the area under the first batches (Chaudhry et al., 2019).
+
+    Z_b is the mean over tasks k of the accuracy on task k after b batches of it, Z_0 before its first update. `curve`
+    [T, b + 1] holds these accuracies. The paper divides a plain sum of Z_0 to Z_10 by 11. Its code takes the area.
+    """
+    accuracy, _ = check(accuracy, total)
+    if _joint(accuracy):
+        return Measure(np.nan, ONE_TRAINING)
+    if curve is None or curve.shape[1] <= BATCHES:
+        return Measure(np.nan, f"needs the accuracy after the first batches of each task: curve = {BATCHES} in train")
+    if np.isnan(curve[:, : BATCHES + 1]).any():
+        return Measure(np.nan, f"needs {BATCHES} batches in each task")
+    Z = curve[:, : BATCHES + 1].mean(0)
+    return Measure(float((Z.sum() - (Z[0] + Z[-1]) / 2) / BATCHES))
+
+
+# name -> function(accuracy, total, curve) -> Measure.
+OF_THE_CURVE = {"lca_10": lca_10}

@@ -53,6 +53,8 @@ class Record:
     memory: dict | None = None  # the most between two tasks: examples stored, bytes of method state; None: not measured
     diverged: bool = False  # whether the run failed because training left the finite numbers
     warnings: list[str] | None = None  # what a reader of the number should know; None: not looked for
+    added: list[int] | None = None  # units that the method added to each hidden layer
+    curve: list[list[int | None]] | None = None  # [T][b + 1]: right on test set k after b batches of it
 
     @property
     def seed(self) -> int:
@@ -64,7 +66,7 @@ class Record:
         """Return accuracy [T + 1, T], NaN where not applicable, or None for a failed run."""
         if self.reason is not None:
             return None
-        return np.array([[np.nan if c is None else c for c in row] for row in self.correct]) / np.array(self.total)
+        return metrics.numbers(self.correct) / np.array(self.total)
 
 
 def to_text(record: Record) -> str:
@@ -105,6 +107,8 @@ def from_text(text: str) -> Record:
     T = len(record.total)
     if record.correct is not None and [len(row) for row in record.correct] != [T] * (T + 1):
         raise ValueError(f"its counts are not [{T + 1}, {T}]")
+    if record.curve is not None and [len(row) for row in record.curve] != [(run.train.curve or 0) + 1] * T:
+        raise ValueError(f"its curve is not [{T}, {(run.train.curve or 0) + 1}]")
     if record.reason is None and record.correct is None:
         raise ValueError("it holds neither counts nor the reason why there are none")
     if record.reason is None:
@@ -145,6 +149,8 @@ FIELDS = {  # tests of whether a value can be that of the field
     "digest": lambda value: isinstance(value, str),
     "diverged": lambda value: isinstance(value, bool),
     "memory": lambda value: value is None or _each(_whole)(value),
+    "added": lambda value: value is None or (isinstance(value, list) and all(map(_whole, value))),
+    "curve": lambda value: value is None or _counts(value),
     "warnings": lambda value: value is None or (isinstance(value, list) and all(isinstance(w, str) for w in value)),
 }
 

@@ -110,6 +110,8 @@ def execute(
         run=run,
         reason=reason,
         correct=trace.correct,
+        curve=trace.curve,
+        added=trace.added,
         total=[len(test) for test in stream.tests],
         n_parameters=n_parameters,
         seeds=trace.seeds,

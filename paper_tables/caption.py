@@ -26,6 +26,7 @@ def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: in
         *_reasons(cells),
         *_origins(table, cells),
         *(_times(cells) if table.times else []),
+        *(_added(cells) if "added" in cells else []),
         *([f"{stale} stale records of other source code were set aside."] if stale else []),
     ]
 
@@ -151,6 +152,11 @@ def _times(cells) -> list[str]:
     if not texts:
         return []
     return [f"Seconds of a run on one thread, training + importances, median: {'; '.join(texts)}."]
+
+
+def _added(cells) -> list[str]:
+    texts = [f"{rows} {text}" for text, rows in _groups(cells, "added")]
+    return [f"Units added to each hidden layer, mean over runs: {'; '.join(texts)}."]
 
 
 def _searched(table) -> list[str]:

@@ -35,6 +35,7 @@ METRICS = {
     "worst_forgetting_since_learnt": "forgetting_worst_points",
     "intransigence": "intransigence_points",
     "learning_accuracy": "learning_acc",
+    "lca_10": "lca10",
 }
 MAX_RUNS = 1_000_000  # behind a published mean
 LEAST_ACCURACY = 1.0  # percent; an accuracy up to here was written as a fraction

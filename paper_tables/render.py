@@ -44,7 +44,8 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
         for row in table.rows
         for scenario in row.scenarios
     ]
-    return pd.DataFrame(lines).astype({"paper_n": "Int64"})
+    cells = pd.DataFrame(lines).astype({"paper_n": "Int64"})
+    return cells if cells.added.any() else cells.drop(columns="added")
 
 
 def _line(table: Table, row: Row, scenario: str, records: list[Record], references: list[Record]) -> dict:
@@ -65,6 +66,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "ours_n": len(values),
         "training_s": _median(seconds, "training"),
         "importance_s": _median(seconds, "importance"),
+        "added": _added(finished),
         "failed": len(reasons),
         "paper_mean": paper.mean if paper else math.nan,
         "paper_std": paper.std if paper and paper.std is not None else math.nan,
@@ -79,6 +81,12 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "cell": paper.cell if paper else "",
         "origin": row.origin or "",
     }
+
+
+def _added(finished: list[Record]) -> str:
+    """Return the mean number of units that the runs added to each hidden layer, as in "4.5 + 2". "": they add none."""
+    counts = [record.added for record in finished if record.added is not None]
+    return " + ".join(f"{mean:.3g}" for mean in np.mean(counts, axis=0)) if counts else ""
 
 
 def _warnings(records: list[Record]) -> list[str]:

@@ -47,12 +47,10 @@ def of_rows(table: Table, labels: list[str], error: UserError) -> UserError:
 
 def measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:
     """Return the row's metric of each run. One against a reference takes the joint run of the same seed."""
-    measure = metrics.find(row.metric)
     if row.metric not in AGAINST_A_REFERENCE:
-        return [measure(record.accuracy, record.total) for record in finished]
+        return [metrics.of(record, row.metric) for record in finished]
     joint = {record.seed: record.accuracy[-1] for record in references if record.reason is None}
     missing = Measure(math.nan, f"needs the run of the row {row.reference!r} with the same seed")
     return [
-        measure(record.accuracy, record.total, joint[record.seed]) if record.seed in joint else missing
-        for record in finished
+        metrics.of(record, row.metric, joint[record.seed]) if record.seed in joint else missing for record in finished
     ]

@@ -25,7 +25,7 @@ def trials_of(table: Table) -> list[tuple[dict, Run]]:
 
 def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path:
     """Do the trials whose records are missing or stale, and write the ledger. Return its file."""
-    measures = {row.label: metrics.find(row.metric) for row in table.rows if row.search}
+    metric = {row.label: row.metric for row in table.rows}
 
     def scores(trials: list[tuple[dict, Run]]) -> list[dict]:
         runs = [run for _, run in trials]
@@ -35,8 +35,7 @@ def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path
             raise of_rows(table, [trial["row"] for trial, run in trials if run == refusal.run], refusal) from refusal
         scored = []
         for (trial, _), record in zip(trials, survey(runs, folder, root).records, strict=True):
-            measure = measures[trial["row"]]
-            score = None if record.reason else round(measure(record.accuracy, record.total).percent, 4)
+            score = None if record.reason else round(metrics.of(record, metric[trial["row"]]).percent, 4)
             scored.append({**trial, "score": score})
         return scored
 

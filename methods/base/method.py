@@ -52,6 +52,16 @@ class Method(Stateful):
         return type(self).grow is not Method.grow
 
     @property
+    def n_parameters(self) -> int:
+        """Return how many parameters the network has, with those that are no longer trained."""
+        return self.net.n_parameters
+
+    @property
+    def added(self) -> list[int] | None:
+        """Return how many units were added to each hidden layer. None: the method adds none."""
+        return None
+
+    @property
     def wants_squares(self) -> bool:
         """Say whether `after_squares` does anything. Only then does the loop compute the squares."""
         return type(self).after_squares is not Method.after_squares
@@ -98,6 +108,14 @@ class Method(Stateful):
         """
         return net, theta
 
+    def next_phase(self, net, theta: Tensor, task):
+        """Return None, or the network and theta [..., P] of one more phase of training in this task, and its steps.
+
+        This is called after each phase; the first one is that of `grow`. A phase has a fresh optimiser and, where its
+        steps are None, as many steps as the training says. `before_task` begins each phase.
+        """
+        return None
+
     def before_task(self, theta: Tensor, task):
         """Return the task to train on. This is called before the first batch of a task."""
         return task
@@ -123,6 +141,9 @@ class Method(Stateful):
     def add_penalty_grad(self, theta: Tensor, grad: Tensor) -> Tensor:
         """Return grad + d penalty / d theta [..., P]. `grad` itself does not change."""
         return self.quadratic.add_gradient(theta, grad) if self.quadratic else grad
+
+    def shrink(self, theta: Tensor, lr: float) -> None:
+        """Change theta in place after the optimiser's step: the proximal step, of size lr, of what has no gradient."""
 
     def after_step(self, old: Tensor, new: Tensor, grad: Tensor) -> None:
         """Note the optimiser's step from `old` to `new`. `grad` is the gradient of the task loss alone."""

@@ -46,7 +46,7 @@ def fitted(monkeypatch):
 def run(method, scenario, train=ADAM, checkpoint=None, seeds=(1,), trace=None):
     """A whole run, on a net with buffers where there is one replica."""
     stream = toy.stream(scenario, torch.float32)
-    build = toy.noisy if len(seeds) == 1 else toy.module
+    build = toy.noisy_for(type(method).__name__.lower()) if len(seeds) == 1 else toy.module
     thetas = torch.stack([Net(build(stream, seed)).vector() for seed in seeds])
     theta = thetas[0] if len(seeds) == 1 else thetas
     return learner.learn(method, Net(build(stream)), theta, stream, train, seeds, trace, checkpoint)
@@ -59,7 +59,7 @@ def stopped_and_resumed(fitted, stop_at, file, name, scenario, train=ADAM, seeds
     fitted.stop_at = None
     fitted.clear()
     result = run(toy.make(name), scenario, train, Checkpoint(file, IDENTITY), seeds, traces[1])
-    assert fitted == list(range(stop_at, 3))
+    assert sorted(set(fitted)) == list(range(stop_at, 3))  # a task may have several phases
     return result
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -226,3 +228,25 @@ def test_inputs_are_left_alone():
         find(name)(accuracy, total)
     assert_array_equal(accuracy, np.array(TWO))
     assert_array_equal(total, [300, 100])
+
+
+CURVE = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 0.5], [0.3] * 11])
+
+
+def test_learning_curve_area():
+    """Z = 0.2, 0.25, ..., 0.65, 0.4: the trapezoids of ten batches by hand."""
+    total = np.full(2, 10)
+    Z = [0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.4]
+    expected = sum((a + b) / 2 for a, b in pairwise(Z)) / 10
+    assert_allclose(metrics.lca_10(np.array(TWO), total, CURVE).value, expected, rtol=1e-12)
+    longer = np.concatenate([CURVE, np.ones((2, 3))], axis=1)
+    assert_allclose(metrics.lca_10(np.array(TWO), total, longer).value, expected, rtol=1e-12)
+    assert find("lca_10") is metrics.lca_10
+
+
+def test_learning_curve_that_was_not_measured():
+    total, gap = np.full(2, 10), CURVE.copy()
+    gap[1, 10] = np.nan
+    for curve, reason in ((None, "curve = 10"), (CURVE[:, :10], "curve = 10"), (gap, "10 batches in each task")):
+        assert_undefined(metrics.lca_10(np.array(TWO), total, curve), reason)
+    assert_undefined(metrics.lca_10(JOINT, np.full(3, 10), np.zeros((3, 11))), "joint")

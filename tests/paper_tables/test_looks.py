@@ -41,7 +41,9 @@ def fake(run, mean, spread):
     value = (mean + (spread if run.seed % 2 else -spread)) / 100
     total, seconds = np.full(2, 1000), {"training": 1.0, "importance": 0.0}
     accuracy = np.full((3, 2), value)
-    return SimpleNamespace(seed=run.seed, accuracy=accuracy, total=total, seconds=seconds, reason=None, warnings=[])
+    return SimpleNamespace(
+        seed=run.seed, accuracy=accuracy, total=total, seconds=seconds, reason=None, warnings=[], added=None
+    )
 
 
 def records(runs, ours=OURS):

@@ -176,6 +176,15 @@ def test_times_are_given_where_the_table_asks_for_them(toy):
     assert "Seconds" not in render.markdown(timed, render.frame(timed, {}), SEEDS)
 
 
+def test_units_that_were_added_are_in_the_caption(toy):
+    table = toy()
+    assert "added" not in render.frame(table, RESULTS)
+    first, second = run(1, 90, 90), run(2, 90, 90)
+    first.added, second.added = [3, 0], [4, 1]
+    text = render.markdown(table, render.frame(table, RESULTS | {("Adam", "task"): [first, second]}), SEEDS)
+    assert "- Units added to each hidden layer, mean over runs: Adam task 3.5 + 0.5.\n" in text
+
+
 def test_a_wide_margin_is_printed():
     mnist = declaration.load("splitmnist").select("mas")
     results = {("MAS", scenario): [run(seed, 60 + seed, 60) for seed in SEEDS] for scenario in mnist.scenarios}

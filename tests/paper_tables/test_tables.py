@@ -298,3 +298,12 @@ def test_parse_seeds():
 def test_parse_seeds_refuses(text, message):
     with pytest.raises(UserError, match=message):
         parse_seeds(text)
+
+
+def test_a_learning_curve_must_be_measured(toy):
+    metric = ('label    = "EWC"', 'label    = "EWC"\nmetric   = "lca_10"')
+    paper = ('paper    = { task = "toy/ewc/task" }', "")
+    with pytest.raises(UserError, match=r"row EWC: lca_10 needs curve = 10 in train, which measures each task"):
+        toy(metric, paper)
+    found = toy(metric, paper, ("epochs = 1 }", "epochs = 1, curve = 10 }"))
+    assert found.rows[1].run("task", 1).train.curve == 10

@@ -30,6 +30,8 @@ SUITED = {  # in place of defaults; T^2 would keep RtF from new classes for long
 # Of each pair a method needs one.
 SIZES_OF_MEMORY = {"gem": ("per_task", "budget"), "icarl": ("K", "per_class"), "replay": ("memory", "per_class")}
 
+PERCEPTRON = {"pnn", "den"}  # take no other network
+
 CLASSES = {name: methods.find(name) for name in methods.names()}
 CASES = [(name, scenario) for name, cls in CLASSES.items() for scenario in cls.scenarios]
 PLUGINS = [name for name, cls in CLASSES.items() if not cls.joins_tasks and cls.grow is Method.grow]
@@ -63,6 +65,11 @@ def noisy(stream: Stream, seed: int = 1) -> nn.Module:
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
         net.add_module("head", nn.Linear(8, stream.n_units))
     return net.to(stream.tests[0].parts[0].source.dtype)
+
+
+def noisy_for(name: str):
+    """What builds a net with batch normalisation and dropout, or one without them where the method takes no other."""
+    return module if name in PERCEPTRON else noisy
 
 
 def make(name: str, **options) -> Method:

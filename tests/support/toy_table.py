@@ -77,7 +77,7 @@ def run(seed, *last, total=(100, 300)):
     accuracy[-1] = np.array(last) / 100
     seconds = {"training": 10.0 * seed, "importance": 1.0}
     return SimpleNamespace(
-        seed=seed, accuracy=accuracy, total=np.array(total), seconds=seconds, reason=None, warnings=None
+        seed=seed, accuracy=accuracy, total=np.array(total), seconds=seconds, reason=None, warnings=None, added=None
     )
 
 

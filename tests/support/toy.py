@@ -76,8 +76,9 @@ def make(name: str, **options) -> Method:
     """The method `name`; options that are not given get values that suit the toy stream, where they must."""
     cls = methods.find(name)
     types = get_type_hints(cls)
-    options = SUITED.get(name, {}) | options
-    given = {**cls.presets.get(options.get("preset"), {}), **options}
+    preset = cls.presets.get(options.get("preset"), {})
+    options = {option: value for option, value in SUITED.get(name, {}).items() if option not in preset} | options
+    given = {**preset, **options}
     missing = [option for option in required(cls) if option not in given]
     sizes = SIZES_OF_MEMORY.get(name)
     if sizes and not set(sizes) & set(given):

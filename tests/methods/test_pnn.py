@@ -114,7 +114,27 @@ def test_what_is_kept_through_a_task_is_used_and_then_dropped(monkeypatch):
     method, _ = trained(stream)
     in_training = [(n, size) for n, size in calls if size != 3 and n]
     assert in_training == [(1, 60), (2, 68)]
-    assert method.net.module.kept is None
+    assert method.net.module.kept is None and method.net.module.asked == []
+
+
+@pytest.mark.parametrize("asked", [1, 2, 8])
+def test_a_learning_curve_runs_the_earlier_columns_once_on_each_batch_of_a_test_set(asked, monkeypatch):
+    calls, real = [], pnn.hidden
+    monkeypatch.setattr(pnn, "hidden", lambda columns, x: calls.append((len(columns), len(x))) or real(columns, x))
+    monkeypatch.setattr(pnn, "ASKED", asked)
+    monkeypatch.setattr("benchmarks.learner.EVALUATION_BATCH", 13)  # batches of 13 and 7
+    stream, curves = toy.stream("task"), []
+    for build in (pnn.Progressive._below, lambda self, x: real(self.earlier, x)):
+        monkeypatch.setattr(pnn.Progressive, "_below", build)
+        net, trace = Net(toy.module(stream, 1, SPEC)), Trace()
+        train = replace(TRAINS["sgd"], curve=4)
+        learn(methods.make("pnn"), net, net.vector(), stream, train, (1,), trace)
+        curves.append(trace.curve)
+        if len(curves) == 1:
+            of_test = [call for call in calls if call[1] in (13, 7) and call[0] == 2]
+    assert curves[0] == curves[1]
+    # After the last task the third test set is evaluated once more.
+    assert len(of_test) == (2 if asked > 1 else 2 * 5) + 2
 
 
 def test_forgetting_is_zero_to_the_bit():

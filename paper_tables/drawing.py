@@ -55,10 +55,10 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
         yield drawing
 
 
-def png(drawing: Figure) -> bytes:
+def png(drawing: Figure, dpi: int = DPI) -> bytes:
     """Return the figure as a PNG."""
     data = io.BytesIO()
-    drawing.savefig(data, format="png", dpi=DPI)
+    drawing.savefig(data, format="png", dpi=dpi)
     return data.getvalue()
 
 

@@ -7,7 +7,8 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test lint format tables scoreboard judge regress mutants bench-train bench-fisher figure-fisher clean FORCE
+.PHONY: help setup test lint format tables scoreboard judge regress mutants bench-train bench-fisher \
+  figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
@@ -64,7 +65,16 @@ bench-fisher: $(READY) ## time the Fisher estimators, and compare them with othe
 	@$(PYTHON) -m benchmarks.timing.compare_fisher
 
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
-	@$(PYTHON) -m paper_tables figure $${DATA:+--data "$$DATA"}
+	@$(PYTHON) -m paper_tables figure fisher $${DATA:+--data "$$DATA"}
+
+figure-offline-ewc: $(READY) ## draw four regression tasks learnt in turn: EWC by both Fishers, online EWC, SI and MAS (1 minute)
+	@$(PYTHON) -m paper_tables figure offline-ewc $${JOBS:+--jobs "$$JOBS"}
+
+figure-tradeoff: $(READY) ## draw forgetting against intransigence over twelve decades of strength, on the digits (2 minutes)
+	@$(PYTHON) -m paper_tables figure tradeoff $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"}
+
+figure-landscape: $(READY) ## draw the error surfaces of two tasks of digits, and the paths of four methods (half a minute)
+	@$(PYTHON) -m paper_tables figure landscape $${DATA:+--data "$$DATA"}
 
 clean: ## remove your own runs (results/local) and the caches; data and .venv stay
 	@rm -rf results/local .pytest_cache .ruff_cache .benchmarks

@@ -138,15 +138,17 @@ def learn(
     """Train theta [P] (one seed) or [R, P] (R seeds) on the stream. Return (correct, theta).
 
     correct [T + 1][T] says how many test examples of task j are right after k tasks. An entry is an integer, a list of
-    R, or None where it is not applicable (metrics.py). Row 0 is before training. With a checkpoint, the run goes on
-    after the last task that the checkpoint holds, and leaves its state after each task.
+    R, or None where it is not applicable (metrics.py). Row 0 is before training. Rows are empty if the stream has no
+    test sets. With a checkpoint, the run goes on after the last task that the checkpoint holds, and leaves its state
+    after each task.
     """
     trace = trace or Trace()
     theta = theta.detach().clone()
     method.check_stream(stream.n_tasks, stream.n_classes)
     method.begin(net, theta.clone(), lambda role, task, replica=0: trace.generator(seeds[replica], role, task))
     optimizer = train.make_optimizer(theta)
-    trace.correct = correct = [[None] * len(stream.tests) for _ in range(len(stream.tests) + 1)]
+    T = max(len(stream.tests), stream.tasks[-1].index + 1)
+    trace.correct = correct = [[None] * len(stream.tests) for _ in range(T + 1)]
     trace.curve = [[None] * (train.curve + 1) for _ in stream.tests] if train.curve else None
     done, saved = 0, checkpoint and checkpoint.load(theta.device)
     if saved:

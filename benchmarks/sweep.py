@@ -103,7 +103,7 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "c
     try:
         _check(executor, work, executor.n)
         desk = _Desk(executor, executor.n, folder, lambda text: console.print(text, markup=False, soft_wrap=True))
-        with _progress(console, len(work)) as announce:
+        with progress(console, len(work)) as announce:
             desk.serve(work, announce)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
@@ -227,18 +227,18 @@ class _Desk:
 
 
 @contextmanager
-def _progress(console: Console, total: int) -> Iterator[Callable[[Run], None]]:
-    """Count finished runs on a bar. Without a terminal, print a line now and then instead."""
+def progress(console: Console, total: int) -> Iterator[Callable[[object], None]]:
+    """Lend what announces a finished run. A bar counts them, or without a terminal a line now and then."""
     begun, done, said = time.monotonic(), 0, 0.0
     columns = BarColumn(), MofNCompleteColumn(), TextColumn("elapsed"), TimeElapsedColumn()
     left = TextColumn("left"), TimeRemainingColumn()
-    with Progress(TextColumn("{task.description}"), *columns, *left, console=console) as progress:
-        bar = progress.add_task("training", total=total)
+    with Progress(TextColumn("{task.description}"), *columns, *left, console=console) as bars:
+        bar = bars.add_task("training", total=total)
 
-        def announce(run: Run) -> None:
+        def announce(run: object) -> None:
             nonlocal done, said
             done += 1
-            progress.update(bar, advance=1, description=str(run))
+            bars.update(bar, advance=1, description=str(run))
             now = time.monotonic() - begun
             if not console.is_terminal and (now - said > 30 or done == total):
                 said = now

@@ -106,8 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     command("tables", _tables, "render the committed reference records, without training")
     judge = command("judge", _judge, "judge anybody's runs, from a CSV with the columns cell, seed, value")
     judge.add_argument("file", nargs="?")
-    figure = command("figure", _figure, "draw what the Fisher estimators do on one network trained on MNIST")
-    figure.add_argument("--data")
+    figure = command("figure", _figure, "draw a figure: fisher, offline-ewc, tradeoff or landscape")
+    figure.add_argument("name")
+    figure.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")
+    figure.add_argument("--data", help="data root (default: the environment variable DATA, then data/)")
     regress = command("regress", _regress, "run a table and compare it with its gate references")
     regress.add_argument("--table", help="which table (default: that of the digits)")
     regress.add_argument("--accept", action="store_true", help="make the fresh runs the reference; needs --reason")
@@ -180,10 +182,19 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _figure(options: argparse.Namespace) -> int:
-    from paper_tables import figure_fisher
-    from paper_tables.options import data_root
+    from importlib import import_module
+    from pkgutil import iter_modules
 
-    figure_fisher.main(data_root(options.data))
+    import paper_tables
+    from methods.base.errors import unknown
+    from paper_tables.options import data_root, jobs
+
+    modules = [module.name for module in iter_modules(paper_tables.__path__)]
+    known = [name.removeprefix("figure_").replace("_", "-") for name in modules if name.startswith("figure_")]
+    if options.name not in known:
+        raise unknown("figure", options.name, known)
+    at_a_time, root = jobs(options.jobs), data_root(options.data)
+    import_module(f"paper_tables.figure_{options.name.replace('-', '_')}").main(root, at_a_time)
     return 0
 
 

@@ -6,7 +6,6 @@ also shows the share of each layer in the sum of the diagonal. Parameters whose 
 black) are left out. `make figure-fisher` writes figure and numbers to results/tables/fisher-estimators.*.
 """
 
-import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,23 +13,20 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from benchmarks import models, streams
-from benchmarks.files import write_atomically
 from benchmarks.learner import Train, fit
 from benchmarks.markdown import table as markdown_table
-from benchmarks.record import ROOT
 from benchmarks.stream import Stream
 from methods import make
 from methods.base.examples import Examples
 from methods.base.net import Net
 from methods.base.rng import derive, generator
 from methods.importance.fisher import diagonal
+from paper_tables import drawing
 
 TRAIN = Train(net="mlp-400-400", optimizer="adam", lr=1e-3, optimizer_state="keep", batch=128, epochs=1)
 SEED = 1
@@ -39,15 +35,12 @@ COLUMNS = 3
 DECADES = 8  # of the exact diagonal are shown
 
 
-def main(root: Path, folder: Path = ROOT / "results" / "tables") -> None:
+def main(root: Path, jobs: int = 1, folder: Path = drawing.FOLDER) -> None:
     """Train, estimate, and write the figure and the numbers."""
     stream = streams.build(streams.resolve({"name": "splitmnist"}), "class", SEED, root)
     net, theta, examples = trained(stream, TRAIN)
     estimates = diagonals(net, theta, examples)
-    text = markdown(numbers(net, estimates))
-    write_atomically(folder / "fisher-estimators.md", text)
-    write_atomically(folder / "fisher-estimators.png", figure(net, estimates))
-    print(text, end="")
+    drawing.write(folder, "fisher-estimators", markdown(numbers(net, estimates)), figure(net, estimates))
 
 
 def trained(stream: Stream, train: Train) -> tuple[Net, Tensor, Examples]:
@@ -107,21 +100,17 @@ def figure(net: Net, estimates: dict[str, Tensor]) -> bytes:
     """Return a PNG with a panel for each estimator beside `exact`. The layers' shares stand below."""
     others = [name for name in estimates if name != "exact"]
     rows = -(-len(others) // COLUMNS)
-    with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper"):
-        drawing = Figure(figsize=(3.1 * COLUMNS, 2.6 * rows + 2.6), layout="constrained")
-        FigureCanvasAgg(drawing)
-        grid = drawing.add_gridspec(rows + 1, COLUMNS, height_ratios=[*[1] * rows, 0.8])
+    with drawing.canvas(3.1 * COLUMNS, 2.6 * rows + 2.6) as picture:
+        grid = picture.add_gridspec(rows + 1, COLUMNS, height_ratios=[*[1] * rows, 0.8])
         exact = estimates["exact"].numpy()
         top = 10 ** np.ceil(np.log10(exact.max()))
         for n, name in enumerate(others):
-            axes = drawing.add_subplot(grid[n // COLUMNS, n % COLUMNS])
+            axes = picture.add_subplot(grid[n // COLUMNS, n % COLUMNS])
             drawn = _panel(axes, exact, estimates[name].numpy(), top)
             axes.set_title(name)
-        drawing.colorbar(drawn, ax=drawing.axes, label="parameters", shrink=0.6, pad=0.01)
-        _shares(drawing.add_subplot(grid[rows, :]), numbers(net, estimates).iloc[:, 2:])
-        data = io.BytesIO()
-        drawing.savefig(data, format="png", dpi=150)
-    return data.getvalue()
+        picture.colorbar(drawn, ax=picture.axes, label="parameters", shrink=0.6, pad=0.01)
+        _shares(picture.add_subplot(grid[rows, :]), numbers(net, estimates).iloc[:, 2:])
+        return drawing.png(picture)
 
 
 def _panel(axes, exact, other, top):

@@ -37,6 +37,7 @@ class Method(Stateful):
     presets: ClassVar[dict[str, dict]] = {}  # options by which other code differs, by the name of that code
     scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
     joins_tasks: ClassVar[bool] = False  # trains once, on all tasks together
+    likelihood: ClassVar[object] = None  # that a loss of its own is of (methods/importance/likelihoods.py)
 
     def __post_init__(self):
         check_options(self)

@@ -167,7 +167,8 @@ def mean_over_batches(f: Callable, loss: Callable, theta: Tensor, examples, batc
 
 def of_task(method, theta: Tensor, task) -> Tensor:
     """Return the diagonal [..., P] on a task's training data, by the estimator that the method's options name."""
-    if type(method).loss is not Method.loss:
+    if type(method).loss is not Method.loss and method.likelihood is None:
         raise UserError(f"{type(method).__name__} has a loss of its own, without a likelihood: it has no Fisher")
-    generators = method.generators("fisher", theta, task)
-    return diagonal(method.net, theta, task.train, method.fisher, generators, method.n_samples, method.fisher_batch)
+    generators, likelihood = method.generators("fisher", theta, task), method.likelihood or CATEGORICAL
+    options = {"n_samples": method.n_samples, "batch": method.fisher_batch, "likelihood": likelihood}
+    return diagonal(method.net, theta, task.train, method.fisher, generators, **options)

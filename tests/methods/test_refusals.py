@@ -10,6 +10,7 @@ from methods.base.errors import UserError
 from tests.support import toy
 
 STRENGTHS = {name: methods.find(name).strength for name in methods.names() if methods.find(name).strength}
+TAKES_A_LIST = ("ewc",)  # a strength for each task
 
 
 def refused(match, name, **options):
@@ -21,8 +22,10 @@ def refused(match, name, **options):
 @pytest.mark.parametrize("bad", [-1, -1e-9, math.nan, math.inf, -math.inf, True, "1", None, [1.0]])
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_strength(name, bad):
-    with pytest.raises(UserError, match=f"{STRENGTHS[name]} must be a finite number >= 0"):
+    bad = [1.0, bad[0], -1.0] if isinstance(bad, list) and name in TAKES_A_LIST else bad
+    with pytest.raises(UserError, match=f"{STRENGTHS[name]} must be a finite number >= 0") as error:
         toy.make(name, **{STRENGTHS[name]: bad})
+    assert str(error.value).endswith(f"got {bad!r}")
 
 
 @pytest.mark.parametrize("name", STRENGTHS)

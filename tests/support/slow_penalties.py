@@ -32,11 +32,12 @@ def l2(module, stream, train, seed, lam, per_task=False) -> Tensor:
 
 
 def ewc(module, stream, train, seed, lam, **options) -> Tensor:
-    """Kirkpatrick et al., eq. 3: sum over earlier tasks l of lam / 2 sum_i F^l_i (theta_i - theta^l_i)^2."""
+    """Kirkpatrick et al., eq. 3: sum over earlier tasks l of lam_l / 2 sum_i F^l_i (theta_i - theta^l_i)^2."""
     params, terms = parameters(module), []
+    weights = lam if isinstance(lam, list) else [lam] * len(stream.tasks)
 
     def penalty():
-        return sum(lam / 2 * distance(params, F, star) for F, star in terms)
+        return sum(w / 2 * distance(params, F, star) for w, (F, star) in zip(weights, terms, strict=False))
 
     def after_task(task):
         terms.append((_fisher(module, task, seed, **options), copy(params)))

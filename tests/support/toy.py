@@ -20,7 +20,8 @@ SIZES = (26, 30, 34)  # training examples of each class, by task: no two tasks a
 SMALL = (7, 9, 11)
 N_TEST = 10
 TRAIN = Train(net="mlp-8", optimizer="sgd", lr=0.1, optimizer_state="keep", batch=16, epochs=2)
-REQUIRED = {float: 1.0, int: 8, int | None: 8}  # what an option without a default gets, by its type
+WEIGHTS = float | tuple[float, ...]
+REQUIRED = {float: 1.0, WEIGHTS: 1.0, int: 8, int | None: 8}  # what an option without a default gets, by its type
 SMALL_GENERATOR = {"hidden": (8, 6), "z": 3, "recon": "squared"}  # pixels of the toy stream are not in [0, 1]
 SUITED = {  # in place of defaults; T^2 would keep RtF from new classes for longer than a toy run
     "dgr": SMALL_GENERATOR,

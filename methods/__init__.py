@@ -4,9 +4,9 @@ The method is the class of the module that derives from `Method` and has no subc
 of another method. Helper classes may stand beside it.
 """
 
+import os
 from dataclasses import MISSING, asdict, fields
 from importlib import import_module
-from pkgutil import iter_modules
 
 from methods.base.errors import UserError, unknown
 from methods.base.method import Method
@@ -14,7 +14,8 @@ from methods.base.method import Method
 
 def names() -> list[str]:
     """Return the name of every method. No method is imported."""
-    return sorted(module.name for module in iter_modules(__path__) if not module.ispkg)
+    files = [file for folder in __path__ for file in os.listdir(folder)]
+    return sorted(file.removesuffix(".py") for file in files if file.endswith(".py") and file != "__init__.py")
 
 
 def find(name: str) -> type[Method]:

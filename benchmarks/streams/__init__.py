@@ -4,11 +4,11 @@ A stream file has one class of its own that derives from `Recipe` (benchmarks/ma
 fields are its options.
 """
 
+import os
 from dataclasses import asdict
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
 from benchmarks import materialise
 from benchmarks.materialise import Recipe
@@ -19,7 +19,8 @@ from methods.base.errors import UserError, unknown
 
 def names() -> list[str]:
     """Every stream there is."""
-    return sorted(module.name for module in iter_modules(__path__) if not module.ispkg)
+    files = [file for folder in __path__ for file in os.listdir(folder)]
+    return sorted(file.removesuffix(".py") for file in files if file.endswith(".py") and file != "__init__.py")
 
 
 def find(name: str) -> type[Recipe]:

@@ -109,7 +109,7 @@ def trained(name, scenario, **options):
     stream = toy.stream(scenario)
     method = toy.make(name, **options)
     theta = toy.begin(method, stream, build=toy.noisy)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     task = stream.tasks[0]
     train(method, theta, task)
     return method, theta, task

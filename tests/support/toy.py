@@ -51,8 +51,8 @@ def module(stream: Stream, seed: int = 1, spec: str = TRAIN.net) -> nn.Module:
 
 def noisy(stream: Stream, seed: int = 1) -> nn.Module:
     """A net with batch normalisation and dropout."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
         net.add_module("head", nn.Linear(8, stream.n_units))
     return net.to(stream.tests[0].parts[0].source.dtype)

@@ -54,7 +54,7 @@ def test_same_seed_twice_is_identical_and_another_seed_is_not(name, scenario):
 @pytest.mark.parametrize(("name", "scenario"), STRENGTHS)
 def test_strength_zero_is_naive_to_the_bit_and_above_zero_differs(name, scenario, build):
     stream = toy.stream(scenario, torch.float32)
-    naive_counts, naive = toy.run(toy.make("naive"), stream, train=ADAM, build=build)
+    naive_counts, naive = toy.fine_tuned(scenario, train=ADAM, build=build)
     counts, theta = toy.run(off(name), stream, train=ADAM, build=build)
     assert torch.equal(theta, naive)
     assert counts == naive_counts
@@ -68,7 +68,7 @@ def test_first_task_is_naive_to_the_bit(name, scenario):
     stream = toy.stream(scenario, torch.float32)
     first = replace(stream, tasks=stream.tasks[:1])
     counts, theta = toy.run(toy.make(name), first, train=ADAM, build=toy.noisy)
-    naive_counts, naive = toy.run(toy.make("naive"), first, train=ADAM, build=toy.noisy)
+    naive_counts, naive = toy.fine_tuned(scenario, train=ADAM, build=toy.noisy, n_tasks=1)
     assert torch.equal(theta, naive)
     assert counts == naive_counts
 
@@ -188,7 +188,7 @@ def test_dropout_is_on_in_training_and_off_in_importance_and_evaluation(name, sc
 
 @pytest.mark.parametrize(("name", "scenario"), CASES)
 def test_hooks_keep_copies(name, scenario):
-    """What a method was given may change later: neither its penalty nor its next importance follows."""
+    """What a method was given may change later: neither its penalty nor what it trains to and keeps next follows."""
 
     def pulls(spoil):
         method, theta, task = trained(name, scenario)
@@ -202,6 +202,7 @@ def test_hooks_keep_copies(name, scenario):
             found += [method.penalty(here), method.add_penalty_grad(here, torch.zeros_like(here)).clone()]
             task = following
             train(method, theta, task)
+            found.append(theta.clone())
         return found
 
     torch.testing.assert_close(pulls(spoil=True), pulls(spoil=False), rtol=0, atol=0)

@@ -190,15 +190,23 @@ def test_dropout_is_on_in_training_and_off_in_importance_and_evaluation(name, sc
 def test_hooks_keep_copies(name, scenario):
     """What a method was given may change later: neither its penalty nor what it trains to and keeps next follows."""
 
+    def spoiling(hook):
+        def call(given, task):
+            result = hook(given, task)
+            given.zero_()
+            return result
+
+        return call
+
     def pulls(spoil):
         method, theta, task = trained(name, scenario)
         found = []
+        for hook in ("before_task", "after_task") if spoil else ():
+            setattr(method, hook, spoiling(getattr(method, hook)))
         for following in toy.stream(scenario).tasks[1:]:
-            given, here = theta.clone(), theta + 0.5
+            here = theta + 0.5
             with torch.no_grad():
-                method.after_task(given, task)
-            if spoil:
-                given.zero_()
+                method.after_task(theta.clone(), task)
             found += [method.penalty(here), method.add_penalty_grad(here, torch.zeros_like(here)).clone()]
             task = following
             train(method, theta, task)

@@ -38,7 +38,7 @@ def of_sources(stream: str, method: str, wants_squares: bool) -> str:
     """Return 16 hex digits for a run of the stream and the method of these names."""
     own = [f"benchmarks.streams.{stream}", f"methods.{method}", *([TRAINING_PASS] if wants_squares else [])]
     modules = sorted({*EVERY_RUN, *_with_imports(own)} - set(TEXTS))
-    text = "\0".join(f"{module}\0{_source(module)}" for module in modules)
+    text = "\0".join(f"{module}\0{_code(_text(module))}" for module in modules)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -54,22 +54,33 @@ def _with_imports(modules: list[str]) -> set[str]:
 
 
 def _imports(module: str) -> set[str]:
+    return {name for name in _named(_text(module)) if name.startswith(FOLLOWED) and _file(name).is_file()}
+
+
+@cache
+def _named(text: str) -> frozenset[str]:
+    """Return all that a module's text imports. What is imported from a module may be a module."""
     named = set()
-    for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in named if name.startswith(FOLLOWED) and _file(name).is_file()}
+    return frozenset(named)
 
 
 def _file(module: str) -> Path:
     return ROOT / (module.replace(".", "/") + ".py")
 
 
-def _source(module: str) -> str:
-    """Return the module's code without its docstrings, comments and error texts."""
-    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+def _text(module: str) -> str:
+    return _file(module).read_text(encoding="utf-8")
+
+
+@cache
+def _code(text: str) -> str:
+    """Return a module's code without its docstrings, comments and error texts."""
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]

@@ -163,7 +163,7 @@ def learn(
             theta = grown
             optimizer = train.make_optimizer(theta)
         generators = [trace.generator(seed, "batches", task.index) for seed in seeds]
-        torch.manual_seed(trace.generator(seeds[0], "dropout", task.index).initial_seed())
+        _seed_dropout(trace.generator(seeds[0], "dropout", task.index).initial_seed(), theta.device)
         trace.warn_once(beyond_stable_step(method, train))
         watch = partial(_watch, method, theta, stream, task.index, trace)
         trace.time("training", fit, method, theta, task, optimizer, train, generators, watch)
@@ -179,6 +179,17 @@ def learn(
         if checkpoint:
             checkpoint.save(_state(k, method, theta, optimizer, trace))
     return correct, theta
+
+
+def _seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed what dropout draws from on `device`.
+
+    Where no accelerator is in use, torch.manual_seed notes a stack trace for each kind of accelerator at every call.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def beyond_stable_step(method, train: Train) -> str | None:

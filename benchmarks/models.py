@@ -99,7 +99,7 @@ def build(spec: str, shape: torch.Size, n_units: int, seed: int) -> Classifier:
     if kind == "cnn" and len(shape) != 3:
         raise UserError(f"{spec} needs images [channels, height, width], got inputs of shape {tuple(shape)}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the net is built on the CPU
         net = KINDS[kind](widths, shape, n_units)
         for init in inits:
             INITS[init](net)

@@ -95,7 +95,8 @@ def test_the_lock_holds_what_is_required_and_what_avalanche_imports_and_no_more(
 
 
 def test_avalanche_imports_what_is_in_the_lock_for_it():
-    code = "import sys, avalanche.benchmarks; print(*sys.modules, sep='\\n')"
+    # qpsolvers would import jax, for seconds, where it is installed for the benchmarks. It is not in the lock.
+    code = "import sys; sys.modules['jax'] = None; import avalanche.benchmarks; print(*sys.modules, sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
     modules = {module for _, module in BROUGHT_BY_AVALANCHE.values()}
     assert modules - set(done.stdout.split()) == set()

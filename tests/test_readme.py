@@ -38,7 +38,7 @@ def test_the_method_the_stream_and_the_table_make_a_table(copy):
     assert 80 < task <= 100 and 20 < seen < 80
 
 
-def test_a_run_of_the_method_goes_on_from_its_state(copy):
+def test_the_fisher_engine_runs_on_its_own_and_a_run_of_the_method_goes_on_from_its_state(copy):
     script = (
         "import torch, methods\n"
         "from methods.base.net import Net\n"
@@ -49,12 +49,8 @@ def test_a_run_of_the_method_goes_on_from_its_state(copy):
         "theta = net.vector() + 1\n"
         "print([float(m.add_penalty_grad(theta, theta * 0).sum()) for m in made])\n"
     )
-    assert run(copy, "-c", script).strip() == "[16.0, 16.0]"
-
-
-def test_the_fisher_engine_runs_on_its_own(copy):
-    shown = run(copy, "-c", FISHER + "print(float(F.min()) >= 0, F.shape == net.vector().shape)")
-    assert shown.strip() == "True True"
+    fisher = FISHER + "print(float(F.min()) >= 0, F.shape == net.vector().shape)\n"
+    assert run(copy, "-c", fisher + script).splitlines() == ["True True", "[16.0, 16.0]"]
 
 
 def test_the_plugin_is_valid_code():

@@ -15,7 +15,7 @@ from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
 from tests.support import sweeps
-from tests.support.sweeps import RUNS, TRAIN
+from tests.support.sweeps import RUNS, TRAIN, Inline
 
 ROOT = Path("data")
 
@@ -38,7 +38,7 @@ def two_at_once(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A sweep of two workers, one of them killed at work and later the parent, then done again.
+    """A sweep of two workers, one of them killed at work and later the parent, then done again in this process.
 
     (folder, records when the parent was killed, all whole, output)
     """
@@ -53,7 +53,9 @@ def killed(tmp_path_factory):
         output = sweeps.finish(process)
     before, whole = sweeps.versions(folder), sweeps.damaged(folder) == []
     (folder / RUNS[-1].place).with_name(f".{RUNS[-1].place.name}.left").write_text("half", encoding="utf-8")
-    assert sweep.sweep(RUNS, folder, ROOT, 2) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "Processes", Inline)
+        assert sweep.sweep(RUNS, folder, ROOT, 1) == []
     return folder, before, whole, output
 
 
@@ -83,7 +85,7 @@ def test_nothing_is_left_lying_about(two_at_once, killed):
         assert sorted(files) == sorted(folder / run.place for run in RUNS)
 
 
-def test_two_workers_and_one_give_the_same_to_the_bit(two_at_once, killed):
+def test_two_workers_one_and_none_give_the_same_to_the_bit(two_at_once, killed):
     assert results(two_at_once[0]) == results(killed[0])
 
 
@@ -120,31 +122,8 @@ def test_a_bad_run_is_a_failed_record_with_its_reason_and_the_sweep_goes_on(tmp_
     assert sweep.sweep(runs, tmp_path, ROOT, 1) == []  # a failed run is a result and not repeated
 
 
-class Inline:
-    """An executor without processes, in which the work of some runs ends in an error of the pool."""
-
-    n = 1
-
-    def __init__(self, dies=()):
-        self.dies, self.worked = dies, []
-
-    def submit(self, function, text):
-        from concurrent.futures import BrokenExecutor, Future
-
-        future, run = Future(), Job.from_text(text).run
-        self.worked += [run] if function is worker.work else []
-        if function is worker.work and run in self.dies:
-            future.set_exception(BrokenExecutor())
-        else:
-            future.set_result(function(text))
-        return future
-
-    def shutdown(self, **options):
-        pass
-
-
 def sweep_inline(monkeypatch, runs, folder, dies=()):
-    executor = Inline(dies)
+    executor = Inline(dies=dies)
     monkeypatch.setattr(sweep, "Processes", lambda n: executor)
     return sweep.sweep(runs, folder, ROOT, 1), executor.worked
 

@@ -55,7 +55,7 @@ def test_same_seed_twice_is_identical_and_another_seed_is_not(name, scenario):
 @pytest.mark.parametrize(("name", "scenario"), STRENGTHS)
 def test_strength_zero_is_naive_to_the_bit_and_above_zero_differs(name, scenario, build):
     stream = toy.stream(scenario, torch.float32)
-    naive_counts, naive = toy.run(toy.make("naive"), stream, train=ADAM, build=build)
+    naive_counts, naive = toy.fine_tuned(scenario, train=ADAM, build=build)
     counts, theta = toy.run(off(name), stream, train=ADAM, build=build)
     assert torch.equal(theta, naive)
     assert counts == naive_counts
@@ -69,7 +69,7 @@ def test_first_task_is_naive_to_the_bit(name, scenario):
     stream = toy.stream(scenario, torch.float32)
     first = replace(stream, tasks=stream.tasks[:1])
     counts, theta = toy.run(toy.make(name), first, train=ADAM, build=toy.noisy)
-    naive_counts, naive = toy.run(toy.make("naive"), first, train=ADAM, build=toy.noisy)
+    naive_counts, naive = toy.fine_tuned(scenario, train=ADAM, build=toy.noisy, n_tasks=1)
     assert counts == naive_counts
     if CLASSES[name].grow is Method.grow:
         assert torch.equal(theta, naive)
@@ -113,7 +113,7 @@ def trained(name, scenario, **options):
     stream = toy.stream(scenario)
     method = toy.make(name, **options)
     theta = toy.begin(method, stream, build=toy.noisy_for(name))
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     task = stream.tasks[0]
     train(method, theta, task)
     return method, theta, task
@@ -192,20 +192,29 @@ def test_dropout_is_on_in_training_and_off_in_importance_and_evaluation(name, sc
 
 @pytest.mark.parametrize(("name", "scenario"), CASES)
 def test_hooks_keep_copies(name, scenario):
-    """What a method was given may change later: neither its penalty nor its next importance follows."""
+    """What a method was given may change later: neither its penalty nor what it trains to and keeps next follows."""
+
+    def spoiling(hook):
+        def call(given, task):
+            result = hook(given, task)
+            given.zero_()
+            return result
+
+        return call
 
     def pulls(spoil):
         method, theta, task = trained(name, scenario)
         found = []
+        for hook in ("before_task", "after_task") if spoil else ():
+            setattr(method, hook, spoiling(getattr(method, hook)))
         for following in toy.stream(scenario).tasks[1:]:
-            given, here = theta.clone(), theta + 0.5
+            here = theta + 0.5
             with torch.no_grad():
-                method.after_task(given, task)
-            if spoil:
-                given.zero_()
+                method.after_task(theta.clone(), task)
             found += [method.penalty(here), method.add_penalty_grad(here, torch.zeros_like(here)).clone()]
             task = following
             train(method, theta, task)
+            found.append(theta.clone())
         return found
 
     torch.testing.assert_close(pulls(spoil=True), pulls(spoil=False), rtol=0, atol=0)

@@ -70,7 +70,8 @@ def check(scenario, train, name, preset, given, theirs, slow):
     expected = SLOW[slow](toy.module(stream), stream, TRAIN[train], 1, **theirs | given)
     _, theta = toy.run(toy.make(name, preset=preset, **given), stream, train=TRAIN[train])
     torch.testing.assert_close(theta, expected, rtol=1e-9, atol=1e-12)
-    assert float((theta - toy.run(toy.make("naive"), stream, train=TRAIN[train])[1]).abs().max()) > 1e-5
+    _, naive = toy.fine_tuned(scenario, torch.float64, toy.SMALL, TRAIN[train])
+    assert float((theta - naive).abs().max()) > 1e-5
 
 
 def test_every_preset_is_here():
@@ -118,10 +119,10 @@ def test_values_that_small_runs_do_not_show(name, preset, theirs):
 def test_strength_zero_and_the_first_task_are_naive_to_the_bit(name, preset, build):
     stream = toy.stream("class", torch.float32)
     off = {methods.find(name).strength: 0.0}
-    naive = toy.run(toy.make("naive"), stream, build=build)[1]
+    _, naive = toy.fine_tuned("class", build=build)
     assert torch.equal(toy.run(toy.make(name, preset=preset, **off), stream, build=build)[1], naive)
     first = replace(stream, tasks=stream.tasks[:1])
-    alone = toy.run(toy.make("naive"), first, build=build)[1]
+    _, alone = toy.fine_tuned("class", build=build, n_tasks=1)
     assert torch.equal(toy.run(toy.make(name, preset=preset), first, build=build)[1], alone)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import record
+from benchmarks import record, sweep
 from methods.base.errors import UserError
 from paper_tables import beside, declaration
 from paper_tables.__main__ import main
@@ -169,7 +169,7 @@ def test_the_page_says_how_to_read_it(toy):
     assert "Holm's correction over the 4 comparisons" in flat and ": 1 of them leave out 0" in flat
 
 
-def test_only_the_rows_asked_for_are_trained(tmp_path, capsys):
+def test_only_the_rows_asked_for_are_trained(tmp_path, capsys, monkeypatch):
     """A row of one's own in a copy of a table: the references stand below it, and none is run or written."""
     text = (declaration.FOLDER / "splitdigits.toml").read_text(encoding="utf-8")
     (tmp_path / "tables").mkdir()
@@ -181,6 +181,7 @@ def test_only_the_rows_asked_for_are_trained(tmp_path, capsys):
     others = beside.find("reference", table, "mine")
     assert "Mine (reference)" not in {row.label for row in others.rows} and len(others.rows) == len(table.rows) - 1
     mine = table.select("mine")
+    monkeypatch.setattr(sweep, "Processes", sweeps.Inline)
     assert complete(mine, "1,2", tmp_path / "results", Path("data"), 1, "cpu", others) == []
     assert {Path(name).name.partition("-")[0] for name in sweeps.versions(tmp_path / "results")} == {"l2"}
     assert len(sweeps.versions(tmp_path / "results")) == 2 and sweeps.versions(record.REFERENCE) == before

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from benchmarks import record
+from benchmarks import record, sweep
+from paper_tables import declaration
 from paper_tables.__main__ import main
 from tests.support import sweeps
 
@@ -87,14 +88,33 @@ def test_no_data_and_no_network_end_soon_with_what_to_do(tmp_path):
     assert files(tmp_path) == []
 
 
-COMMAND = ["table", "splitdigits", "--rows", "adam", "--seeds", "3", "--jobs", "2"]
+TABLE = """
+title     = "Nine runs"
+source    = "none"
+metric    = "average_accuracy"
+margin    = 1.0
+scenarios = ["task", "domain", "class"]
+seeds     = 3
+stream    = { name = "splitdigits" }
+train     = { net = "mlp-16", optimizer = "adam", lr = 1e-3, optimizer_state = "keep", batch = 32, epochs = 8 }
+row       = [{ label = "Adam", method = { name = "naive" } }]
+"""
+COMMAND = ["table", "nine", "--jobs", "2"]
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
+def tables(tmp_path_factory):
+    """A folder with a table of nine short runs."""
+    folder = tmp_path_factory.mktemp("paper_tables")
+    (folder / "nine.toml").write_text(TABLE, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(tables, tmp_path_factory):
     """A table that Ctrl-C stopped, once no process of it is left: (results folder, status, output)."""
     folder = tmp_path_factory.mktemp("results")
-    process = sweeps.start(sweeps.COMMAND, *COMMAND, "--results", folder)
+    process = sweeps.start(sweeps.COMMAND, tables, *COMMAND, "--results", folder)
     try:
         sweeps.wait_for(folder, 2, process)
         os.killpg(process.pid, signal.SIGINT)
@@ -108,13 +128,15 @@ def test_ctrl_c_prints_the_partial_table(interrupted):
     assert status == 130
     assert "interrupted: finished runs are kept, the same command goes on" in output
     assert "Adam" in output and "Traceback" not in output
-    assert (folder / "tables" / "splitdigits.md").is_file()
+    assert (folder / "tables" / "nine.md").is_file()
     assert 2 <= len(sweeps.versions(folder)) < 9 and sweeps.damaged(folder) == []
     assert list(folder.glob(".streams-*")) == []
 
 
-def test_the_same_command_goes_on(interrupted, capsys):
+def test_the_same_command_goes_on(tables, interrupted, capsys, monkeypatch):
     """What Ctrl-C left is kept; a record that has become stale or damaged is named and done again."""
+    monkeypatch.setattr(declaration.load, "__defaults__", (tables,))
+    monkeypatch.setattr(sweep, "Processes", sweeps.Inline)
     folder = interrupted[0]
     before = sweeps.versions(folder)
     stale, damaged, *kept = sorted(before)

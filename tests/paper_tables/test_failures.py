@@ -1,30 +1,17 @@
 """Runs that fail or cannot be done: the table says so, and the exit status tells divergence from the rest."""
 
-from concurrent.futures import Executor, Future
-
 import pytest
 
 from benchmarks import sweep
 from benchmarks.record import load
 from paper_tables import complete, declaration
 from paper_tables.__main__ import main
+from tests.support.sweeps import Inline
 from tests.support.toy_table import toy_loader
 
 DIVERGES = ('method = { name = "naive" }', 'method = { name = "naive" }\ntrain = { optimizer = "sgd", lr = 1e30 }')
 TOO_DEEP = ('"mlp-8"', '"cnn-8-8-8-8-8"')  # four poolings leave nothing of 8x8 pixels: known when the net is built
 NO_CLASSES = ("tasks = 2 }", "tasks = 3 }")
-
-
-class Inline(Executor):
-    """Works in this process."""
-
-    def __init__(self, n):
-        self.n = n
-
-    def submit(self, function, /, *arguments):
-        future = Future()
-        future.set_result(function(*arguments))
-        return future
 
 
 @pytest.fixture
@@ -77,7 +64,8 @@ def test_what_is_refused_before_training_names_its_rows(table):
     assert list(table.folder.rglob("*.json")) == []
 
 
-def test_every_row_of_a_refused_run_is_named(tmp_path):
+def test_every_row_of_a_refused_run_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "Processes", Inline)
     same = '[[row]]\nlabel = "Adam again"\nmethod = { name = "naive" }\n\n[[row]]\nlabel  = "Adam"'
     declared = toy_loader(tmp_path)(NO_CLASSES, ('[[row]]\nlabel  = "Adam"', same)).select("naive")
     with pytest.raises(sweep.UserError, match="row 'Adam again' and 'Adam': naive"):

@@ -68,9 +68,8 @@ def test_the_readme_is_read_and_written_in_utf_8(tmp_path):
     text = "é ± –\n<!-- table toy: written by `make tables` -->\nold\n<!-- end of table -->\nß\n"
     readme.write_bytes(text.encode("utf-8"))
     code = "import sys; from pathlib import Path; from paper_tables.references import put_into; "
-    code += r"put_into(Path(sys.argv[1]), 'toy', '# Title\n\nnew \u2713\n')"
-    for _ in range(2):
-        subprocess.run([sys.executable, "-c", code, readme], cwd=record.ROOT, env={**os.environ, **ASCII}, check=True)
+    code += r"[put_into(Path(sys.argv[1]), 'toy', '# Title\n\nnew \u2713\n') for _ in range(2)]"
+    subprocess.run([sys.executable, "-c", code, readme], cwd=record.ROOT, env={**os.environ, **ASCII}, check=True)
     assert readme.read_bytes().decode("utf-8") == text.replace("old", "\nnew ✓\n")
     assert references.END in text
 

@@ -12,6 +12,7 @@ from paper_tables.__main__ import main
 from paper_tables.declaration import load
 from paper_tables.references import referenced_seeds
 from paper_tables.runs import runs_of
+from tests.support.sweeps import Inline
 
 TABLE = """
 title     = "Searched"
@@ -202,6 +203,7 @@ def test_the_command_trains_scores_and_writes_the_ledger(declare, tmp_path, monk
     monkeypatch.setattr(declaration.load, "__defaults__", (declare.folder.parent,))
     monkeypatch.setattr(ledger.write, "__defaults__", (declare.folder,))
     monkeypatch.setattr("benchmarks.record.LOCAL", tmp_path / "local")
+    monkeypatch.setattr("benchmarks.sweep.Processes", Inline)
     assert main(["tune", "searched", "--jobs", "1"]) == 0
     found = ledger.read("searched", declare.folder)
     first = found[found.seed == 101]

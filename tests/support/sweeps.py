@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor, Executor, Future
 
-from benchmarks import record
+from benchmarks import record, worker
 from benchmarks.run import Run
+from benchmarks.worker import Job
 
 TRAIN = {"net": "mlp-16", "optimizer": "adam", "lr": 1e-3, "optimizer_state": "keep", "batch": 32, "epochs": 8}
 RUNS = [
@@ -28,10 +30,29 @@ if __name__ == "__main__":
 """
 COMMAND = """
 import sys
-from paper_tables.__main__ import main
+from pathlib import Path
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from paper_tables import declaration
+    from paper_tables.__main__ import main
+    declaration.load.__defaults__ = (Path(sys.argv[1]),)
+    sys.exit(main(sys.argv[2:]))
 """
+
+
+class Inline(Executor):
+    """An executor without processes, in which the work of some runs ends in an error of the pool."""
+
+    def __init__(self, n=1, dies=()):
+        self.n, self.dies, self.worked = n, dies, []
+
+    def submit(self, function, text):
+        future, run = Future(), Job.from_text(text).run
+        self.worked += [run] if function is worker.work else []
+        if function is worker.work and run in self.dies:
+            future.set_exception(BrokenExecutor())
+        else:
+            future.set_result(function(text))
+        return future
 
 
 def start(script, *arguments):

@@ -1,6 +1,7 @@
 """A tiny stream and tiny nets, on which a whole run takes milliseconds."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
+from functools import cache
 from typing import get_type_hints
 
 import torch
@@ -61,8 +62,8 @@ def module(stream: Stream, seed: int = 1, spec: str = TRAIN.net) -> nn.Module:
 
 def noisy(stream: Stream, seed: int = 1) -> nn.Module:
     """A net with batch normalisation and dropout."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5))
         net.add_module("head", nn.Linear(8, stream.n_units))
     return net.to(stream.tests[0].parts[0].source.dtype)
@@ -99,6 +100,15 @@ def run(method: Method, stream: Stream, seeds=(1,), train: Train = TRAIN, build=
     thetas = [Net(build(stream, seed)).vector() for seed in seeds]
     theta = thetas[0] if len(seeds) == 1 else torch.stack(thetas)
     return learn(method, Net(build(stream)), theta, stream, train, tuple(seeds))
+
+
+@cache
+def fine_tuned(
+    scenario: str, dtype=torch.float32, sizes=SIZES, train: Train = TRAIN, build=module, n_tasks: int = 3
+) -> tuple[list, Tensor]:
+    """Counts and theta of fine-tuning on the first `n_tasks` tasks. Many tests compare with the same run."""
+    whole = stream(scenario, dtype, sizes)
+    return run(make("naive"), replace(whole, tasks=whole.tasks[:n_tasks]), train=train, build=build)
 
 
 def begin(method: Method, stream: Stream, seed: int = 1, build=module) -> Tensor:

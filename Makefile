@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test lint format tables scoreboard judge regress mutants bench-train bench-fisher \
+.PHONY: help setup test test-methods test-others lint format tables scoreboard judge regress mutants bench-train bench-fisher \
   figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
 help: ## list the targets
@@ -19,8 +19,14 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 
-test: $(READY) ## run the tests; DATA=<root> adds those on real MNIST
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest
+test: $(READY) ## run the tests, in two halves at a time; DATA=<root> adds those on real MNIST
+	@$(MAKE) --no-print-directory -j2 test-methods test-others
+
+test-methods:
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/methods
+
+test-others:
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest --ignore=tests/methods
 
 lint: $(READY) ## check style and format
 	@$(PYTHON) -m ruff check .

@@ -11,9 +11,10 @@ The first task is learnt with an L1 penalty (eq. 2): min L + l1 sum |W|. Each la
     split    each unit i of an earlier task with ||w_i - w_i^{t-1}||_2 > sigma gets a copy with w_i, and takes w_i^{t-1}
              back (w_i: what comes into it). Then eq. 6 again, if there is a copy.
 
-The corners of l1 and group are met by proximal steps (methods/base/proximal.py). New units and copies bear the stamp t.
-A prediction for task k uses the units of stamps up to k. So it needs to know the task, and the method is
-task-incremental. Each phase lasts as the training says and begins a fresh optimiser.
+The corners of l1 and group are met by proximal steps (methods/growing/proximal.py). What is done to units stands in
+methods/growing/units.py. New units and copies bear the stamp t. A prediction for task k uses the units of stamps up to
+k. So it needs to know the task, and the method is task-incremental. Each phase lasts as the training says and begins a
+fresh optimiser.
 
 Differs from the paper, where the paper is silent: a group holds the unit's bias, so that a unit whose group is 0
 computes nothing. A copy has its unit's outgoing weights. New units have no weights to outputs of other tasks.
@@ -23,7 +24,7 @@ of the drifted units it copies k in each layer, those that drifted least; biases
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -32,27 +33,12 @@ from torch import Tensor
 from methods.base.method import Method, cross_entropy
 from methods.base.net import Net
 from methods.base.options import Count, NonNegative
-from methods.base.perceptron import Layers, layers_of, logits, perceptron, widths
-from methods.base.proximal import group_shrink, soft_threshold
 from methods.base.quadratic import Quadratic
+from methods.growing.perceptron import Layers, layers_of, logits, perceptron, widths
+from methods.growing.proximal import group_shrink, soft_threshold
+from methods.growing.units import copy, drifted, expand, prune, select
 
 BATCH = 1000  # examples in one pass for the loss
-
-
-def select(layers: Layers, outputs: list[int]) -> list[Tensor]:
-    """Return which inputs, units of each hidden layer, and outputs lead to these outputs by weights that are not 0."""
-    chosen = [torch.zeros(len(layers[-1][0]), dtype=torch.bool, device=layers[-1][0].device)]
-    chosen[0][outputs] = True
-    for W, _ in reversed(layers):
-        chosen.insert(0, (W[chosen[0]] != 0).any(0))
-    return chosen
-
-
-def drifted(W: Tensor, before: Tensor, sigma: float) -> Tensor:
-    """Return the units of `before` [n, m] whose incoming weights moved by more than sigma, the least moved first."""
-    rho = (W[: before.shape[0], : before.shape[1]] - before).norm(dim=1)
-    order = rho.argsort(stable=True)
-    return order[rho[order] > sigma]
 
 
 @dataclass
@@ -106,16 +92,19 @@ class DEN(Method):
             self._phase(net, theta, "retrain")
             return net, theta, self.retrain_steps
         if self.phase == "retrain" and self._loss(theta, task) > self.tau:
-            net = self._expanded(layers, task.index)
-            following = "expand"
+            expand(layers, self.k, self.units[-1], self.draws, self.bias == "uniform")
+            following, new = "expand", [self.k] * len(self.stamps)
         elif self.phase in ("retrain", "expand"):
-            net = self._pruned(layers)
-            following = "drift"
+            kept = prune(layers, self.before)
+            self.stamps = [[*compress(stamps, keep)] for stamps, keep in zip(self.stamps, kept, strict=True)]
+            following, new = "drift", [0] * len(self.stamps)
         elif self.phase == "drift" and any(map(len, ids := self._drifted(layers))):
-            net = self._copied(layers, ids, task.index)
-            following = "settle"
+            copy(layers, self.before, ids)
+            following, new = "settle", [*map(len, ids)]
         else:
             return None
+        self.stamps = [stamps + [task.index] * n for stamps, n in zip(self.stamps, new, strict=True)]
+        net = perceptron(layers)
         theta = net.vector()
         self._phase(net, theta, following)
         return net, theta, None
@@ -188,49 +177,7 @@ class DEN(Method):
         sums = [len(y) * cross_entropy(self.net(theta, x) + mask, y) for x, y, mask in task.train.batches(BATCH)]
         return float(sum(sums)) / len(task.train)
 
-    def _expanded(self, layers: Layers, stamp: int) -> Net:
-        """Return the network with k more units in each hidden layer."""
-
-        def draw(n: int, m: int, fan_in: int) -> Tensor:
-            u = torch.rand(n, m, generator=self.draws, dtype=layers[0][0].dtype).to(layers[0][0].device)
-            return (2 * u - 1) / fan_in**0.5
-
-        for n, (W, b) in enumerate(layers):
-            fan_in = W.shape[1] + (self.k if n else 0)
-            if n:
-                W = torch.cat([W, draw(len(W), self.k, fan_in)], dim=1)
-            if n < len(layers) - 1:
-                new_b = torch.rand(self.k, generator=self.draws, dtype=b.dtype).to(b.device)
-                W = torch.cat([W, draw(self.k, W.shape[1], fan_in)])
-                b = torch.cat([b, new_b if self.bias == "uniform" else torch.zeros_like(new_b)])
-                self.stamps[n] += [stamp] * self.k
-            else:
-                others = [row for row in range(len(W)) if row not in self.units[-1]]
-                W[others, -self.k :] = 0
-            layers[n] = [W, b]
-        return perceptron(layers)
-
-    def _pruned(self, layers: Layers) -> Net:
-        """Return the network without those new units whose group is 0."""
-        for n, (W, b) in enumerate(layers[:-1]):
-            keep = (W != 0).any(1) | (b != 0)
-            keep[: len(self.before[n][0])] = True
-            layers[n] = [W[keep], b[keep]]
-            layers[n + 1][0] = layers[n + 1][0][:, keep]
-            self.stamps[n] = [stamp for stamp, kept in zip(self.stamps[n], keep.tolist(), strict=True) if kept]
-        return perceptron(layers)
-
     def _drifted(self, layers: Layers) -> list[Tensor]:
         most = self.k if self.split == "least" else None
         pairs = zip(layers[:-1], self.before[:-1], strict=True)
         return [drifted(W, before, self.sigma)[:most] for (W, _), (before, _) in pairs]
-
-    def _copied(self, layers: Layers, ids: list[Tensor], stamp: int) -> Net:
-        """Return the network with copies of the units `ids` of each hidden layer. The units take W^{t-1} back."""
-        for n, i in enumerate(ids):
-            (W, b), (before, before_b) = layers[n], self.before[n]
-            layers[n] = [torch.cat([W, W[i]]), torch.cat([b, b[i]])]
-            layers[n][0][i, : before.shape[1]], layers[n][1][i] = before[i], before_b[i]
-            layers[n + 1][0] = torch.cat([layers[n + 1][0], layers[n + 1][0][:, i]], dim=1)
-            self.stamps[n] += [stamp] * len(i)
-        return perceptron(layers)

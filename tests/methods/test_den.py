@@ -11,8 +11,8 @@ import methods
 from benchmarks import learner
 from benchmarks.learner import Trace, learn, start
 from methods.base.net import Net
-from methods.base.perceptron import layers_of, logits, perceptron
-from methods.den import drifted, select
+from methods.growing.perceptron import layers_of, logits, perceptron
+from methods.growing.units import drifted, expand, prune, select
 from tests.support import toy
 
 SPEC = "mlp-8-7"
@@ -195,17 +195,15 @@ def test_units_are_added_above_tau_and_removed_by_the_group():
 
 
 def test_pruning_changes_no_output():
-    method, stream = methods.make("den", k=2), toy.stream("task")
-    theta = toy.begin(method, stream)
-    method.before = layers_of(method.net, theta)
-    wide = [[W.clone(), b.clone()] for W, b in layers_of(method.net, theta)]
-    net = method._expanded(wide, 1)
-    grown = [[W.clone(), b.clone()] for W, b in layers_of(net, net.vector())]
-    grown[0][0][9], grown[0][1][9] = 0, 0
-    x = stream.tests[0].take(torch.arange(9))[0]
+    before, x = layers((4, 5, 3, 4), 2), torch.randn(6, 4, dtype=torch.float64)
+    grown = [[W.clone(), b.clone()] for W, b in before]
+    expand(grown, 2, [1, 3], torch.Generator().manual_seed(0), uniform_bias=True)
+    assert bool((grown[-1][0][[0, 2], -2:] == 0).all())  # no weights to other outputs
+    grown[0][0][6], grown[0][1][6] = 0, 0  # the second new unit of layer 1
     dead = perceptron(grown)
-    small = method._pruned([[W.clone(), b.clone()] for W, b in grown])
-    assert small.n_parameters < dead.n_parameters and method.stamps == [[0] * 8 + [1]]
+    assert prune(grown, before) == [[True] * 6 + [False], [True] * 5]
+    small = perceptron(grown)
+    assert small.n_parameters < dead.n_parameters
     torch.testing.assert_close(small(small.vector(), x), dead(dead.vector(), x), rtol=1e-12, atol=1e-13)
 
 

@@ -10,10 +10,10 @@ from torch import nn
 import methods
 from benchmarks.learner import Trace, learn, start
 from benchmarks.learner import batches as batches_of
-from methods import pnn
 from methods.base.errors import UserError
 from methods.base.net import Net
 from methods.base.rng import generator
+from methods.growing import columns as parts
 from tests.support import toy
 
 SPEC = "mlp-8-7"
@@ -87,14 +87,14 @@ def plain(stream, train, seed=1, std=0.1, bias=0.1):
 
 
 def logits_of(method, x, k):
-    return pnn.run(method.columns[k], x.flatten(1), pnn.hidden(method.columns[:k], x.flatten(1)) or [[], []])[-1]
+    return parts.answer(method.columns, k, x.flatten(1))
 
 
 @pytest.mark.parametrize("kept", [2**31, 0])
 @pytest.mark.parametrize("optimizer", TRAINS)
 def test_a_whole_run_is_the_plain_forms_to_rounding(optimizer, kept, monkeypatch):
-    monkeypatch.setattr(pnn, "KEPT", kept)
-    monkeypatch.setattr(pnn, "SLICE", 7)
+    monkeypatch.setattr(parts, "KEPT", kept)
+    monkeypatch.setattr(parts, "SLICE", 7)
     stream = toy.stream("task")
     method, counts = trained(stream, TRAINS[optimizer], std=0.3, bias=0.2)
     columns = plain(stream, TRAINS[optimizer], std=0.3, bias=0.2)
@@ -107,8 +107,8 @@ def test_a_whole_run_is_the_plain_forms_to_rounding(optimizer, kept, monkeypatch
 
 def test_what_is_kept_through_a_task_is_used_and_then_dropped(monkeypatch):
     """In training the earlier columns are run on the slices of a task alone."""
-    calls, real = [], pnn.hidden
-    monkeypatch.setattr(pnn, "hidden", lambda columns, x: calls.append((len(columns), len(x))) or real(columns, x))
+    calls, real = [], parts.hidden
+    monkeypatch.setattr(parts, "hidden", lambda columns, x: calls.append((len(columns), len(x))) or real(columns, x))
     stream = toy.stream("task")
     stream = replace(stream, tests=tuple(test.select(torch.arange(3)) for test in stream.tests))
     method, _ = trained(stream)
@@ -119,13 +119,13 @@ def test_what_is_kept_through_a_task_is_used_and_then_dropped(monkeypatch):
 
 @pytest.mark.parametrize("asked", [1, 2, 8])
 def test_a_learning_curve_runs_the_earlier_columns_once_on_each_batch_of_a_test_set(asked, monkeypatch):
-    calls, real = [], pnn.hidden
-    monkeypatch.setattr(pnn, "hidden", lambda columns, x: calls.append((len(columns), len(x))) or real(columns, x))
-    monkeypatch.setattr(pnn, "ASKED", asked)
+    calls, real = [], parts.hidden
+    monkeypatch.setattr(parts, "hidden", lambda columns, x: calls.append((len(columns), len(x))) or real(columns, x))
+    monkeypatch.setattr(parts, "ASKED", asked)
     monkeypatch.setattr("benchmarks.learner.EVALUATION_BATCH", 13)  # batches of 13 and 7
     stream, curves = toy.stream("task"), []
-    for build in (pnn.Progressive._below, lambda self, x: real(self.earlier, x)):
-        monkeypatch.setattr(pnn.Progressive, "_below", build)
+    for build in (parts.Progressive._below, lambda self, x: real(self.earlier, x)):
+        monkeypatch.setattr(parts.Progressive, "_below", build)
         net, trace = Net(toy.module(stream, 1, SPEC)), Trace()
         train = replace(TRAINS["sgd"], curve=4)
         learn(methods.make("pnn"), net, net.vector(), stream, train, (1,), trace)

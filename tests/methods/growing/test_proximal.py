@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.base.proximal import group_shrink, soft_threshold
+from methods.growing.proximal import group_shrink, soft_threshold
 
 V = torch.tensor([[0.3, -0.2, 1.0], [0.05, 0.0, -0.04], [-2.0, 0.1, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 

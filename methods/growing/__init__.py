@@ -1,0 +1,1 @@
+"""Networks that grow: what progressive networks and dynamically expandable networks are made of."""

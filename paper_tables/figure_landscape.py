@@ -282,7 +282,7 @@ def figure(found: Landscape) -> bytes:
                 looks = {"color": style.colour, "linewidth": 1.8, "path_effects": halo}
                 axes.plot(*places.T, linestyle=style.line, **looks)
                 end = {"color": style.colour, "marker": style.marker, "markersize": 14 if style.marker == "*" else 9}
-                end |= {"markeredgecolor": "white"}
+                end |= {"markeredgecolor": "black", "markeredgewidth": 1.0}
                 axes.plot(*places[-1:].T, linestyle="none", zorder=4, **end)
                 axes.plot([], [], style.marker, color=style.colour, linestyle=style.line, label=style.label)
             one, _, joint = found.solutions

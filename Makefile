@@ -73,7 +73,7 @@ bench-fisher: $(READY) ## time the Fisher estimators, and compare them with othe
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
 	@$(PYTHON) -m paper_tables figure fisher $${DATA:+--data "$$DATA"}
 
-figure-offline-ewc: $(READY) ## draw four regression tasks learnt in turn: EWC by both Fishers, online EWC, SI and MAS (1 minute)
+figure-offline-ewc: $(READY) ## draw four regression tasks learnt in turn: EWC by both Fishers, online EWC, SI and MAS (2 minutes)
 	@$(PYTHON) -m paper_tables figure offline-ewc $${JOBS:+--jobs "$$JOBS"}
 
 figure-tradeoff: $(READY) ## draw forgetting against intransigence over twelve decades of strength, on the digits (2 minutes)

@@ -216,7 +216,7 @@ def page(found: Landscape, options: dict[str, dict]) -> str:
         shown = ", ".join(f"{key} = {value:g}" for key, value in options[name].items()) or "none"
         values = [f"{end.loss_task_1:.3f}", f"{end.loss_task_2:.3f}", f"{first:.1f}", f"{second:.1f}"]
         lines.append([drawing.STYLES[name].label, shown, *values, f"{100 * end.off_plane:.0f} %"])
-    off = ", ".join(f"{line[0]} {line[-1]}" for line in lines)
+    off, ends = (", ".join(f"{line[0]} {line[place]}" for line in lines) for place in (-1, 2))
     first, second = found.accuracies["joint"]
     lines.append(
         [
@@ -242,12 +242,13 @@ def page(found: Landscape, options: dict[str, dict]) -> str:
 ![Error surfaces of two tasks, and paths on them](landscape.png)
 
 **What to see.** Both panels show the same plane of weights: left with the error of task 1 (0 against 1), right with
-that of task 2 (2 against 3). Light is low. All paths start at the same solution of task 1, the black disc. It is low
-at the left and high at the right. Fine-tuning follows the right surface alone, down to the solution of task 2. On the
-left surface the same path climbs: that is forgetting. The diamond is low on both, so there are weights that serve
-both tasks. The gradient of task 2 does not point there. The penalties and the memory bend the path away from the high
-ground of task 1. L2 holds all weights alike. EWC holds those that task 1 needs. GEM takes no step that raises the
-error on its memory of task 1.
+that of task 2 (2 against 3). Light is low. All paths start at the black disc, a solution of task 1. It is low at the
+left and high at the right. Fine-tuning follows the right surface alone, down to the solution of task 2. On the left
+surface the same path climbs: that is forgetting. The diamond is low on both, so there are weights that serve both
+tasks, but the gradient of task 2 does not point there. L2 draws all weights back to the disc alike. EWC draws them by
+their importance for task 1, and ends nearer to the diamond's direction. GEM turns each gradient so that it does not
+point uphill on a memory of task 1, and leaves the high ground at the left aside. The true losses on task 1 at the ends
+are {ends}.
 
 **How much to trust it.** The plane has two of {found.plane.origin.numel()} dimensions. A path is drawn at its
 projection, and the surface under it is that of the projection. So a path may stand on high ground in the picture and
@@ -281,7 +282,7 @@ def figure(found: Landscape) -> bytes:
                 looks = {"color": style.colour, "linewidth": 1.8, "path_effects": halo}
                 axes.plot(*places.T, linestyle=style.line, **looks)
                 end = {"color": style.colour, "marker": style.marker, "markersize": 14 if style.marker == "*" else 9}
-                end |= {"markeredgecolor": "white"}
+                end |= {"markeredgecolor": "black", "markeredgewidth": 1.0}
                 axes.plot(*places[-1:].T, linestyle="none", zorder=4, **end)
                 axes.plot([], [], style.marker, color=style.colour, linestyle=style.line, label=style.label)
             one, _, joint = found.solutions

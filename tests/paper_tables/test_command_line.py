@@ -56,6 +56,10 @@ def test_an_unknown_data_set(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_unknown_figure(capsys):
+    assert "unknown figure 'trade'; the nearest is 'tradeoff'" in refused(capsys, "figure", "trade")
+
+
 def test_a_results_folder_under_a_file(tmp_path, capsys):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     arguments = ["table", "splitdigits", "--rows", "adam", "--seeds", "1", "--results", tmp_path / "file" / "results"]

@@ -64,6 +64,16 @@ def test_what_is_refused_before_training_names_its_rows(table):
     assert list(table.folder.rglob("*.json")) == []
 
 
+@pytest.mark.parametrize("lam", ["[]", "[1.0, 2.0, 3.0]"])
+def test_a_list_of_strengths_of_another_length_than_the_tasks_is_refused_before_training(table, lam):
+    row = f'label  = "Adam"\nstrength = "none"\nmethod = {{ name = "ewc", lam = {lam} }}'
+    status, output, errors = table(('label  = "Adam"\nmethod = { name = "naive" }', row))
+    assert (status, output) == (2, "")
+    assert errors[-1].startswith("error: toy.toml, row 'Adam': ewc ") and f"ewc: lam = {lam} has " in errors[-1]
+    assert errors[-1].endswith("for 2 tasks: give 1, one for each task but the last, or one number for all")
+    assert list(table.folder.rglob("*.json")) == []
+
+
 def test_every_row_of_a_refused_run_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "Processes", Inline)
     same = '[[row]]\nlabel = "Adam again"\nmethod = { name = "naive" }\n\n[[row]]\nlabel  = "Adam"'

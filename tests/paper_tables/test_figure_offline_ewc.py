@@ -100,9 +100,9 @@ def test_strength_zero_is_fine_tuning_and_a_huge_one_cannot_learn():
 def test_the_best_strength_has_the_least_final_error():
     trials = [(name, {option: value}, 101) for name, (option, values) in offline.SEARCH.items() for value in values]
     tried = [
-        offline.Learnt(None, np.array([[9.0, 9.0], [1.0, abs(np.log10(value) - 1)]]), None, None, None)
+        offline.Learnt(None, np.array([[9.0, 9.0], [1.0, abs(np.log10(value) - 2)]]), None, None, None)
         for _, options, _ in trials
         for value in options.values()
     ]
-    assert offline.best(trials, tried) == {name: 10.0 for name in offline.SEARCH}
+    assert offline.best(trials, tried) == {name: 100.0 for name in offline.SEARCH}
     assert len(offline.search(trials, tried)) == len(trials)

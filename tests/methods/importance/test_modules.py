@@ -35,14 +35,14 @@ def build(stream, seed=1):
         return Peculiar(stream.n_units).double()
 
 
-@pytest.mark.parametrize(("name", "scenario"), CASES)
+@pytest.mark.parametrize(("name", "scenario"), [case for case in CASES if case[0] not in toy.PERCEPTRON])
 def test_method_trains_a_peculiar_module(name, scenario):
     """It learns, otherwise than by fine-tuning; what is frozen is no parameter, what is unused does not move."""
     stream = toy.stream(scenario)
     net = Net(build(stream))
     start = net.vector()
     method = toy.make(name)
-    _, theta = toy.run(method, stream, build=build)
+    theta = toy.run(method, stream, build=build)[1][: len(start)]  # a generator's parameters follow
     assert not any(parameter.startswith("frozen") or parameter.startswith("again") for parameter in net.shapes)
     assert bool(theta.isfinite().all())
     for parameter, moved in net.views(theta - start).items():

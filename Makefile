@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-methods test-others lint format tables scoreboard judge regress mutants bench-train bench-fisher \
+.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report regress mutants bench-train bench-fisher \
   figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
 help: ## list the targets
@@ -50,6 +50,9 @@ tables scoreboard: $(READY) ## render the committed reference records into resul
 
 judge: $(READY) ## judge the runs in FILE=<csv> (columns cell, seed, value) against the published numbers
 	@$(PYTHON) -m paper_tables judge $${FILE:+-- "$$FILE"}
+
+report: $(READY) ## show the tables and all behind each cell as one page, report.html; RESULTS=results/local: your runs; LIVE=1: keep it up to date
+	@$(PYTHON) -m paper_tables report $${RESULTS:+--results "$$RESULTS"} $${FILE:+--file "$$FILE"} $${LIVE:+--live}
 
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
 	@$(PYTHON) -m paper_tables data $(call quoted,$*) $${DATA:+--data "$$DATA"}

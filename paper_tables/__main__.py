@@ -1,4 +1,4 @@
-"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,judge,figure,regress,data} ..."""
+"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,judge,report,figure,regress,data} ..."""
 
 import argparse
 import io
@@ -106,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     command("tables", _tables, "render the committed reference records, without training")
     judge = command("judge", _judge, "judge anybody's runs, from a CSV with the columns cell, seed, value")
     judge.add_argument("file", nargs="?")
+    report = command("report", _report, "write all tables, and what stands behind each cell, as one HTML page")
+    report.add_argument("--results", help="folder of the records (default: results/reference)")
+    report.add_argument("--file", help="the page (default: results/local/report.html)")
+    report.add_argument("--live", action="store_true", help="write it every few seconds, until Ctrl-C")
     figure = command("figure", _figure, "draw a figure: fisher, offline-ewc, tradeoff or landscape")
     figure.add_argument("name")
     figure.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")
@@ -178,6 +182,22 @@ def _judge(options: argparse.Namespace) -> int:
     if not options.file:
         raise UserError("judge needs a file: make judge FILE=mine.csv, with the columns cell, seed, value")
     print(judge(path(options.file, "FILE")))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from benchmarks.files import shown
+    from benchmarks.record import LOCAL, REFERENCE
+    from paper_tables.options import path
+    from paper_tables.report import page
+
+    folder = path(options.results, "RESULTS") if options.results else REFERENCE
+    file = path(options.file, "FILE") if options.file else LOCAL / "report.html"
+    if options.live:
+        page.keep_writing(folder, file)
+        return 0
+    page.check(folder)
+    print(f"{shown(file)}, {page.write(folder, file) / 1e6:.1f} MB: open it in a browser")
     return 0
 
 

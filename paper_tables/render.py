@@ -138,15 +138,16 @@ def _grid(table, cells, asked, mark) -> pd.DataFrame:
         columns=pd.MultiIndex.from_product([table.scenarios, columns]),
     )
     for cell in cells.itertuples():
-        wanted = asked if table.looks == 1 else min(asked, _look(cell))
-        texts = {
-            "ours": _ours(cell, wanted, asked),
-            "paper": _paper(cell, usual),
-            "verdict": _verdict(cell, mark(cell)),
-        }
+        texts = {**sides(table, cell, asked, usual), "verdict": _verdict(cell, mark(cell))}
         for column in columns:
             grid.loc[cell.row, (cell.scenario, column)] = texts[column]
     return grid
+
+
+def sides(table: Table, cell, asked: int, usual: int | None) -> dict[str, str]:
+    """Return the texts of ours and of the paper's. asked: seeds of ours; usual: the paper's n that needs no bracket."""
+    wanted = asked if table.looks == 1 else min(asked, _look(cell))
+    return {"ours": _ours(cell, wanted, asked), "paper": _paper(cell, usual)}
 
 
 def _look(cell) -> int:

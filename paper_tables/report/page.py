@@ -1,0 +1,109 @@
+"""The report is written as one HTML file, whole or not at all: once, or every few seconds while a sweep is running."""
+
+import base64
+import hashlib
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from benchmarks.files import read_text, shown, write_atomically
+from methods.base.errors import UserError
+from paper_tables import declaration, plot, scoreboard
+from paper_tables.caption import MARKS, meaning
+from paper_tables.declaration import Table
+from paper_tables.render import interval, mean_and_std
+from paper_tables.report import content, drawings
+from paper_tables.report.content import Page
+
+HERE = Path(__file__).parent
+DPI = 100  # of the figures: sharp at the width that they are shown in
+EVERY = 5.0  # seconds between two versions of a live report
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
+
+
+def write(folder: Path, file: Path, tables: list[Table] | None = None, live: float | None = None) -> int:
+    """Write the report on the records in `folder`, and return its size in bytes. live: seconds until it reloads."""
+    tables = [declaration.load(name) for name in declaration.names()] if tables is None else tables
+    text = html([content.of(table, folder) for table in tables], folder, live)
+    write_atomically(file, text)
+    return len(text.encode("utf-8"))
+
+
+def keep_writing(folder: Path, file: Path, every: float = EVERY) -> None:
+    """Write the report again and again until Ctrl-C. The last version no longer reloads itself."""
+    print(f"{shown(file)} is written every {every:g} s until Ctrl-C: open it in a browser", file=sys.stderr)
+    try:
+        while True:
+            write(folder, file, live=every)
+            time.sleep(every)
+    except KeyboardInterrupt:
+        write(folder, file)
+
+
+def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
+    """Return the page. The same records give the same text, but for the time of day of a live one."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"markdown": _markdown, "line": _line}
+    environment.globals |= {"mean_and_std": mean_and_std, "interval_text": interval}
+    counts = scoreboard.counts([(page.table, page.frame, page.hours) for page in pages])
+    script = read_text(HERE / "page.js")
+    return environment.get_template("page.html").render(
+        pages=pages,
+        folder=shown(folder),
+        counts=counts,
+        bars=drawings.bars(counts),
+        colours=drawings.colours(),
+        marks=MARKS,
+        states=[state for state in content.STATES if any(cell.state == state for page in pages for cell in page.cells)],
+        meanings={page.table.name: {word: meaning(word, page.table.looks) for word in MARKS} for page in pages},
+        figures={page.table.name: _figure(page) for page in pages if page.frame is not None},
+        style=Markup(read_text(HERE / "page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode(),
+        live=live,
+        now=time.strftime("%H:%M:%S") if live else None,
+    )
+
+
+def _markdown(text: str) -> Markup:
+    """Return Markdown as HTML. HTML in it is escaped. Links and pictures stay the text that they are."""
+    return Markup(MARKDOWN.render(text))
+
+
+def _line(text: str) -> Markup:
+    return Markup(MARKDOWN.renderInline(text))
+
+
+class _ByValue:
+    """Hold a table and its frame under a key, so that a figure is drawn again only when its numbers change."""
+
+    def __init__(self, page: Page):
+        self.page, self.key = page, f"{page.table.name}\n{page.table.title}\n{page.frame.to_csv()}"
+
+    def __eq__(self, other) -> bool:
+        return self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _figure(page: Page) -> str:
+    return _drawn(_ByValue(page))
+
+
+@lru_cache(maxsize=200)
+def _drawn(drawn: _ByValue) -> str:
+    return base64.b64encode(plot.figure(drawn.page.table, drawn.page.frame, DPI)).decode()
+
+
+def check(folder: Path) -> None:
+    """Refuse a results folder that is not there."""
+    if not folder.is_dir():
+        raise UserError(f"RESULTS={folder}: there is no such folder; make table-<name> writes results/local")

@@ -1,4 +1,4 @@
-"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,judge,report,figure,regress,data} ..."""
+"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,judge,report,figure,...} ..."""
 
 import argparse
 import io

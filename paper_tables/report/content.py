@@ -15,10 +15,10 @@ from benchmarks.run import Run
 from paper_tables import render
 from paper_tables.caption import MARKS, ORIGINS, caption, usual_n
 from paper_tables.declaration import Row, Table
-from paper_tables.report.drawings import Interval, Strip
 from paper_tables.ledger import NotSearched
 from paper_tables.published import Published
 from paper_tables.references import core_hours, recorded_seeds
+from paper_tables.report.drawings import Interval, Strip
 from paper_tables.runs import Runs, measures, results_of, runs_of
 
 ALONE, WAITING, FAILED, BARE, UNJUDGED = "not run here", "not run yet", "failed", "no published number", "no verdict"
@@ -88,9 +88,8 @@ def of(table: Table, folder: Path) -> Page:
     cells = []
     for number, line in enumerate(frame.itertuples(), start=1):
         row = rows[line.row]
-        behind = _runs(
-            row, results.get((row.label, line.scenario), []), results.get((row.reference, line.scenario), [])
-        )
+        ours, joint = (results.get((label, line.scenario), []) for label in (row.label, row.reference))
+        behind = _runs(row, ours, joint)
         sides = render.sides(table, line, asked, usual)
         run = _first(row, line.scenario)
         paper = row.paper.get(line.scenario)
@@ -117,7 +116,7 @@ def of(table: Table, folder: Path) -> Page:
 
 
 def _look(runs: Runs, folder: Path) -> tuple[list[Record | None], int, list[str]]:
-    """Return the usable record of each run, the number of stale ones, and what is wrong with others. Nothing is moved."""
+    """Return the usable record of each run, the number of stale ones, and what is wrong with others. Move nothing."""
     found: dict[Path, Record | None] = {}
     stale, faults, committed = 0, [], folder.resolve() == record.REFERENCE
     for run in runs.values():
@@ -177,9 +176,7 @@ def _strength(table: Table, row: Row, run: Run | None) -> str:
         return f"{value}{'a default of the method' if value else 'this method has no option to choose'}"
     text = f"{value}{'from ' if row.origin not in ('none', 'searched') else ''}{ORIGINS.get(row.origin, row.origin)}"
     for name, values in row.search.items():
-        text += (
-            f"; {name}: {len(values)} values from {min(values):g} to {max(values):g} tried on held-out training data"
-        )
+        text += f"; {name}: {len(values)} values from {min(values):g} to {max(values):g} on held-out training data"
         text += f", paper_tables/searches/{table.name}.csv" if run else f", to be done: make tune-{table.name}"
     return text
 
@@ -189,12 +186,13 @@ def _options(run: Run | None) -> dict[str, str]:
     if run is None:
         return {}
     groups = {"stream": run.stream.to_json(), "method": run.method.to_json(), "training": asdict(run.train)}
-    texts = {name: ", ".join(map(_option, options.items())) for name, options in groups.items()}
-    return texts
+    return {
+        group: ", ".join(_option(name, value) for name, value in options.items() if value is not None)
+        for group, options in groups.items()
+    }
 
 
-def _option(item: tuple[str, object]) -> str:
-    name, value = item
+def _option(name: str, value: object) -> str:
     if name == "name":
         return str(value)
     return f"{name} = {value if isinstance(value, str) else json.dumps(value)}"

@@ -110,8 +110,6 @@ def colours() -> dict[str, tuple[str, str]]:
     for word, (colour, _) in STYLES.items():
         channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
         luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
-        pairs[word or "no verdict"] = (
-            to_hex(colour),
-            "#000" if luminance > 0.179 else "#fff",
-        )  # of WCAG 2: both contrast 4.6
+        ink = "#000" if luminance > 0.179 else "#fff"  # both have the same contrast there, by WCAG 2
+        pairs[word or "no verdict"] = (to_hex(colour), ink)
     return pairs

@@ -15,7 +15,7 @@ function filter() {
     row.hidden = !fits;
     shown += fits;
   }
-  for (const table of all("section.table")) table.hidden = all("tbody tr", table).every((row) => row.closest(".cells") && row.hidden);
+  for (const table of all("section.table")) table.hidden = all(".cells tbody tr", table).every((row) => row.hidden);
   one("found").value = `${shown} of ${rows.length} rows`;
 }
 
@@ -23,7 +23,7 @@ function filter() {
 function sort(header, way) {
   const column = header.cellIndex, body = header.closest("table").tBodies[0];
   const value = (row) => row.cells[column].dataset.value;
-  const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
+  const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b, "en", { numeric: true }) : a - b);
   const known = (row) => Number(value(row) === undefined);
   const sorted = [...body.rows].sort((a, b) => known(a) - known(b) || (known(a) ? 0 : way * compare(value(a), value(b))));
   body.append(...sorted);

@@ -19,6 +19,7 @@ from paper_tables.declaration import Table
 from paper_tables.render import interval, mean_and_std
 from paper_tables.report import content, drawings
 from paper_tables.report.content import Page
+from paper_tables.verdict import STAND_IN
 
 HERE = Path(__file__).parent
 DPI = 100  # of the figures: sharp at the width that they are shown in
@@ -62,7 +63,8 @@ def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
         colours=drawings.colours(),
         marks=MARKS,
         states=[state for state in content.STATES if any(cell.state == state for page in pages for cell in page.cells)],
-        meanings={page.table.name: {word: meaning(word, page.table.looks) for word in MARKS} for page in pages},
+        meanings={page.table.name: _meanings(page.table) for page in pages},
+        stand_in=STAND_IN,
         figures={page.table.name: _figure(page) for page in pages if page.frame is not None},
         style=Markup(read_text(HERE / "page.css")),
         script=Markup(script),
@@ -70,6 +72,12 @@ def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
         live=live,
         now=time.strftime("%H:%M:%S") if live else None,
     )
+
+
+def _meanings(table: Table) -> dict[str, str]:
+    """Return what each verdict means, where no other verdict is explained beside it."""
+    neither = {"inconclusive": "the interval lies neither within the margin nor wholly outside it, with these seeds"}
+    return {word: meaning(word, table.looks) for word in MARKS} | neither
 
 
 def _markdown(text: str) -> Markup:

@@ -39,7 +39,9 @@ function keep() {
 }
 
 function restore() {
-  const kept = JSON.parse(sessionStorage.report);
+  const kept = JSON.parse(sessionStorage.report ?? "null");
+  if (!kept) return;
+  delete sessionStorage.report; // it is for the reload alone
   [method.value, scenario.value, state.value] = kept.filters;
   for (const [table, column, way] of kept.sorts) sort(one(table).querySelector("thead").rows[0].cells[column], way);
   all("details").forEach((details, i) => { details.open = kept.opened[i]; });
@@ -50,6 +52,9 @@ document.addEventListener("click", (event) => {
   if (button?.matches(".sort")) {
     const header = button.parentNode;
     sort(header, header.getAttribute("aria-sort") === "ascending" ? -1 : 1);
+  } else if (button?.matches(".all")) {
+    method.value = scenario.value = state.value = "";
+    filter();
   } else if (button?.matches(".enlarge")) {
     const wide = button.closest(".beside").classList.toggle("wide");
     button.setAttribute("aria-pressed", wide);
@@ -62,12 +67,11 @@ document.addEventListener("click", (event) => {
   }
 });
 one("filter").addEventListener("input", filter);
-one("filter").addEventListener("reset", () => setTimeout(filter));
 one("filter").addEventListener("submit", (event) => event.preventDefault());
 
+try { restore(); } catch { /* this browser keeps nothing */ }
 const live = Number(document.body.dataset.live);
 if (live) {
-  try { restore(); } catch { /* nothing is kept yet, or this browser keeps nothing */ }
   setInterval(() => {
     if (document.querySelector("dialog[open]") || document.activeElement === method) return; // somebody is reading
     try { keep(); } catch { /* the filters are lost then */ }

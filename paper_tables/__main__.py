@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--rows", help="labels or methods, separated by commas")
     table.add_argument("--beside", metavar="reference", help="show the committed reference rows beside those of --rows")
     table.add_argument("--results", help="folder of the records (default: results/local)")
+    table.add_argument("--plan", action="store_true", help="train nothing, say what there is to do")
     sweeping(table)
     tune = command("tune", _tune, "search the options that a table declares as searched, on held-out training data")
     tune.add_argument("name")
@@ -133,11 +134,16 @@ def _table(options: argparse.Namespace) -> int:
     from paper_tables import beside, declaration
     from paper_tables.complete import complete
     from paper_tables.options import path, sweeping
+    from paper_tables.plan import plan
 
     whole = declaration.load(options.name)
     table = whole.select(options.rows)
     others = beside.find(options.beside, whole, options.rows) if options.beside else None
     folder = path(options.results, "--results") if options.results else LOCAL
+    if options.plan:
+        root, at_a_time, _ = sweeping(options)
+        print(plan(table, options.seeds, folder, root, at_a_time))
+        return 0
     failed = complete(table, options.seeds, folder, *sweeping(options), others)
     others = [record for record in failed if not record.diverged]
     for record in others:

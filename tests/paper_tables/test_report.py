@@ -17,13 +17,13 @@ import pandas as pd
 import pytest
 
 from benchmarks import record
-from benchmarks.record import Record
 from paper_tables import declaration, references, render, scoreboard
 from paper_tables.__main__ import main
 from paper_tables.report import content, drawings, page
 from paper_tables.runs import results_of, runs_of
 from paper_tables.seeds import parse_seeds
 from tests.support import browser
+from tests.support.records import kept
 from tests.support.toy_table import toy_loader
 
 MEGABYTES = 5
@@ -86,28 +86,6 @@ def frames():
         runs = runs_of(table, seeds) if seeds else {}
         found[table.name] = table, render.frame(table, results_of(runs, references.references(runs))), bool(seeds)
     return found
-
-
-def kept(run, folder, right=(90, 270), **fields):
-    """Save a record that ends with these counts, of 100 and 300."""
-    values = {
-        "schema": record.SCHEMA,
-        "run": run,
-        "reason": None,
-        "correct": [[50, 150], [50, 150], list(right)],
-        "total": [100, 300],
-        "n_parameters": 8,
-        "seeds": {"init": 1},
-        "seconds": {"training": 3.0, "importance": 1.0},
-        "peak_memory_mb": 1.0,
-        "versions": {"torch": "1"},
-        "machine": {"cpu": "a chip", "device": "cpu", "threads": 1},
-        "commit": "c0ffee",
-        "data": "d",
-        "digest": run.digest,
-    }
-    record.save(Record(**values | fields), folder / run.place)
-    return folder / run.place
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ help: ## list the targets
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
-	@echo '         PLAN=1 (train nothing, say what there is to do)   BESIDE=reference (the committed rows beside yours)   FILE=<your runs as CSV, for judge>'
+	@echo '         PLAN=1 (train nothing, say what there is to do)   BESIDE=reference (the committed rows beside yours)   FILE=<your runs as CSV, for judge; the page, for report>   LIVE=1 (report follows a sweep)'
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 
@@ -51,7 +51,7 @@ tables scoreboard: $(READY) ## render the committed reference records into resul
 judge: $(READY) ## judge the runs in FILE=<csv> (columns cell, seed, value) against the published numbers
 	@$(PYTHON) -m paper_tables judge $${FILE:+-- "$$FILE"}
 
-report: $(READY) ## show the tables and all behind each cell as one page, report.html; RESULTS=results/local: your runs; LIVE=1: keep it up to date
+report: $(READY) ## write all tables, and what is behind each cell, as one HTML page; RESULTS=results/local shows your runs
 	@$(PYTHON) -m paper_tables report $${RESULTS:+--results "$$RESULTS"} $${FILE:+--file "$$FILE"} $${LIVE:+--live}
 
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)

@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", _report, "write all tables, and what stands behind each cell, as one HTML page")
     report.add_argument("--results", help="folder of the records (default: results/reference)")
     report.add_argument("--file", help="the page (default: results/local/report.html)")
-    report.add_argument("--live", action="store_true", help="write it every few seconds, until Ctrl-C")
+    report.add_argument("--live", action="store_true", help="write it again whenever a record came, until Ctrl-C")
     figure = command("figure", _figure, "draw a figure: fisher, offline-ewc, tradeoff or landscape")
     figure.add_argument("name")
     figure.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")

@@ -128,6 +128,7 @@ def _look(runs: Runs, folder: Path) -> tuple[list[Record | None], int, list[str]
             kept = None
             faults.append(str(error))
         if kept is not None and kept.run != run:
+            faults.append(f"{shown(folder / run.place)} is the record of another run ({kept.run})")
             kept = None
         if kept is not None and not committed and kept.digest != run.digest:
             kept, stale = None, stale + 1

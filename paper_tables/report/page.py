@@ -4,6 +4,7 @@ import base64
 import hashlib
 import sys
 import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from markupsafe import Markup
 
 from benchmarks.files import read_text, shown, write_atomically
 from methods.base.errors import UserError
+from methods.base.examples import SCENARIOS
 from paper_tables import declaration, plot, scoreboard
 from paper_tables.caption import MARKS, meaning
 from paper_tables.declaration import Table
@@ -36,14 +38,26 @@ def write(folder: Path, file: Path, tables: list[Table] | None = None, live: flo
 
 
 def keep_writing(folder: Path, file: Path, every: float = EVERY) -> None:
-    """Write the report again and again until Ctrl-C. The last version no longer reloads itself."""
-    print(f"{shown(file)} is written every {every:g} s until Ctrl-C: open it in a browser", file=sys.stderr)
+    """Write the report again whenever a record came, until Ctrl-C. The last version no longer reloads itself."""
+    print(f"{shown(file)} follows the records until Ctrl-C: open it in a browser", file=sys.stderr)
+    before = None
     try:
         while True:
-            write(folder, file, live=every)
+            if (now := _versions(folder)) != before:
+                write(folder, file, live=every)
+                before = now
             time.sleep(every)
     except KeyboardInterrupt:
         write(folder, file)
+
+
+def _versions(folder: Path) -> set[tuple[Path, int]]:
+    """Return each record of a folder with the time at which it was written."""
+    found = set()
+    for record in folder.glob("[!.]*/*/*.json"):
+        with suppress(FileNotFoundError):  # gone since the folder was listed
+            found.add((record, record.stat().st_mtime_ns))
+    return found
 
 
 def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
@@ -51,7 +65,7 @@ def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"markdown": _markdown, "line": _line}
+    environment.filters |= {"remarks": _remarks, "line": _line}
     environment.globals |= {"mean_and_std": mean_and_std, "interval_text": interval}
     counts = scoreboard.counts([(page.table, page.frame, page.hours) for page in pages])
     script = read_text(HERE / "page.js")
@@ -62,6 +76,7 @@ def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
         bars=drawings.bars(counts),
         colours=drawings.colours(),
         marks=MARKS,
+        scenarios=SCENARIOS,
         states=[state for state in content.STATES if any(cell.state == state for page in pages for cell in page.cells)],
         meanings={page.table.name: _meanings(page.table) for page in pages},
         stand_in=STAND_IN,
@@ -80,9 +95,15 @@ def _meanings(table: Table) -> dict[str, str]:
     return {word: meaning(word, table.looks) for word in MARKS} | neither
 
 
-def _markdown(text: str) -> Markup:
-    """Return Markdown as HTML. HTML in it is escaped. Links and pictures stay the text that they are."""
-    return Markup(MARKDOWN.render(text))
+def _remarks(text: str) -> Markup:
+    """Return Markdown as HTML, below a heading of its own. HTML in it is escaped, and links and pictures stay text."""
+    tokens = MARKDOWN.parse(text)
+    if len(tokens) > 1 and tokens[0].type == "heading_open" and tokens[1].content == "Remarks":
+        del tokens[:3]  # the heading stands on the page already
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+    return Markup(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))
 
 
 def _line(text: str) -> Markup:

@@ -229,12 +229,13 @@ def test_every_text_is_escaped(toy):
 
 def test_remarks_are_markdown(toy):
     table, folder = toy
-    text = "## Remarks\n\nA *word* and `code`:\n\n- one\n- two\n\n| a | b |\n| - | - |\n| 1 | 2 |\n"
+    text = "## Remarks\n\n### More\n\nA *word* and `code`:\n\n- one\n- two\n\n| a | b |\n| - | - |\n| 1 | 2 |\n"
     found = Page(page.html([content.of(replace(table, remarks=text), folder)], folder))
     (remarks,) = [e for e in found.all("details") if e.text.startswith("Remarks")]
     inside = [e.tag for e in found.elements if remarks in e.within]
-    for tag in ("em", "code", "li", "table"):
+    for tag in ("em", "code", "li", "table", "h5"):
         assert tag in inside
+    assert inside.count("summary") == 1 and remarks.text.count("Remarks") == 1 and "h2" not in inside
 
 
 # ---- a user's own runs
@@ -256,6 +257,14 @@ def test_a_users_own_runs(toy, tmp_path):
     (fault,) = shown.faults
     assert damaged.name in fault and "is not a record" in fault
     assert stale.is_file() and fault in Page(page.html([shown], folder)).all("main")[0].text
+
+
+def test_a_record_of_another_run_is_named(toy):
+    table, folder = toy
+    first, second = (folder / runs_of(table, (1, 2))["Adam", "task", seed].place for seed in (1, 2))
+    first.write_bytes(second.read_bytes())
+    (fault,) = content.of(table, folder).faults
+    assert first.name in fault and "is the record of another run (naive task seed 2)" in fault
 
 
 def test_a_committed_record_counts_whatever_its_digest(toy, monkeypatch):
@@ -313,11 +322,13 @@ def test_live_is_written_again_until_ctrl_c(toy, tmp_path, monkeypatch):
         seen.append((file.stat().st_ino, Page(file.read_text(encoding="utf-8"))))
         if len(seen) == 3:
             raise KeyboardInterrupt
-        kept(runs_of(table, (4,))["Adam", "task", 4], folder)
+        if len(seen) == 1:
+            kept(runs_of(table, (4,))["Adam", "task", 4], folder)
 
     monkeypatch.setattr(page.time, "sleep", sleep)
     assert main(["report", "--live", "--results", str(folder), "--file", str(file)]) == 0
-    assert len(set(inode for inode, _ in seen)) > 1  # another file in its place, whole at any moment
+    first, second, third = (inode for inode, _ in seen)
+    assert first != second == third  # another file in its place, and only after another record
     assert all(float(found.all("body")[0].attrs["data-live"]) > 0 for _, found in seen)
     texts = [found.all("main")[0].text for _, found in seen]
     assert "SEEDS=1-4" not in texts[0] and "SEEDS=1-4" in texts[1]
@@ -410,7 +421,7 @@ def shown(chromium, committed):
     chromium.requests.clear()
     chromium.size(1400)
     chromium.scheme("light")
-    chromium.open(committed.file.as_uri())
+    chromium.visit(committed.file.as_uri())
     yield chromium
     assert chromium.messages == []
     assert {url.partition(":")[0] for url in chromium.requests} <= {"file", "data"}
@@ -461,6 +472,7 @@ def test_a_cell_opens_by_mouse_and_by_key(shown):
     assert "domain-incremental" in shown.js(f"document.getElementById('{first}').innerText")
     shown.click(f"#{first} .close")
     assert shown.js(opened) == []
+    assert shown.js("document.activeElement.dataset.dialog") == first
     for key in ("Enter", " "):
         shown.js("document.querySelector('#splitmnist tbody tr:nth-child(3) .open').focus()")
         shown.press(key)
@@ -515,7 +527,7 @@ def test_a_live_page_reloads_and_keeps_the_filter(chromium, toy, tmp_path):
     file = tmp_path / "live.html"
     page.write(folder, file, [table], live=0.5)
     chromium.messages.clear()
-    chromium.open(file.as_uri())
+    chromium.visit(file.as_uri())
     chromium.js(f"{SCENARIO}.value = 'class'; filter()")
     chromium.click("#toy thead th:nth-child(1) button")
     kept(runs_of(table, (4,))["Adam", "class", 4], folder)

@@ -94,7 +94,7 @@ class Browser:
         while self.loads < n:
             self._next(end)
 
-    def open(self, url):
+    def visit(self, url):
         """Open a page and wait until it is there."""
         n = self.loads + 1
         self.ask("Page.navigate", url=url)

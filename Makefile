@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-methods test-others lint format tables scoreboard judge regress mutants bench-train bench-fisher \
+.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report regress mutants bench-train bench-fisher \
   figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
 help: ## list the targets
@@ -15,7 +15,7 @@ help: ## list the targets
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
-	@echo '         BESIDE=reference (the committed rows beside yours)   FILE=<your runs as CSV, for judge>'
+	@echo '         PLAN=1 (train nothing, say what there is to do)   BESIDE=reference (the committed rows beside yours)   FILE=<your runs as CSV, for judge; the page, for report>   LIVE=1 (report follows a sweep)'
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 
@@ -39,7 +39,7 @@ format: $(READY) ## put the code into the common format
 table-%: $(READY) FORCE ## run what a table lacks, then print it and write it to results/local/tables
 	@$(PYTHON) -m paper_tables table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
 	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${BESIDE:+--beside "$$BESIDE"} \
-	  $${DEVICE:+--device "$$DEVICE"}
+	  $${DEVICE:+--device "$$DEVICE"} $${PLAN:+--plan}
 
 tune-%: $(READY) FORCE ## search the options that a table declares as searched, on held-out training data
 	@$(PYTHON) -m paper_tables tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
@@ -50,6 +50,9 @@ tables scoreboard: $(READY) ## render the committed reference records into resul
 
 judge: $(READY) ## judge the runs in FILE=<csv> (columns cell, seed, value) against the published numbers
 	@$(PYTHON) -m paper_tables judge $${FILE:+-- "$$FILE"}
+
+report: $(READY) ## write all tables, and what is behind each cell, as one HTML page; RESULTS=results/local shows your runs
+	@$(PYTHON) -m paper_tables report $${RESULTS:+--results "$$RESULTS"} $${FILE:+--file "$$FILE"} $${LIVE:+--live}
 
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
 	@$(PYTHON) -m paper_tables data $(call quoted,$*) $${DATA:+--data "$$DATA"}

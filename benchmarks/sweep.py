@@ -76,6 +76,17 @@ def _usable(folder: Path, run: Run, sources: str, pixels: str) -> tuple[Record |
     return (found, False) if (found.digest, found.data) == (sources, pixels) else (None, True)
 
 
+def missing(runs: list[Run], folder: Path, root: Path) -> list[Run]:
+    """Return the runs that have no usable record. Unlike a survey, this moves nothing."""
+    return [run for run in runs if not _is_done(folder, run, run.digest, fingerprint(run, root))]
+
+
+def _is_done(folder: Path, run: Run, sources: str, pixels: str) -> bool:
+    with suppress(Damaged):
+        return _usable(folder, run, sources, pixels)[0] is not None
+    return False
+
+
 def fingerprint(run: Run, root: Path) -> str:
     """Return the identity of the data that a run reads."""
     return data.fingerprint(streams.data_set(run.stream), root)
@@ -179,17 +190,11 @@ class _Desk:
             elsewhere.append(job)
             return
         locks.remove_unfinished(self.folder / job.run.place)
-        if self._is_done(job):
+        if _is_done(self.folder, job.run, job.context.digest, job.context.data):  # by another sweep, by now
             locks.release(lock)
             announce(job.run)
             return
         self.inside[self.executor.submit(worker.work, job.to_text())] = job, lock
-
-    def _is_done(self, job: Job) -> bool:
-        """Say whether another sweep has done the run by now."""
-        with suppress(Damaged):
-            return _usable(self.folder, job.run, job.context.digest, job.context.data)[0] is not None
-        return False
 
     def _take_in(self, future: Future, waiting: deque[Job], announce: Callable[[Run], None]) -> None:
         job, lock = self.inside.pop(future)

@@ -1,4 +1,4 @@
-"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,judge,figure,regress,data} ..."""
+"""The Makefile calls this command line: python -m paper_tables {table,tune,tables,judge,report,figure,...} ..."""
 
 import argparse
 import io
@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--rows", help="labels or methods, separated by commas")
     table.add_argument("--beside", metavar="reference", help="show the committed reference rows beside those of --rows")
     table.add_argument("--results", help="folder of the records (default: results/local)")
+    table.add_argument("--plan", action="store_true", help="train nothing, say what there is to do")
     sweeping(table)
     tune = command("tune", _tune, "search the options that a table declares as searched, on held-out training data")
     tune.add_argument("name")
@@ -106,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     command("tables", _tables, "render the committed reference records, without training")
     judge = command("judge", _judge, "judge anybody's runs, from a CSV with the columns cell, seed, value")
     judge.add_argument("file", nargs="?")
+    report = command("report", _report, "write all tables, and what stands behind each cell, as one HTML page")
+    report.add_argument("--results", help="folder of the records (default: results/reference)")
+    report.add_argument("--file", help="the page (default: results/local/report.html)")
+    report.add_argument("--live", action="store_true", help="write it again whenever a record came, until Ctrl-C")
     figure = command("figure", _figure, "draw a figure: fisher, offline-ewc, tradeoff or landscape")
     figure.add_argument("name")
     figure.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")
@@ -129,11 +134,16 @@ def _table(options: argparse.Namespace) -> int:
     from paper_tables import beside, declaration
     from paper_tables.complete import complete
     from paper_tables.options import path, sweeping
+    from paper_tables.plan import plan
 
     whole = declaration.load(options.name)
     table = whole.select(options.rows)
     others = beside.find(options.beside, whole, options.rows) if options.beside else None
     folder = path(options.results, "--results") if options.results else LOCAL
+    if options.plan:
+        root, at_a_time, _ = sweeping(options)
+        print(plan(table, options.seeds, folder, root, at_a_time))
+        return 0
     failed = complete(table, options.seeds, folder, *sweeping(options), others)
     others = [record for record in failed if not record.diverged]
     for record in others:
@@ -178,6 +188,22 @@ def _judge(options: argparse.Namespace) -> int:
     if not options.file:
         raise UserError("judge needs a file: make judge FILE=mine.csv, with the columns cell, seed, value")
     print(judge(path(options.file, "FILE")))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from benchmarks.files import shown
+    from benchmarks.record import LOCAL, REFERENCE
+    from paper_tables.options import path
+    from paper_tables.report import page
+
+    folder = path(options.results, "RESULTS") if options.results else REFERENCE
+    file = path(options.file, "FILE") if options.file else LOCAL / "report.html"
+    if options.live:
+        page.keep_writing(folder, file)
+        return 0
+    page.check(folder)
+    print(f"{shown(file)}, {page.write(folder, file) / 1e6:.1f} MB: open it in a browser")
     return 0
 
 

@@ -23,7 +23,7 @@ from benchmarks.record import Record
 from methods.base.errors import UserError, unknown
 from paper_tables import render
 from paper_tables.declaration import Row, Table
-from paper_tables.references import referenced_seeds, references
+from paper_tables.references import recorded_seeds, references
 from paper_tables.runs import Results, measures, results_of, runs_of
 from paper_tables.verdict import error_of
 
@@ -70,7 +70,7 @@ def find(what: str, table: Table, rows: str | None) -> Beside:
     found, results = [], {}
     for row in table.rows:
         alone = replace(table, rows=(row,))
-        if seeds := referenced_seeds(alone):
+        if seeds := recorded_seeds(alone):
             runs = runs_of(alone, seeds)
             kept = results_of(runs, references(runs))
             results |= {(_label(label), scenario): records for (label, scenario), records in kept.items()}

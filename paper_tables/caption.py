@@ -16,6 +16,7 @@ MEANINGS = {
     "interval of the difference, ± its half-width, holds 0",
     "unconfirmed": "the published number was not checked against the paper: no verdict",
 }
+ORIGINS = {"none": "neither published nor searched"}  # of a strength, where the word is not plain enough
 
 
 def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> list[str]:
@@ -64,8 +65,7 @@ def meanings(cells: pd.DataFrame, looks: int, marks: bool = True) -> list[str]:
     words = [word for word in MARKS if (cells.verdict == word).any()]
     if not words:
         return []
-    level, wide = (f"{100 * (1 - sides * RATE / looks):.3g}" for sides in (2, 1))
-    texts = [f"{word}: {MEANINGS[word].format(level=level, wide=wide)}" for word in words]
+    texts = [f"{word}: {meaning(word, looks)}" for word in words]
     if marks:
         texts = [f"{MARKS[word]} {text}" for word, text in zip(words, texts, strict=True)]
     lines = [f"Verdict: ours minus paper, in points. {'; '.join(texts)}."]
@@ -75,6 +75,12 @@ def meanings(cells: pd.DataFrame, looks: int, marks: bool = True) -> list[str]:
             "spread is not larger."
         )
     return lines
+
+
+def meaning(word: str, looks: int) -> str:
+    """Return what a verdict means in a table that is looked at this often."""
+    level, wide = (f"{100 * (1 - sides * RATE / looks):.3g}" for sides in (2, 1))
+    return MEANINGS[word].format(level=level, wide=wide)
 
 
 def comparisons(cells: pd.DataFrame, looks: int) -> list[str]:
@@ -128,8 +134,7 @@ def _reasons(cells) -> list[str]:
 
 def _origins(table, cells) -> list[str]:
     lines = [f"{row.label}: {row.note}." for row in table.rows if row.note]
-    words = {"none": "neither published nor searched"}
-    origins = "; ".join(f"{words.get(origin, origin)} ({rows})" for origin, rows in _groups(cells, "origin"))
+    origins = "; ".join(f"{ORIGINS.get(origin, origin)} ({rows})" for origin, rows in _groups(cells, "origin"))
     if origins:
         lines.append(f"Where the methods' strengths come from: {origins}.")
     lines += _searched(table)

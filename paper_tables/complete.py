@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks.files import shown
 from benchmarks.record import Record
 from benchmarks.sweep import Refused, State, survey, sweep
-from paper_tables import render
+from paper_tables import render, terminal
 from paper_tables.beside import Beside
 from paper_tables.declaration import Table
 from paper_tables.runs import Runs, of_rows, results_of, runs_of
@@ -87,5 +87,6 @@ def _publish(table: Table, runs: Runs, state: State, cells: pd.DataFrame, folder
     seeds, below = tuple(dict.fromkeys(seed for _, _, seed in runs)), ""
     if beside:
         table, cells, below = beside.shown(table, results_of(runs, state.records))
-    print(render.write(table, cells, seeds, folder, len(state.stale), below))
+    text = render.write(table, cells, seeds, folder, len(state.stale), below)
+    terminal.show(table, cells, seeds, text, len(state.stale), below)
     print(f"written to {shown(folder / table.name)}.md, .tex, .csv and .png", file=sys.stderr)

@@ -30,7 +30,7 @@ ENTRY = 1.2  # inches of the legend for one entry
 BARS = "bars: 90 % confidence interval of the mean"
 
 
-def figure(table: Table, cells: pd.DataFrame) -> bytes:
+def figure(table: Table, cells: pd.DataFrame, dpi: int = 200) -> bytes:
     """Return a PNG of means with their 90 % confidence intervals, in percent. Colour and marker tell the verdict."""
     labels = [row.label for row in table.rows]
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), sns.plotting_context("paper"):
@@ -51,7 +51,7 @@ def figure(table: Table, cells: pd.DataFrame) -> bytes:
         entries = int(width / ENTRY)
         drawing.legend(handles=_legend(cells), loc="outside lower center", ncols=entries, title=BARS, frameon=False)
         data = io.BytesIO()
-        drawing.savefig(data, format="png", dpi=200)
+        drawing.savefig(data, format="png", dpi=dpi)
     return data.getvalue()
 
 

@@ -57,6 +57,10 @@ class Published:
     notes: str
     resolution: float  # of the last printed digit of the mean
     reading_error: float = 0.0  # points; for a value measured in a figure
+    paper: str = ""
+    table: str = ""  # of the paper
+    benchmark: str = ""
+    method: str = ""  # as the paper names it
 
     @property
     def decimals(self) -> int:
@@ -147,6 +151,10 @@ def _cell(values: list[str]) -> Published:
         notes=row["notes"],
         resolution=10.0**-decimals,
         reading_error=reading_error or 0.0,
+        paper=row["paper"],
+        table=row["table"],
+        benchmark=row["benchmark"],
+        method=row["method"],
     )
 
 

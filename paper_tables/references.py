@@ -18,17 +18,18 @@ older than today's; `make table-{}` trains with today's code.
 """
 
 
-def referenced_seeds(table: Table) -> tuple[int, ...]:
-    """Return the seeds that have a committed reference record of this table, or none before its search is done."""
+def recorded_seeds(table: Table, folder: Path = record.REFERENCE) -> tuple[int, ...]:
+    """Return the seeds that have a record of this table in `folder`, or none before its search is done."""
     try:
         runs = runs_of(table, (1,))
     except NotSearched:
         return ()
     seeds = set()
     for run in runs.values():
-        first = record.REFERENCE / run.place
+        first = folder / run.place
         prefix = first.stem.removesuffix("1")
-        seeds |= {int(file.stem.removeprefix(prefix)) for file in first.parent.glob(f"{prefix}*.json")}
+        endings = (file.stem.removeprefix(prefix) for file in first.parent.glob(f"{prefix}*.json"))
+        seeds |= {int(ending) for ending in endings if ending.isdecimal()}
     return tuple(sorted(seeds))
 
 
@@ -38,17 +39,22 @@ def references(runs: Runs) -> list[Record | None]:
     return [kept if kept and kept.run == run else None for kept, run in zip(records, runs.values(), strict=True)]
 
 
+def core_hours(records: list[Record | None]) -> float:
+    """Return the hours of one core in the records. Rows share runs, and a run counts once."""
+    by_run = {record.run: record for record in records if record}
+    return sum(sum(record.seconds.values()) for record in by_run.values()) / 3600
+
+
 def render_references(folder: Path) -> list[str]:
     """Render every table that has reference records, and the scoreboard, into `folder`. Return their names."""
     done, board = [], []
     for table in map(declaration.load, declaration.names()):
-        seeds = referenced_seeds(table)
+        seeds = recorded_seeds(table)
         cells, hours = None, 0.0
         if seeds:
             runs = runs_of(table, seeds)
             records = references(runs)
-            by_run = {record.run: record for record in records if record}  # rows share runs
-            hours = sum(sum(record.seconds.values()) for record in by_run.values()) / 3600
+            hours = core_hours(records)
             cells = render.frame(table, results_of(runs, records))
             put_into(README, table.name, render.write(table, cells, seeds, folder, below=FOOT.format(table.name)))
             done.append(table.name)

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -99,11 +100,11 @@ def _median(seconds: list[dict], phase: str) -> float:
 
 def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: int = 0) -> str:
     """Return the table with all scenarios side by side, what is to be known about it, and the remarks."""
-    grid = _grid(table, cells, len(seeds), lambda cell: MARKS.get(cell.verdict, ""))
+    texts = grid(table, cells, len(seeds), lambda cell: MARKS.get(cell.verdict, ""))
     header = [""]
-    for scenario, column in grid.columns:
+    for scenario, column in texts.columns:
         header.append(f"{scenario}: ours" if column == "ours" else column)
-    body = [[label, *grid.loc[label]] for label in grid.index]
+    body = [[label, *texts.loc[label]] for label in texts.index]
     source = textwrap.wrap(f"{table.source}.", WIDTH)
     lines = [f"# {table.title}", "", *source, "", markdown_table(header, body), ""]
     for note in caption(table, cells, seeds, stale):
@@ -115,12 +116,12 @@ def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: i
 
 def latex(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
     """Return a booktabs table with the verdicts in words."""
-    grid = _grid(table, cells, len(seeds), lambda cell: cell.verdict)
-    style = grid.style.format(escape="latex").format_index(escape="latex").format_index(escape="latex", axis=1)
+    texts = grid(table, cells, len(seeds), lambda cell: cell.verdict)
+    style = texts.style.format(escape="latex").format_index(escape="latex").format_index(escape="latex", axis=1)
     notes = [measure(table, cells, seeds), *verdicts(table, cells, marks=False)]
     return style.to_latex(
         hrules=True,
-        column_format="l" + "r" * len(grid.columns),
+        column_format="l" + "r" * len(texts.columns),
         multicol_align="c",
         position_float="centering",
         caption=" ".join([f"{table.title}.", f"{table.source}.", *notes]).translate(LATEX),
@@ -128,25 +129,29 @@ def latex(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
     )
 
 
-def _grid(table, cells, asked, mark) -> pd.DataFrame:
-    """Return texts [row, (scenario, column)]. Without published numbers there is only our column."""
+def grid(table: Table, cells: pd.DataFrame, asked: int, mark: Callable) -> pd.DataFrame:
+    """Return texts [row, (scenario, column)]. asked: seeds; mark: what stands for the verdict of a cell.
+
+    Without published numbers there is only our column.
+    """
     columns = ("ours", "paper", "verdict") if cells.paper_mean.notna().any() else ("ours",)
     usual = usual_n(cells)
-    grid = pd.DataFrame(
+    shown = pd.DataFrame(
         "–",
         index=[row.label for row in table.rows],
         columns=pd.MultiIndex.from_product([table.scenarios, columns]),
     )
     for cell in cells.itertuples():
-        wanted = asked if table.looks == 1 else min(asked, _look(cell))
-        texts = {
-            "ours": _ours(cell, wanted, asked),
-            "paper": _paper(cell, usual),
-            "verdict": _verdict(cell, mark(cell)),
-        }
+        texts = {**sides(table, cell, asked, usual), "verdict": _verdict(cell, mark(cell))}
         for column in columns:
-            grid.loc[cell.row, (cell.scenario, column)] = texts[column]
-    return grid
+            shown.loc[cell.row, (cell.scenario, column)] = texts[column]
+    return shown
+
+
+def sides(table: Table, cell, asked: int, usual: int | None) -> dict[str, str]:
+    """Return the texts of ours and of the paper's. asked: seeds of ours; usual: the paper's n that needs no bracket."""
+    wanted = asked if table.looks == 1 else min(asked, _look(cell))
+    return {"ours": _ours(cell, wanted, asked), "paper": _paper(cell, usual)}
 
 
 def _look(cell) -> int:

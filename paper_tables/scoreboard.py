@@ -28,8 +28,8 @@ def line(cells: pd.DataFrame | None, published: int, runnable: int, hours: float
     }
 
 
-def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
-    """Return all tables and their sum. hours: of one core, in the runs behind the table."""
+def counts(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> pd.DataFrame:
+    """Return a line of COLUMNS for each table, and their sum. hours: of one core, in the runs behind the table."""
     lines = {}
     for t, cells, hours in tables:
         published = [len(row.paper) for row in t.rows]
@@ -37,6 +37,12 @@ def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
         lines[t.name] = line(cells, sum(published), sum(runnable), hours)
     grid = pd.DataFrame.from_dict(lines, orient="index", columns=COLUMNS)
     grid.loc["all"] = grid.sum()
+    return grid
+
+
+def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
+    """Return the counts of all tables as a page."""
+    grid = counts(tables)
     header = ["table", "published cells", "can be run here", "run", *(f"{mark} {word}" for word, mark in MARKS.items())]
     header += ["no verdict", "core hours"]
     body = [[name, *(f"{n:.0f}" for n in row[:-1]), f"{row[-1]:.1f}"] for name, *row in grid.itertuples()]

@@ -1,15 +1,17 @@
 """Terminals, pipes and home folders as they come: the output degrades, nothing breaks, records are kept."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from benchmarks import record
-from paper_tables import references
+from paper_tables import references, render, terminal
 from paper_tables.__main__ import main
 from tests.support import sweeps
+from tests.support.toy_table import RESULTS, SEEDS, toy_loader
 
 TABLE = ["table", "splitdigits", "--rows", "icarl", "--seeds", "1", "--jobs", "1"]
 ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
@@ -79,3 +81,54 @@ def test_help_needs_no_torch():
     code += "print(sorted({'torch', 'numpy', 'pandas', 'matplotlib', 'avalanche'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=record.ROOT, capture_output=True, encoding="utf-8")
     assert done.stdout.splitlines()[-1] == "[]" and "Exit status: 0 when it is done" in done.stdout
+
+
+@pytest.fixture
+def printed(tmp_path, monkeypatch, capsys):
+    """A function: columns of a terminal -> what the toy table looks like there."""
+    table = toy_loader(tmp_path)()
+    cells = render.frame(table, RESULTS)
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+    def at(columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        terminal.show(table, cells, SEEDS, "the Markdown", below="the rest")
+        return capsys.readouterr().out
+
+    return at
+
+
+def plain(text):
+    return re.sub("\x1b\\[[0-9;]*m", "", text)
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+def test_scenarios_stand_one_below_the_other_where_they_do_not_fit(printed, columns):
+    lines = plain(printed(columns)).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert not any("task: ours" in line and "class: ours" in line for line in lines)
+    text = "\n".join(lines)
+    assert text.index("task: ours") < text.index("90.00±1.00") < text.index("class: ours") < text.index("20.00±0.25")
+    assert "Offline" not in text[: text.index("class: ours")] and text.rstrip().endswith("the rest")
+
+
+def test_scenarios_stand_side_by_side_where_they_fit(printed):
+    lines = plain(printed(150)).splitlines()
+    assert any("task: ours" in line and "class: ours" in line for line in lines)
+    (adam,) = [line for line in lines if line.split()[:1] == ["Adam"]]
+    assert adam.split() == ["Adam", "90.00±1.00", "90.00±1.00", "+0.00", "?", "20.00±0.25", "20.0", "+0.00", "✓†"]
+
+
+def test_verdicts_have_colours_unless_they_are_unwanted(printed, monkeypatch):
+    text = printed(150)
+    assert "\x1b[32m+0.00 ✓†" in text and "\x1b[33m+0.00 ?" in text
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[3" not in printed(150) and "+0.00 ✓†" in plain(printed(150))
+
+
+def test_what_is_no_terminal_gets_the_markdown(printed, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "0")
+    assert printed(150) == "the Markdown\n"

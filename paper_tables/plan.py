@@ -1,0 +1,72 @@
+"""PLAN=1 trains nothing. It says how many runs a table lacks, how long they take, and which data and memory they need.
+
+Times and memory are those of the committed reference records of the same row and scenario, on the machines that made
+them. A row without such a record is named instead.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import data, streams
+from benchmarks.files import shown
+from benchmarks.record import Record
+from benchmarks.run import Run
+from benchmarks.sweep import missing
+from paper_tables.complete import AUTO
+from paper_tables.declaration import Table
+from paper_tables.references import recorded_seeds, references
+from paper_tables.runs import runs_of
+from paper_tables.seeds import parse_seeds
+from paper_tables.verdict import LOOKS
+
+
+def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -> str:
+    """Return what the runs of these seeds still need, a line each. Of SEEDS=auto this is the first look."""
+    runs = runs_of(table, parse_seeds(str(LOOKS[0]) if seeds == AUTO else seeds or str(table.seeds)))
+    distinct = list(dict.fromkeys(runs.values()))  # rows share runs
+    todo = missing(distinct, folder, root)
+    if not todo:
+        return f"{table.name}: nothing to do, all of its {len(distinct)} runs are done."
+    known = _known(table)
+    timed = [run for run in todo if replace(run, seed=0) in known]
+    lines = [f"{table.name}: {len(todo)} of {len(distinct)} runs to do, {jobs} at a time."]
+    if timed:
+        alike = [known[replace(run, seed=0)] for run in timed]
+        total = sum(float(np.median([sum(r.seconds.values()) for r in records])) for records in alike)
+        memory = max(r.peak_memory_mb for records in alike for r in records)
+        lines.append(
+            f"Time: about {duration(total / min(jobs, len(timed)))} for {len(timed)} runs "
+            f"({duration(total)} of one core), by the median of their reference records."
+        )
+        lines.append(f"Memory: up to {memory / 1000:.1f} GB for a run, {jobs * memory / 1000:.1f} GB for {jobs}.")
+    untimed = {run for run in todo if run not in timed}
+    unknown: dict[str, dict[str, None]] = {}  # scenarios by row, in their order
+    for (label, scenario, _), run in runs.items():
+        if run in untimed:
+            unknown.setdefault(label, {})[scenario] = None
+    if unknown:
+        rows = ", ".join(f"{label} ({', '.join(scenarios)})" for label, scenarios in unknown.items())
+        lines.append(f"No reference record tells how long these take: {rows}.")
+    for name in sorted({streams.data_set(run.stream) for run in todo}):
+        where = "comes with scikit-learn" if name == "digits" else f"is in {shown(root)}"
+        lines.append(f"Data: {name} {where if data.is_there(name, root) else f'is fetched into {shown(root)} first'}.")
+    return "\n".join(lines)
+
+
+def _known(table: Table) -> dict[Run, list[Record]]:
+    """Return the finished reference records of each run, whatever its seed: its seed is 0 here."""
+    known: dict[Run, list[Record]] = {}
+    for record in references(runs_of(table, recorded_seeds(table))):
+        if record is not None and record.reason is None:
+            known.setdefault(replace(record.run, seed=0), []).append(record)
+    return known
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the largest unit of which there is at least one and a half."""
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,219 @@
+"""What the page shows of each table: its cells, and of each cell the numbers, the runs and the command behind it."""
+
+import json
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+import methods
+from benchmarks import record
+from benchmarks.files import shown
+from benchmarks.record import Damaged, Outdated, Record
+from benchmarks.run import Run
+from paper_tables import render
+from paper_tables.caption import MARKS, ORIGINS, caption, usual_n
+from paper_tables.declaration import Row, Table
+from paper_tables.ledger import NotSearched
+from paper_tables.published import Published
+from paper_tables.references import core_hours, recorded_seeds
+from paper_tables.report.drawings import Interval, Strip
+from paper_tables.runs import Runs, measures, results_of, runs_of
+
+ALONE, WAITING, FAILED, BARE, UNJUDGED = "not run here", "not run yet", "failed", "no published number", "no verdict"
+STATES = (*MARKS, UNJUDGED, FAILED, WAITING, ALONE, BARE)  # what can be said of a cell, in the order of sorting
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Hold one run behind a cell: its measure in percent, or why there is none, and its record."""
+
+    value: float | None
+    reason: str | None
+    record: Record
+
+    @property
+    def machine(self) -> str:
+        """Return processor, device and threads."""
+        parts = {"cpu": "unknown processor", "device": "", "threads": None} | self.record.machine
+        threads = f"{parts['threads']} threads" if parts["threads"] != 1 else "1 thread"
+        return ", ".join(filter(None, [str(parts["cpu"]), str(parts["device"]), threads if parts["threads"] else ""]))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Hold a cell of the page. `line` is its line of render.frame."""
+
+    id: str
+    line: tuple
+    row: Row
+    paper: Published | None
+    ours: str  # as the Markdown table has it
+    theirs: str
+    state: str  # one of STATES
+    runs: list[Ran]
+    strength: str
+    options: dict[str, str]  # by what they are options of
+    command: str
+    interval: Interval | None
+    strip: Strip | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Hold a table of the page. `frame` is None, and `caption` is empty, where no run is recorded."""
+
+    table: Table
+    cells: list[Cell]
+    frame: pd.DataFrame | None
+    caption: list[str]
+    hours: float
+    faults: list[str]  # records that cannot be used, each with its reason
+
+
+def of(table: Table, folder: Path) -> Page:
+    """Return what the page shows of a table by the records in `folder`.
+
+    Committed records are taken whatever their digest. Elsewhere a record of other source code is set aside.
+    """
+    seeds = recorded_seeds(table, folder)
+    runs = runs_of(table, seeds) if seeds else {}
+    records, stale, faults = _look(runs, folder)
+    results = results_of(runs, records)
+    frame = render.frame(table, results)
+    asked = len(seeds) or table.seeds
+    usual = usual_n(frame)
+    rows = {row.label: row for row in table.rows}
+    cells = []
+    for number, line in enumerate(frame.itertuples(), start=1):
+        row = rows[line.row]
+        ours, joint = (results.get((label, line.scenario), []) for label in (row.label, row.reference))
+        behind = _runs(row, ours, joint)
+        sides = render.sides(table, line, asked, usual)
+        run = _first(row, line.scenario)
+        paper = row.paper.get(line.scenario)
+        cells.append(
+            Cell(
+                id=f"{table.name}-{number}",
+                line=line,
+                row=row,
+                paper=paper,
+                ours=sides["ours"],
+                theirs=sides["paper"],
+                state=_state(line),
+                runs=behind,
+                strength=_strength(table, row, run),
+                options=_options(run),
+                command=_command(table, row, [ran.record.seed for ran in behind]),
+                interval=Interval.of(line),
+                strip=Strip.of([ran.value for ran in behind if ran.value is not None], paper),
+            )
+        )
+    found = any(records)
+    notes = caption(table, frame, seeds, stale) if found else []
+    return Page(table, cells, frame if found else None, notes, core_hours(records), faults)
+
+
+def _look(runs: Runs, folder: Path) -> tuple[list[Record | None], int, list[str]]:
+    """Return the usable record of each run, the number of stale ones, and what is wrong with others. Move nothing."""
+    found: dict[Path, Record | None] = {}
+    stale, faults, committed = 0, [], folder.resolve() == record.REFERENCE
+    for run in runs.values():
+        if run.place in found:
+            continue
+        try:
+            kept = record.load(shown(folder / run.place))
+        except (Damaged, Outdated) as error:
+            kept = None
+            faults.append(str(error))
+        if kept is not None and kept.run != run:
+            faults.append(f"{shown(folder / run.place)} is the record of another run ({kept.run})")
+            kept = None
+        if kept is not None and not committed and kept.digest != run.digest:
+            kept, stale = None, stale + 1
+        found[run.place] = kept
+    return [found[run.place] for run in runs.values()], stale, faults
+
+
+def _runs(row: Row, records: list[Record], references: list[Record]) -> list[Ran]:
+    finished = [record for record in records if record.reason is None]
+    measured = iter(measures(row, finished, references))
+    ran = []
+    for each in records:
+        if each.reason is not None:
+            ran.append(Ran(None, each.reason, each))
+        else:
+            measure = next(measured)
+            ran.append(Ran(measure.percent if measure.reason is None else None, measure.reason, each))
+    return ran
+
+
+def _state(line) -> str:
+    if line.verdict:
+        return line.verdict
+    if not line.runs:
+        return ALONE
+    if not line.ours_n:
+        return FAILED if line.failed else WAITING
+    return UNJUDGED if line.cell else BARE
+
+
+def _first(row: Row, scenario: str) -> Run | None:
+    """Return the run of seed 1, or None without a method or before its search is done."""
+    try:
+        return row.run(scenario, 1) if row.method else None
+    except NotSearched:
+        return None
+
+
+def _strength(table: Table, row: Row, run: Run | None) -> str:
+    """Say how strong the method is, and where that comes from."""
+    if row.method is None:
+        return ""
+    option = methods.find(row.method["name"]).strength
+    value = f"{option} = {run.method.options[option]:g}, " if run and option else ""
+    if row.origin is None:
+        return f"{value}{'a default of the method' if value else 'this method has no option to choose'}"
+    text = f"{value}{'from ' if row.origin not in ('none', 'searched') else ''}{ORIGINS.get(row.origin, row.origin)}"
+    for name, values in row.search.items():
+        text += f"; {name}: {len(values)} values from {min(values):g} to {max(values):g} on held-out training data"
+        text += f", paper_tables/searches/{table.name}.csv" if run else f", to be done: make tune-{table.name}"
+    return text
+
+
+def _options(run: Run | None) -> dict[str, str]:
+    """Return the options of stream, method and training as texts."""
+    if run is None:
+        return {}
+    groups = {"stream": run.stream.to_json(), "method": run.method.to_json(), "training": asdict(run.train)}
+    return {
+        group: ", ".join(_option(name, value) for name, value in options.items() if value is not None)
+        for group, options in groups.items()
+    }
+
+
+def _option(name: str, value: object) -> str:
+    if name == "name":
+        return str(value)
+    return f"{name} = {value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _command(table: Table, row: Row, seeds: list[int]) -> str:
+    """Return the command that does the runs of a row again, as a shell takes it. make takes a $ where $$ stands."""
+    if row.method is None:
+        return ""
+    words = ["make", f"table-{table.name}", f"ROWS={row.label}", *([f"SEEDS={_span(seeds)}"] if seeds else [])]
+    return " ".join(shlex.quote(word.replace("$", "$$")) for word in words)
+
+
+def _span(seeds: list[int]) -> str:
+    """Return seeds as SEEDS takes them: "1-10", "1-3,7" or "7,"."""
+    spans: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if spans and seed == spans[-1][1] + 1:
+            spans[-1][1] = seed
+        else:
+            spans.append([seed, seed])
+    text = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+    return f"{text}," if text.isdecimal() else text

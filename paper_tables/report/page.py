@@ -1,0 +1,138 @@
+"""The report is written as one HTML file, whole or not at all: once, or every few seconds while a sweep is running."""
+
+import base64
+import hashlib
+import sys
+import time
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from benchmarks.files import read_text, shown, write_atomically
+from methods.base.errors import UserError
+from methods.base.examples import SCENARIOS
+from paper_tables import declaration, plot, scoreboard
+from paper_tables.caption import MARKS, meaning
+from paper_tables.declaration import Table
+from paper_tables.render import interval, mean_and_std
+from paper_tables.report import content, drawings
+from paper_tables.report.content import Page
+from paper_tables.verdict import STAND_IN
+
+HERE = Path(__file__).parent
+DPI = 100  # of the figures: sharp at the width that they are shown in
+EVERY = 5.0  # seconds between two versions of a live report
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
+
+
+def write(folder: Path, file: Path, tables: list[Table] | None = None, live: float | None = None) -> int:
+    """Write the report on the records in `folder`, and return its size in bytes. live: seconds until it reloads."""
+    tables = [declaration.load(name) for name in declaration.names()] if tables is None else tables
+    text = html([content.of(table, folder) for table in tables], folder, live)
+    write_atomically(file, text)
+    return len(text.encode("utf-8"))
+
+
+def keep_writing(folder: Path, file: Path, every: float = EVERY) -> None:
+    """Write the report again whenever a record came, until Ctrl-C. The last version no longer reloads itself."""
+    print(f"{shown(file)} follows the records until Ctrl-C: open it in a browser", file=sys.stderr)
+    before = None
+    try:
+        while True:
+            if (now := _versions(folder)) != before:
+                write(folder, file, live=every)
+                before = now
+            time.sleep(every)
+    except KeyboardInterrupt:
+        write(folder, file)
+
+
+def _versions(folder: Path) -> set[tuple[Path, int]]:
+    """Return each record of a folder with the time at which it was written."""
+    found = set()
+    for record in folder.glob("[!.]*/*/*.json"):
+        with suppress(FileNotFoundError):  # gone since the folder was listed
+            found.add((record, record.stat().st_mtime_ns))
+    return found
+
+
+def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
+    """Return the page. The same records give the same text, but for the time of day of a live one."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"remarks": _remarks, "line": _line}
+    environment.globals |= {"mean_and_std": mean_and_std, "interval_text": interval}
+    counts = scoreboard.counts([(page.table, page.frame, page.hours) for page in pages])
+    script = read_text(HERE / "page.js")
+    return environment.get_template("page.html").render(
+        pages=pages,
+        folder=shown(folder),
+        counts=counts,
+        bars=drawings.bars(counts),
+        colours=drawings.colours(),
+        marks=MARKS,
+        scenarios=SCENARIOS,
+        states=[state for state in content.STATES if any(cell.state == state for page in pages for cell in page.cells)],
+        meanings={page.table.name: _meanings(page.table) for page in pages},
+        stand_in=STAND_IN,
+        figures={page.table.name: _figure(page) for page in pages if page.frame is not None},
+        style=Markup(read_text(HERE / "page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode(),
+        live=live,
+        now=time.strftime("%H:%M:%S") if live else None,
+    )
+
+
+def _meanings(table: Table) -> dict[str, str]:
+    """Return what each verdict means, where no other verdict is explained beside it."""
+    neither = {"inconclusive": "the interval lies neither within the margin nor wholly outside it, with these seeds"}
+    return {word: meaning(word, table.looks) for word in MARKS} | neither
+
+
+def _remarks(text: str) -> Markup:
+    """Return Markdown as HTML, below a heading of its own. HTML in it is escaped, and links and pictures stay text."""
+    tokens = MARKDOWN.parse(text)
+    if len(tokens) > 1 and tokens[0].type == "heading_open" and tokens[1].content == "Remarks":
+        del tokens[:3]  # the heading stands on the page already
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+    return Markup(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))
+
+
+def _line(text: str) -> Markup:
+    return Markup(MARKDOWN.renderInline(text))
+
+
+class _ByValue:
+    """Hold a table and its frame under a key, so that a figure is drawn again only when its numbers change."""
+
+    def __init__(self, page: Page):
+        self.page, self.key = page, f"{page.table.name}\n{page.table.title}\n{page.frame.to_csv()}"
+
+    def __eq__(self, other) -> bool:
+        return self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _figure(page: Page) -> str:
+    return _drawn(_ByValue(page))
+
+
+@lru_cache(maxsize=200)
+def _drawn(drawn: _ByValue) -> str:
+    return base64.b64encode(plot.figure(drawn.page.table, drawn.page.frame, DPI)).decode()
+
+
+def check(folder: Path) -> None:
+    """Refuse a results folder that is not there."""
+    if not folder.is_dir():
+        raise UserError(f"RESULTS={folder}: there is no such folder; make table-<name> writes results/local")

@@ -24,6 +24,7 @@ from benchmarks import cluster_worker, numerics
 from benchmarks.executors import Lost
 from methods.base.errors import UserError
 
+CONNECT = 10.0  # seconds to find the scheduler
 ANSWER = 30.0  # seconds that the scheduler may take for an answer
 FETCH = 60.0  # seconds that a worker may take to hand a result over
 LOOK = 1.0  # seconds between two looks at the workers
@@ -45,7 +46,8 @@ class _Call:
     address: str = ""
     handle: object = None  # the engine's future
     placed: float = 0.0
-    fetched: Future | None = None
+    fetched: Future | None = None  # what it gave back
+    ended: Future | None = None  # where it is stopped since it took too long: what still holds on to it
     missed: int = 0  # looks in which its worker was not there
 
 
@@ -99,8 +101,8 @@ class Cluster(Executor):
         self._closing = True
         self._wake.set()
         self._watcher.join(ANSWER)
-        if cancel_futures and self._failure is None:
-            self._stop(list(self._placed.values()))
+        if cancel_futures and self._failure is None and (left := self._stop(list(self._placed.values()))):
+            self._say(f"runs may still be at work on {len(left)} workers, end them: {', '.join(left[:3])}")
         self._close()
 
     def _close(self) -> None:
@@ -144,9 +146,7 @@ class Cluster(Executor):
         try:
             found = _background(self._client.run_on_scheduler, cluster_worker.state).result(ANSWER)
         except ModuleNotFoundError as error:
-            raise self._gone(
-                f"cannot import {error.name}: start it with `make cluster-scheduler` in a checkout"
-            ) from error
+            raise self._gone(f"cannot import {error.name} (it must be started in a checkout)") from error
         except Exception as error:
             raise self._gone(f"does not answer ({type(error).__name__})") from error
         if found["failures"] != 0:
@@ -203,7 +203,7 @@ class Cluster(Executor):
         while self._incoming and (address := next(free, None)):
             call = self._incoming.popleft()
             call.name, call.address, call.placed = f"suite-{uuid.uuid4().hex}", address, time.monotonic()
-            call.missed, call.fetched = 0, None
+            call.missed, call.fetched, call.ended = 0, None, None
             asked = {"name": call.name, "topic": self._topic, "do": call.function, "job": call.text}
             call.handle = self._client.submit(
                 cluster_worker.call,
@@ -219,7 +219,10 @@ class Cluster(Executor):
 
     def _follow(self, call: _Call) -> None:
         """Look how a placed call stands. The engine's callbacks may be lost, so its state is read."""
-        if call.fetched is not None:
+        if call.ended is not None:
+            if call.ended.done():
+                self._give_up(call)
+        elif call.fetched is not None:
             if call.fetched.done():
                 self._take(call)
         elif call.handle.status in ("finished", "error"):
@@ -230,31 +233,39 @@ class Cluster(Executor):
         elif call.missed > 1:
             self._again(call)  # the worker left, and nobody else may take what was placed on it
         elif time.monotonic() - self._begun.get(call.name, call.placed) > LIMIT:
-            self._release(call)
-            _background(self._stop, [call])
-            self._exclude(call.address, f"it was at one run for more than {LIMIT / 3600:g} hours", call.address)
-            call.future.set_exception(Lost(f"took more than {LIMIT / 3600:g} hours"))
+            call.ended = _background(self._stop, [call])
+
+    def _give_up(self, call: _Call) -> None:
+        """Leave a run that took too long, and its worker, too, if that does not let go of it."""
+        name = self._workers.get(call.address, call.address)
+        self._release(call)
+        if call.ended.result():
+            self._exclude(call.address, "it does not let go of a run that took too long", name)
+        call.future.set_exception(Lost(f"took more than {LIMIT / 3600:.3g} hours"))
 
     def _take(self, call: _Call) -> None:
         """Read what a worker gave back, and let it go."""
         error = call.fetched.exception()
+        kind = type(error).__name__
         if error is None:
             text = call.fetched.result()
             self._release(call)
             self._read(call, text)
-        elif type(error).__name__ == "KilledWorker" and (call.name in self._begun or call.moves >= MOVES):
+        elif kind in ("CancelledError", "FutureCancelledError"):
+            raise self._gone("is gone or has given up our runs")
+        elif kind == "KilledWorker" and (call.name in self._begun or call.moves >= MOVES):
             self._release(call)
             call.future.set_exception(Lost("was killed (out of memory?)"))
-        elif type(error).__name__ in ("CancelledError", "FutureCancelledError"):
-            raise self._gone("is gone or has given up our runs")
-        elif isinstance(error, TimeoutError) and call.moves < MOVES:
+        elif call.moves >= MOVES:
+            self._release(call)
+            call.future.set_exception(Lost(f"gave nothing back ({kind}: {error})"))
+        elif isinstance(error, TimeoutError):
             call.fetched = None  # its state says more: a worker that died after a run leaves it pending
             call.moves += 1
-        elif call.moves < MOVES:
-            self._again(call)
         else:
-            self._release(call)
-            call.future.set_exception(Lost(f"gave nothing back ({type(error).__name__}: {error})"))
+            self._again(call)
+        if kind == "KilledWorker":
+            self._workers.pop(call.address, None)  # it is gone; the next look would tell
 
     def _read(self, call: _Call, text: str) -> None:
         answer = json.loads(text)
@@ -269,7 +280,7 @@ class Cluster(Executor):
         if not unlike:
             call.future.set_result(answer["outcome"])
             return
-        sides = ", ".join(f"{what} is {there} there and {here} here" for what, there, here in unlike)
+        sides = ", ".join(f"{what}: {there} there, {here} here" for what, there, here in unlike)
         self._exclude(call.address, f"{sides}; make both alike and start the worker anew", name)
         self._incoming.appendleft(call)
 
@@ -287,10 +298,11 @@ class Cluster(Executor):
             call.handle.cancel()
         call.handle.release()
 
-    def _stop(self, calls: list[_Call]) -> None:
-        """End calls that are at work. A worker that does not let go is started anew, where it has a nanny."""
-        if not calls:
-            return
+    def _stop(self, calls: list[_Call]) -> list[str]:
+        """End calls that are at work. Return the workers that may not have let go.
+
+        A worker whose run does not end is started anew, where it has a nanny.
+        """
         addresses, names = [call.address for call in calls], [call.name for call in calls]
 
         def stop() -> list[str]:
@@ -298,15 +310,15 @@ class Cluster(Executor):
             left = self._client.run(cluster_worker.stop, names, workers=addresses, on_error="return")
             return [address for address, names in left.items() if isinstance(names, list) and names]
 
+        if not calls:
+            return []
         try:
             stuck = _background(stop).result(ANSWER)
             if stuck:
                 _background(self._client.restart_workers, stuck, 20).result(ANSWER)
-        except Exception as error:
-            where = ", ".join(sorted(addresses)[:3])
-            self._say(
-                f"runs may still be at work on the cluster ({where} ...; {type(error).__name__}): end them yourself"
-            )
+        except Exception:
+            return addresses
+        return []
 
 
 def _measured_here() -> dict:
@@ -327,7 +339,7 @@ def _connect(address: str):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # versions are compared at every run
         try:
-            return Client(address, timeout=10, set_as_default=False, name="suite")
+            return Client(address, timeout=CONNECT, set_as_default=False, name="suite")
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise UserError(
                 f"no scheduler answers at CLUSTER={address} ({' '.join(str(error).split())}): "

@@ -113,7 +113,11 @@ def _answer(asked: dict) -> dict:
     except Exception as error:
         return {"refused": [["the code", f"unable to read the run ({worker.reason_of(error)})", "able to"]]}
     root = _data_root()
-    if unlike := _unlike(asked["versions"], job, root):
+    try:
+        unlike = _unlike(asked["versions"], job, root)
+    except Exception as error:
+        unlike = [["the comparison of code and data", f"failed ({worker.reason_of(error)})", "asked for"]]
+    if unlike:
         return {"refused": unlike}
     checkpoint = _checkpoint(Path(job.checkpoint).name) if job.checkpoint else ""
     job = replace(job, root=str(root), checkpoint=checkpoint)
@@ -132,7 +136,7 @@ def _answer(asked: dict) -> dict:
 
 def _unlike(versions: dict[str, str], job, root: Path) -> list[list[str]]:
     """Return what differs from the submitter: [what, there, here], where "there" is this worker."""
-    from benchmarks import data, machine, streams
+    from benchmarks import data, machine, standard_sets, streams
     from methods.base.errors import UserError
 
     if _sources() != SOURCES:
@@ -149,7 +153,7 @@ def _unlike(versions: dict[str, str], job, root: Path) -> list[list[str]]:
         return [[f"the device {job.context.device}", f"not available ({error})", "asked for"]]
     name, wanted = streams.data_set(job.run.stream), job.context.data
     try:
-        if not data.is_there(name, root):
+        if name in standard_sets.SETS and not data.is_there(name, root):  # a worker downloads nothing
             return [[f"the data set {name}", f"missing in the data root {root}", wanted]]
         found = data.fingerprint(name, root)
         if found == wanted:

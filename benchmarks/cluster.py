@@ -71,6 +71,7 @@ class Cluster(Executor):
         self._expected = _background(_measured_here).result(ANSWER)
         self._versions = cluster_worker.all_versions()
         try:
+            self._check_settings()
             self._client.subscribe_topic(self._topic, self._note_begin)
             self._look()
         except BaseException:
@@ -141,35 +142,37 @@ class Cluster(Executor):
             "and give the same command"
         )
 
-    def _look(self) -> None:
-        """Ask the scheduler which workers there are."""
+    def _check_settings(self) -> None:
+        """Refuse a scheduler that would start a deadly run again by itself, or wait for a silent worker for ever."""
         try:
-            found = _background(self._client.run_on_scheduler, cluster_worker.state).result(ANSWER)
+            failures, ttl = _background(self._client.run_on_scheduler, cluster_worker.settings).result(ANSWER)
         except ModuleNotFoundError as error:
             raise self._gone(f"cannot import {error.name} (it must be started in a checkout)") from error
         except Exception as error:
             raise self._gone(f"does not answer ({type(error).__name__})") from error
-        if found["failures"] != 0:
-            remedy = "start it with `make cluster-scheduler`, or set distributed.scheduler.allowed-failures to 0"
+        if failures != 0 or not ttl:
             raise UserError(
-                f"the scheduler at {self._address} starts a run that kills its worker {found['failures'] + 1} times "
-                f"(allowed-failures is {found['failures']}, 0 is needed): {remedy} in its own configuration"
+                f"the scheduler at {self._address} has allowed-failures {failures} and worker-ttl {ttl}: needed are 0 "
+                "and some minutes, in its own configuration, as `make cluster-scheduler` sets them"
             )
-        if not found["ttl"]:
-            raise UserError(
-                f"the scheduler at {self._address} never gives up a silent worker (worker-ttl is not set): "
-                "start it with `make cluster-scheduler`"
-            )
-        self._workers = {}
-        for address, (name, threads, works) in found["workers"].items():
+
+    def _look(self) -> None:
+        """Ask the scheduler which workers there are."""
+        try:
+            identity = _background(self._client.sync, self._client.scheduler.identity, n_workers=-1).result(ANSWER)
+        except Exception as error:
+            raise self._gone(f"does not answer ({type(error).__name__})") from error
+        found, self._workers = identity["workers"], {}
+        for address, seen in found.items():
+            name, threads = str(seen["name"]), seen["nthreads"]
             if threads != 1:
                 self._exclude(address, f"it has {threads} threads, a worker needs 1: start it with --nthreads 1", name)
-            if works and address not in self._unusable:
+            if seen["status"] == "running" and address not in self._unusable:
                 self._workers[address] = name
         for address, call in self._placed.items():
-            call.missed = 0 if address in found["workers"] else call.missed + 1
-        self._are_there = bool(set(found["workers"]) & set(self._unusable))
-        if found["workers"]:
+            call.missed = 0 if address in found else call.missed + 1
+        self._are_there = not set(found).isdisjoint(self._unusable)
+        if found:
             self._alone_since = time.monotonic()
 
     def _judge(self) -> None:

@@ -36,7 +36,8 @@ class Stopped(BaseException):
 def _sources() -> str:
     """Return a checksum of the code that a worker may have imported."""
     digest = hashlib.sha256()
-    for file in sorted((*ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("methods/**/*.py"))):
+    folders = ("benchmarks/*.py", "benchmarks/streams/*.py", "methods/**/*.py")
+    for file in sorted(file for folder in folders for file in ROOT.glob(folder)):
         with suppress(OSError):
             digest.update(f"{file}\0".encode() + file.read_bytes())
     return digest.hexdigest()
@@ -45,14 +46,9 @@ def _sources() -> str:
 SOURCES = _sources()  # when the process began: it goes on with this code whatever is edited
 
 
-def state(dask_scheduler) -> dict:
-    """Return what a submitter must know of the scheduler. workers: address -> name, threads, whether it works."""
-    found = dask_scheduler.workers.values()
-    return {
-        "failures": dask_scheduler.allowed_failures,
-        "ttl": dask_scheduler.worker_ttl,
-        "workers": {w.address: [str(w.name), w.nthreads, w.status.name == "running"] for w in found},
-    }
+def settings(dask_scheduler) -> tuple:
+    """Return allowed-failures and worker-ttl of the scheduler."""
+    return dask_scheduler.allowed_failures, dask_scheduler.worker_ttl
 
 
 async def stop(names: list[str]) -> list[str]:

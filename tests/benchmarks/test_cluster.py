@@ -159,6 +159,30 @@ def test_a_run_that_only_waited_on_a_worker_that_died_is_not_to_blame(lent, tmp_
         del others
 
 
+def test_the_make_targets_listen_on_loopback_alone(lent, tmp_path):
+    said = [
+        f"PYTHON={sys.executable}",
+        "-o",
+        f"{record.ROOT}/.venv/.ready",
+        "-o",
+        ".venv/.ready",
+        "--no-print-directory",
+    ]
+    plain = {name: value for name, value in os.environ.items() if name not in ("LISTEN", "DATA", "MAKEFLAGS")}
+    starts = [["cluster-scheduler", "PORT=0"], ["cluster-worker", f"CLUSTER={lent.address}", "JOBS=2"]]
+    for start in starts:
+        process = subprocess.Popen(
+            ["make", *said, *start], cwd=record.ROOT, env=plain, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            n = 2 if "cluster-scheduler" in start else 5  # a nanny and a worker listen on two ports and on one, or more
+            wait_until(lambda process=process, n=n: len(clusters.listening(process.pid)) >= n)
+            assert set(clusters.listening(process.pid)) == {"127.0.0.1"}
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 def test_no_scheduler(tmp_path, capsys, monkeypatch):
     from paper_tables.__main__ import main
 
@@ -174,7 +198,7 @@ def test_no_scheduler(tmp_path, capsys, monkeypatch):
 
 def test_a_scheduler_that_would_try_again_by_itself_is_refused(lent, tmp_path):
     part, address = lent.scheduler(failures="3")
-    with pytest.raises(UserError, match=r"starts a run that kills its worker 4 times .*cluster-scheduler"):
+    with pytest.raises(UserError, match="has allowed-failures 3 and worker-ttl 6"):
         sweep.sweep(RUNS[:1], tmp_path, ROOT, address)
     part.kill()
 

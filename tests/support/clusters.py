@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from benchmarks import record
 from tests.support.sweeps import RUNS
@@ -103,6 +104,24 @@ class Part:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def listening(group):
+    """The addresses, one a port, on which processes of this group listen (Linux, IPv4; IPv6 as hexadecimal digits)."""
+    sockets = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.getpgid(int(link.parts[2])) == group and (target := os.readlink(link)).startswith("socket:["):
+                sockets.add(target[8:-1])
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            _, local, _, status, *rest = line.split()
+            if status == "0A" and rest[5] in sockets:
+                address = local.partition(":")[0]
+                whole = bytes.fromhex(address)[::-1]
+                found.append(".".join(map(str, whole)) if table == "tcp" else address)
+    return found
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 The runs are tiny, one batch a task. So the figures are those of the machinery: a run goes out, its
 record comes back and is written. Each line is a sweep of its own with warm workers: 1 and 2 processes, then 1, 2 and 4
 workers of a cluster whose parts all are on this machine (where the optional package is installed). The overhead of a
-run is the wall time at each place of work that its record does not account for. The parent's memory is measured after
-10, 100, ... runs in one process, beside what it was before the first.
+run is the wall time of its place of work that its record does not account for. What the parent and the scheduler use of
+a processor for each run bounds a sweep on many workers. The parent's memory is measured after 10, 100, ... runs.
 """
 
 import os
@@ -41,8 +41,8 @@ def runs(n: int) -> list[Run]:
 
 
 @contextmanager
-def cluster(workers: int, folder: Path) -> Iterator[str]:
-    """Lend the address of a scheduler with its workers, all in processes of this machine."""
+def cluster(workers: int, folder: Path) -> Iterator[tuple[str, int]]:
+    """Lend the address and the process of a scheduler that has workers, all in processes of this machine."""
     made = []
 
     def start(module: str, *arguments: str) -> Path:
@@ -66,7 +66,7 @@ def cluster(workers: int, folder: Path) -> Iterator[str]:
             time.sleep(0.1)
         address = said.split("Scheduler at:")[1].split()[0]
         start("dask_worker", address, "--nworkers", str(workers), "--nthreads", "1", "--memory-limit", "0")
-        yield address
+        yield address, made[0].pid
     finally:
         for process in reversed(made):
             os.killpg(process.pid, signal.SIGTERM)
@@ -82,6 +82,12 @@ def memory_mb() -> float:
     return float("nan")
 
 
+def cpu_seconds(process: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def serve(executor: Executor, work: list[Run], folder: Path, say) -> float:
     """Do the runs on an executor, and return the seconds that it took."""
     jobs = [sweep._job(run, folder, Path("data"), "cpu", "bench") for run in work]
@@ -93,20 +99,22 @@ def serve(executor: Executor, work: list[Run], folder: Path, say) -> float:
     return time.perf_counter() - begun
 
 
-def line(kind: str, places: int, n: int, seconds: float, folder: Path, work: list[Run]) -> list[str]:
-    """Return a line of the table. The overhead is what a run costs its place of work beyond what its record says."""
-    inside = sum(sum(record.load(folder / run.place).seconds.values()) for run in work)
-    overhead = (seconds * places - inside) / n
-    return [f"{places} {kind}", str(n), f"{n / seconds:.1f}", f"{1000 * overhead:.1f}", f"{memory_mb():.0f}"]
-
-
-def measure(executor: Executor, kind: str, places: int, sizes: list[int], folder: Path, say) -> list[list[str]]:
-    """Return a line for each number of runs, on workers that have done as many runs as there are before."""
+def measure(
+    executor: Executor, kind: str, places: int, sizes: list[int], folder: Path, say, scheduler: int | None = None
+) -> list[list[str]]:
+    """Return a line for each number of runs, on warm workers. scheduler: its process, where there is one."""
     serve(executor, runs(4 * places), folder / "warm", say)
-    lines = []
+    lines, processes = [], [os.getpid(), *([scheduler] if scheduler else [])]
     for n in sizes:
-        work = runs(n)
-        lines.append(line(kind, places, n, serve(executor, work, folder / str(n), say), folder / str(n), work))
+        work, results = runs(n), folder / str(n)
+        before = [cpu_seconds(process) for process in processes]
+        seconds = serve(executor, work, results, say)
+        used = [cpu_seconds(process) - first for process, first in zip(processes, before, strict=True)]
+        done = [record.load(results / run.place).seconds for run in work]
+        inside = sum(sum(spent for phase, spent in phases.items() if phase != "data") for phases in done)
+        cells = [f"{places} {kind}", str(n), f"{n / seconds:.1f}", f"{1000 * (seconds * places - inside) / n:.1f}"]
+        cells += [f"{1000 * spent / n:.1f}" for spent in used] + [""] * (2 - len(used))
+        lines.append([*cells, f"{memory_mb():.0f}"])
     return lines
 
 
@@ -114,7 +122,15 @@ def main() -> None:
     """Measure, and print the table."""
     total = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     console = Console()
-    table = Table("places of work", "runs", "runs a second", "overhead a run (ms)", "parent (MiB)")
+    table = Table(
+        "places of work",
+        "runs",
+        "runs a second",
+        "overhead (ms)",
+        "parent CPU (ms)",
+        "scheduler CPU (ms)",
+        "parent (MiB)",
+    )
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
@@ -131,12 +147,12 @@ def main() -> None:
         from benchmarks.cluster import Cluster
 
         for n in (1, 2, 4):
-            with tempfile.TemporaryDirectory() as folder, cluster(n, Path(folder)) as address:
+            with tempfile.TemporaryDirectory() as folder, cluster(n, Path(folder)) as (address, scheduler):
                 executor = Cluster(address, say)
                 while len(executor._workers) < n:
                     time.sleep(0.5)
                 try:
-                    for cells in measure(executor, "cluster workers", n, [total], Path(folder), say):
+                    for cells in measure(executor, "on a cluster", n, [total], Path(folder), say, scheduler):
                         table.add_row(*cells)
                 finally:
                     executor.shutdown(cancel_futures=True)

@@ -136,27 +136,44 @@ def test_faults_of_runs(lent, tmp_path):
     assert tasks(lent.address) == 0
 
 
-def test_a_run_that_only_waited_on_a_worker_that_died_is_not_to_blame(lent, tmp_path):
+@pytest.fixture
+def placed(lent, tmp_path):
+    """A function: a run -> its future, its call and the process of its worker, once it has been placed."""
     from distributed import Client
 
     said = []
     with Client(lent.address, set_as_default=False) as client:
-        pids = client.run(os.getpid)
-        others = [client.submit(time.sleep, 4, workers=[address], pure=False) for address in pids]
-        wait_until(lambda: len(client.run(busy)) == len(pids) and all(client.run(busy).values()))
         executor = cluster.Cluster(lent.address, said.append)
-        try:
-            job = sweep._job(run_of(4), tmp_path, ROOT, "cpu", "abc")
-            future = executor.submit(worker.work, job.to_text())
+
+        def place(run):
+            pids = client.run(os.getpid)
+            future = executor.submit(worker.work, sweep._job(run, tmp_path, ROOT, "cpu", "abc").to_text())
             wait_until(lambda: executor._placed)
             (call,) = executor._placed.values()
             wait_until(lambda: call.name in client.run_on_scheduler(keys))
-            os.kill(pids[call.address], signal.SIGKILL)
-            wait_until(lambda: call.moves == 1 or future.done())
-            assert Outcome.from_text(future.result(60)).record.reason is None and call.moves == 1
-        finally:
-            executor.shutdown(cancel_futures=True)
-        del others
+            return future, call, pids[call.address]
+
+        yield SimpleNamespace(client=client, executor=executor, place=place)
+        executor.shutdown(cancel_futures=True)
+
+
+def test_a_run_that_only_waited_on_a_worker_that_died_is_not_to_blame(placed):
+    client = placed.client
+    addresses = list(client.run(os.getpid))
+    others = [client.submit(time.sleep, 4, workers=[address], pure=False) for address in addresses]
+    wait_until(lambda: [*client.run(busy).values()] == [True] * len(others))
+    future, call, process = placed.place(run_of(4))
+    os.kill(process, signal.SIGKILL)
+    assert Outcome.from_text(future.result(60)).record.reason is None and call.moves == 1
+
+
+def test_a_run_whose_worker_is_retired_gives_one_record(placed):
+    future, call, _ = placed.place(run_of(6, epochs=40))
+    wait_until(lambda: call.name in placed.executor._begun)
+    retired = call.address
+    placed.client.retire_workers([retired])
+    assert Outcome.from_text(future.result(60)).record.reason is None
+    wait_until(lambda: retired not in placed.client.scheduler_info(n_workers=-1)["workers"])
 
 
 def test_the_make_targets_listen_on_loopback_alone(lent, tmp_path):

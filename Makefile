@@ -7,14 +7,15 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report regress mutants bench-train bench-fisher \
-  figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
+.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report regress mutants bench-train \
+  bench-fisher bench-sweep cluster-setup cluster-scheduler cluster-worker figure-fisher figure-offline-ewc figure-tradeoff \
+  figure-landscape clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
-	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>'
+	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>   CLUSTER=tcp://HOST:PORT'
 	@echo '         PLAN=1 (train nothing, say what there is to do)   BESIDE=reference (the committed rows beside yours)   FILE=<your runs as CSV, for judge; the page, for report>   LIVE=1 (report follows a sweep)'
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
@@ -39,11 +40,11 @@ format: $(READY) ## put the code into the common format
 table-%: $(READY) FORCE ## run what a table lacks, then print it and write it to results/local/tables
 	@$(PYTHON) -m paper_tables table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
 	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${BESIDE:+--beside "$$BESIDE"} \
-	  $${DEVICE:+--device "$$DEVICE"} $${PLAN:+--plan}
+	  $${DEVICE:+--device "$$DEVICE"} $${CLUSTER:+--cluster "$$CLUSTER"} $${PLAN:+--plan}
 
 tune-%: $(READY) FORCE ## search the options that a table declares as searched, on held-out training data
 	@$(PYTHON) -m paper_tables tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
-	  $${DEVICE:+--device "$$DEVICE"}
+	  $${DEVICE:+--device "$$DEVICE"} $${CLUSTER:+--cluster "$$CLUSTER"}
 
 tables scoreboard: $(READY) ## render the committed reference records into results/tables, without training; print the state of all
 	@$(PYTHON) -m paper_tables tables
@@ -59,7 +60,7 @@ data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifa
 
 regress: $(READY) ## run a table (TABLE=<name>, the digits by default) and compare it with its references
 	@$(PYTHON) -m paper_tables regress $${TABLE:+--table "$$TABLE"} $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
-	  $${DEVICE:+--device "$$DEVICE"} $${JUNIT:+--junit "$$JUNIT"} $${JSON:+--json "$$JSON"} \
+	  $${DEVICE:+--device "$$DEVICE"} $${CLUSTER:+--cluster "$$CLUSTER"} $${JUNIT:+--junit "$$JUNIT"} $${JSON:+--json "$$JSON"} \
 	  $${REASON:+--accept --reason "$$REASON"}
 
 mutants: $(READY) ## inject the bugs of tests/mutants.tsv, one at a time: which test and which tier of the gate sees them
@@ -68,10 +69,28 @@ mutants: $(READY) ## inject the bugs of tests/mutants.tsv, one at a time: which 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
 	@$(PYTHON) -m benchmarks.timing.bench_train
 
+bench-sweep: $(READY) ## time a sweep's cost a run, in processes and on cluster workers of this machine; RUNS=<number>
+	@$(PYTHON) -m benchmarks.timing.bench_sweep $${RUNS:+"$$RUNS"}
+
 bench-fisher: $(READY) ## time the Fisher estimators, and compare them with other packages, where installed
 	@$(PYTHON) -m pytest benchmarks/timing/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \
 	  --benchmark-autosave --benchmark-compare --benchmark-columns=min,median,iqr,rounds
 	@$(PYTHON) -m benchmarks.timing.compare_fisher
+
+# The lock is complete, and so is the list of the extra: nothing is resolved.
+cluster-setup: $(READY) ## add to .venv what a cluster needs (docs/cluster.md)
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cluster"], sep="\n")' \
+	  > .venv/cluster.txt && $(PYTHON) -m pip install --disable-pip-version-check --no-deps -r .venv/cluster.txt
+
+# Whoever reaches these ports can run code. So nothing listens beyond this machine unless LISTEN says so.
+cluster-scheduler: $(READY) ## start a scheduler on tcp://127.0.0.1:8786; LISTEN=<address> PORT=<port>
+	@DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0 exec $(PYTHON) -m distributed.cli.dask_scheduler \
+	  --host "$${LISTEN:-127.0.0.1}" --port "$${PORT:-8786}" --no-dashboard --dashboard-address 127.0.0.1:0
+
+cluster-worker: $(READY) ## start JOBS=1 workers for CLUSTER=tcp://127.0.0.1:8786, with their own DATA=<root>; LISTEN=<address>
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 exec $(PYTHON) -m distributed.cli.dask_worker \
+	  "$${CLUSTER:-tcp://127.0.0.1:8786}" --host "$${LISTEN:-127.0.0.1}" --nworkers "$${JOBS:-1}" --nthreads 1 \
+	  --memory-limit 0 --death-timeout 60 --no-dashboard --dashboard-address 127.0.0.1:0
 
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
 	@$(PYTHON) -m paper_tables figure fisher $${DATA:+--data "$$DATA"}

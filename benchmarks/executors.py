@@ -1,4 +1,4 @@
-"""The executor that a sweep works with: processes on one machine.
+"""The executor that a sweep works with: processes on one machine. Those of a cluster are in benchmarks/cluster.py.
 
 The standard library's pool of processes gives up all its runs when one process dies. Here each process is a pool of its
 own, so that a death costs one run. The run's future raises BrokenProcessPool, and the next run gets a new process.
@@ -13,8 +13,14 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from benchmarks import numerics
 
 
+class Lost(BrokenExecutor):
+    """Nothing came back from the worker of a run. The text goes on after "its worker"."""
+
+
 class Processes(Executor):
     """Work on up to n futures at a time, each in a process that is kept for the next one."""
+
+    tries = 2  # of a run whose worker dies
 
     def __init__(self, n: int):
         self.n = n

@@ -2,8 +2,8 @@
 
 The process that asks for a sweep hands out runs and writes each record when it comes back. An interrupted or killed
 sweep loses at most the runs in flight. A run that fails is a failed record with its reason. A run whose worker dies is
-tried once more, and is then a failed record too. A lock for each run keeps two sweeps in one folder from doing the same
-run at once.
+tried once more (on a cluster twice), and is then a failed record too. A lock for each run keeps two sweeps in one
+folder from doing the same run at once.
 """
 
 import time
@@ -19,14 +19,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import data, locks, machine, record, streams, worker
-from benchmarks.executors import Processes
+from benchmarks.executors import Lost, Processes
 from benchmarks.files import set_aside
 from benchmarks.record import Damaged, Outdated, Record
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
 
-TRIES = 2  # of a run whose worker dies
 PATIENCE = 5.0  # seconds between two looks at a run that another sweep has
 
 
@@ -92,28 +91,35 @@ def fingerprint(run: Run, root: Path) -> str:
     return data.fingerprint(streams.data_set(run.stream), root)
 
 
-def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "cpu") -> list[Record]:
-    """Do the runs whose records are missing or stale, `jobs` at a time. Return the records of those that failed.
+def sweep(runs: list[Run], folder: Path, root: Path, jobs: int | str, device: str = "cpu") -> list[Record]:
+    """Do the runs whose records are missing or stale. Return the records of those that failed.
 
+    jobs: how many at a time, each in a process here, or the address of a cluster's scheduler (docs/cluster.md).
     Ctrl-C stops the workers and raises KeyboardInterrupt. A run that cannot begin stops the sweep before any training.
     """
     runs = list(dict.fromkeys(runs))  # a run that several rows measure is done once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
     if not todo:
         return []
-    machine.check_device(device)
+    if not isinstance(jobs, str):
+        machine.check_device(device)
     for name in {streams.data_set(run.stream) for run in todo}:
         data.require(name, root)
     console = Console(stderr=True)
-    console.print(f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time")
+    where = f"on {jobs}" if isinstance(jobs, str) else f"{jobs} at a time"
+    console.print(f"{len(todo)} of {len(runs)} runs to do, {where}", markup=False, soft_wrap=True)
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
     locks.clear_leftovers(folder)
     commit = machine.commit()
     work = [_job(run, folder, root, device, commit) for run in todo]
-    executor = Processes(min(jobs, len(work)))
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    executor = _cluster(jobs, say) if isinstance(jobs, str) else Processes(min(jobs, len(work)))
     try:
-        _check(executor, work, executor.n)
-        desk = _Desk(executor, executor.n, folder, lambda text: console.print(text, markup=False, soft_wrap=True))
+        _check(executor, work)
+        desk = _Desk(executor, folder, say)
         with progress(console, len(work)) as announce:
             desk.serve(work, announce)
     except BaseException:
@@ -121,6 +127,12 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int, device: str = "c
         raise
     executor.shutdown()
     return desk.failed
+
+
+def _cluster(address: str, say: Callable[[str], None]) -> Executor:
+    from benchmarks.cluster import Cluster  # apart, as the engine changes how exceptions leave the processes here
+
+    return Cluster(address, say)
 
 
 def _stream_of(run: Run) -> tuple:
@@ -133,12 +145,12 @@ def _job(run: Run, folder: Path, root: Path, device: str, commit: str) -> Job:
     return Job(run, str(root.resolve()), context, str(checkpoint.resolve()))
 
 
-def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
+def _check(executor: Executor, work: list[Job]) -> None:
     """Refuse what is known to be impossible, before anything is trained. Refused names the run."""
     alike = {replace(job.run, seed=0): job for job in reversed(work)}  # the seed cannot make a run impossible
     waiting, inside = deque(reversed(alike.values())), {}
     while waiting or inside:
-        while waiting and len(inside) < at_a_time:
+        while waiting and len(inside) < executor.n:
             job = waiting.popleft()
             inside[executor.submit(worker.check, job.to_text())] = job
         for future in wait(inside, return_when=FIRST_COMPLETED).done:
@@ -151,8 +163,8 @@ def _check(executor: Executor, work: list[Job], at_a_time: int) -> None:
 class _Desk:
     """Hand runs out to an executor, and write each record when it comes back."""
 
-    def __init__(self, executor: Executor, at_a_time: int, folder: Path, say: Callable[[str], None]):
-        self.executor, self.at_a_time, self.folder, self.say = executor, at_a_time, folder, say
+    def __init__(self, executor: Executor, folder: Path, say: Callable[[str], None]):
+        self.executor, self.folder, self.say = executor, folder, say
         self.inside: dict[Future, tuple[Job, FileLock]] = {}
         self.deaths: Counter[Job] = Counter()
         self.failed: list[Record] = []
@@ -163,7 +175,7 @@ class _Desk:
         waiting, elsewhere = deque(work), []  # elsewhere: runs that another sweep has
         try:
             while waiting or self.inside or elsewhere:
-                while waiting and len(self.inside) < self.at_a_time:
+                while waiting and len(self.inside) < self.executor.n:
                     self._hand_out(waiting.popleft(), elsewhere, announce)
                 if self.inside:
                     for future in wait(self.inside, return_when=FIRST_COMPLETED).done:
@@ -218,12 +230,13 @@ class _Desk:
         """Return the record of a job that is done. Return None if its worker died and the job is to be tried again."""
         try:
             outcome = Outcome.from_text(future.result())
-        except BrokenExecutor:
+        except BrokenExecutor as error:
             self.deaths[job] += 1
-            if self.deaths[job] < TRIES:
-                self.say(f"the worker of {job.run} was killed (out of memory?): the run is tried again")
+            why = error if isinstance(error, Lost) else "was killed (out of memory?)"
+            if self.deaths[job] < self.executor.tries:
+                self.say(f"the worker of {job.run} {why}: the run is tried again")
                 return None
-            return worker.failed(job, f"its worker was killed {TRIES} times (out of memory?)")
+            return worker.failed(job, f"its worker {why}, {self.deaths[job]} times")
         for note in outcome.notes:
             self.say(note)
         if outcome.record is None:

@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")
         made.add_argument("--data", help="data root (default: the environment variable DATA, then data/)")
         made.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+        made.add_argument(
+            "--cluster", help="tcp://HOST:PORT of a scheduler, whose workers do the runs (docs/cluster.md)"
+        )
 
     table = command("table", _table, "do the runs that a table lacks, then render it")
     table.add_argument("name")

@@ -21,7 +21,13 @@ NAMED = 3  # stale files that a message names
 
 
 def complete(
-    table: Table, seeds: str | None, folder: Path, root: Path, jobs: int, device: str, beside: Beside | None = None
+    table: Table,
+    seeds: str | None,
+    folder: Path,
+    root: Path,
+    jobs: int | str,
+    device: str,
+    beside: Beside | None = None,
 ) -> list[Record]:
     """Do what is missing of these seeds, print the table, and write it to folder/tables. Return the failed runs.
 

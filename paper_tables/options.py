@@ -9,9 +9,17 @@ from benchmarks.standard_sets import DEFAULT_ROOT
 from methods.base.errors import UserError
 
 
-def sweeping(options: argparse.Namespace) -> tuple[Path, int, str]:
-    """Return data root, runs at a time and device of a command that trains, checked even if nothing is to train."""
-    at_a_time, root = jobs(options.jobs), data_root(options.data)
+def sweeping(options: argparse.Namespace) -> tuple[Path, int | str, str]:
+    """Return data root, runs at a time and device of a command that trains, checked even if nothing is to train.
+
+    On a cluster, its address takes the place of the runs at a time, and the workers check the device.
+    """
+    root = data_root(options.data)
+    if options.cluster:
+        if options.jobs:
+            raise UserError(f"JOBS={options.jobs} and CLUSTER exclude each other: a cluster does a run on each worker")
+        return root, options.cluster, options.device
+    at_a_time = jobs(options.jobs)
     machine.check_device(options.device)
     return root, at_a_time, options.device
 

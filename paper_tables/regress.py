@@ -36,7 +36,13 @@ FIELDS = ("row", "scenario", "seed", "metric", "value", "correct", "reason")
 
 
 def regress(
-    name: str, root: Path, jobs: int, device: str, reason: str | None, files: dict[str, Path], folder: Path = FOLDER
+    name: str,
+    root: Path,
+    jobs: int | str,
+    device: str,
+    reason: str | None,
+    files: dict[str, Path],
+    folder: Path = FOLDER,
 ) -> int:
     """Compare fresh runs with the references. Return 1 if a cell fails. A reason makes the fresh runs the reference.
 

@@ -23,7 +23,7 @@ def trials_of(table: Table) -> list[tuple[dict, Run]]:
     return trials
 
 
-def tune(table: Table, folder: Path, root: Path, jobs: int, device: str) -> Path:
+def tune(table: Table, folder: Path, root: Path, jobs: int | str, device: str) -> Path:
     """Do the trials whose records are missing or stale, and write the ledger. Return its file."""
     metric = {row.label: row.metric for row in table.rows}
 

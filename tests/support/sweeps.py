@@ -25,8 +25,8 @@ from pathlib import Path
 from benchmarks.run import Run
 from benchmarks.sweep import sweep
 if __name__ == "__main__":
-    runs = [Run.of(**run) for run in json.loads(sys.argv[1])]
-    sys.exit(len(sweep(runs, Path(sys.argv[2]), Path("data"), int(sys.argv[3]))))
+    runs, where = [Run.of(**run) for run in json.loads(sys.argv[1])], sys.argv[3]
+    sys.exit(len(sweep(runs, Path(sys.argv[2]), Path("data"), int(where) if where.isdecimal() else where)))
 """
 COMMAND = """
 import sys
@@ -41,6 +41,8 @@ if __name__ == "__main__":
 
 class Inline(Executor):
     """An executor without processes, in which the work of some runs ends in an error of the pool."""
+
+    tries = 2
 
     def __init__(self, n=1, dies=()):
         self.n, self.dies, self.worked = n, dies, []

@@ -1,0 +1,367 @@
+"""An executor whose workers are those of a cluster: dask.distributed's scheduler and workers.
+
+What the engine leaves open is settled here. A run is placed on one worker that is free, so that no run waits behind
+another of this sweep, and a worker that refused is not asked again. A run that only waited on a worker that died is
+placed anew and not blamed. Each result is let go as soon as it has been read. No wait is without a limit. A future that
+ends as cancelled, though nobody here cancelled it, means that the scheduler is gone.
+"""
+
+import itertools
+import json
+import logging
+import resource
+import threading
+import time
+import uuid
+import warnings
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from benchmarks import cluster_worker, numerics
+from benchmarks.executors import Lost
+from methods.base.errors import UserError
+
+CONNECT = 10.0  # seconds to find the scheduler
+ANSWER = 30.0  # seconds that the scheduler may take for an answer
+FETCH = 60.0  # seconds that a worker may take to hand a result over
+LOOK = 1.0  # seconds between two looks at the workers
+LIMIT = 24 * 3600.0  # seconds that a run may take
+NO_WORKER = 3600.0  # seconds without any worker; a queue may be long
+MOVES = 10  # times that a run is placed anew without blame
+AHEAD = 8  # runs at hand for workers that become free or join
+
+
+@dataclass(eq=False)
+class _Call:
+    """A call, its future, and where it is now."""
+
+    function: str
+    text: str
+    future: Future = field(default_factory=Future)
+    moves: int = 0
+    name: str = ""  # of this placement
+    address: str = ""
+    handle: object = None  # the engine's future
+    placed: float = 0.0
+    fetched: Future | None = None  # what it gave back
+    ended: Future | None = None  # where it is stopped since it took too long: what still holds on to it
+    missed: int = 0  # looks in which its worker was not there
+
+
+class Cluster(Executor):
+    """Work on futures on the workers of a scheduler. say: what tells the user of a worker that is not used."""
+
+    tries = 3  # of a run whose worker dies
+
+    def __init__(self, address: str, say: Callable[[str], None]):
+        self._address, self._say = address, say
+        self._client = _connect(address)
+        self._topic = f"suite-{uuid.uuid4().hex}"
+        self._begun: dict[str, float] = {}
+        self._incoming: deque[_Call] = deque()
+        self._placed: dict[str, _Call] = {}  # by the address of the worker
+        self._workers: dict[str, str] = {}  # address -> name of those that can be used
+        self._unusable: dict[str, str] = {}  # address -> why
+        self._said: set[str] = set()
+        self._alone_since, self._are_there = time.monotonic(), False  # are_there: workers, yet none to be used
+        self._wake, self._closing, self._failure = threading.Event(), False, None
+        self._expected = _background(_measured_here).result(ANSWER)
+        self._versions = cluster_worker.all_versions()
+        try:
+            self._check_settings()
+            self._client.subscribe_topic(self._topic, self._note_begin)
+            self._look()
+        except BaseException:
+            self._close()
+            raise
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    @property
+    def n(self) -> int:
+        """Return how many futures may be unfinished. It grows with the workers, within this process's open files."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return max(1, min(len(self._workers) + AHEAD, files // 2))
+
+    def submit(self, function, text: str, /) -> Future:
+        """Return the future of benchmarks.worker's `check` or `work` of a job's text."""
+        if self._failure is not None:
+            raise self._failure
+        call = _Call(function.__name__, text)
+        self._incoming.append(call)
+        self._wake.set()
+        if self._failure is not None:  # it came in between
+            raise self._failure
+        return call.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the cluster. With `cancel_futures`, end the runs at work there; else none may be unfinished."""
+        self._closing = True
+        self._wake.set()
+        self._watcher.join(ANSWER)
+        if cancel_futures and self._failure is None and (left := self._stop(list(self._placed.values()))):
+            self._say(f"runs may still be at work on {len(left)} workers, end them: {', '.join(left[:3])}")
+        self._close()
+
+    def _close(self) -> None:
+        with suppress(Exception):
+            _background(self._client.close, 5).result(ANSWER)
+
+    def _note_begin(self, event: tuple) -> None:
+        self._begun[event[1]] = time.monotonic()
+
+    def _watch(self) -> None:
+        looked = time.monotonic()
+        try:
+            while not self._closing:
+                self._wake.wait(0.2)
+                self._wake.clear()
+                for call in list(self._placed.values()):
+                    self._follow(call)
+                if time.monotonic() - looked > LOOK:
+                    self._look()
+                    looked = time.monotonic()
+                    self._judge()
+                self._place()
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Give every future the error. No later one is taken."""
+        self._failure = error
+        while self._incoming or self._placed:
+            call = self._incoming.popleft() if self._incoming else self._placed.popitem()[1]
+            call.future.set_exception(error)
+
+    def _gone(self, why: str) -> UserError:
+        return UserError(
+            f"the scheduler at {self._address} {why}: finished runs are kept; start it and its workers again, "
+            "and give the same command"
+        )
+
+    def _check_settings(self) -> None:
+        """Refuse a scheduler that would start a deadly run again by itself, or wait for a silent worker for ever."""
+        try:
+            failures, ttl = _background(self._client.run_on_scheduler, cluster_worker.settings).result(ANSWER)
+        except ModuleNotFoundError as error:
+            raise self._gone(f"cannot import {error.name} (it must be started in a checkout)") from error
+        except Exception as error:
+            raise self._gone(f"does not answer ({type(error).__name__})") from error
+        if failures != 0 or not ttl:
+            raise UserError(
+                f"the scheduler at {self._address} has allowed-failures {failures} and worker-ttl {ttl}: needed are 0 "
+                "and some minutes, in its own configuration, as `make cluster-scheduler` sets them"
+            )
+
+    def _look(self) -> None:
+        """Ask the scheduler which workers there are."""
+        try:
+            identity = _background(self._client.sync, self._client.scheduler.identity, n_workers=-1).result(ANSWER)
+        except Exception as error:
+            raise self._gone(f"does not answer ({type(error).__name__})") from error
+        found, self._workers = identity["workers"], {}
+        for address, seen in found.items():
+            name, threads = str(seen["name"]), seen["nthreads"]
+            if threads != 1:
+                self._exclude(address, f"it has {threads} threads, a worker needs 1: start it with --nthreads 1", name)
+            if seen["status"] == "running" and address not in self._unusable:
+                self._workers[address] = name
+        for address, call in self._placed.items():
+            call.missed = 0 if address in found else call.missed + 1
+        self._are_there = not set(found).isdisjoint(self._unusable)
+        if found:
+            self._alone_since = time.monotonic()
+
+    def _judge(self) -> None:
+        """Give up if nobody can do the work, or nobody comes."""
+        if self._workers or self._placed:
+            return
+        if self._are_there:
+            reasons = "; ".join(dict.fromkeys(self._unusable.values()))
+            raise UserError(f"none of the workers of {self._address} can be used: {reasons}")
+        if time.monotonic() - self._alone_since > NO_WORKER:
+            raise UserError(f"no worker came to {self._address} in {NO_WORKER / 60:.0f} minutes: make cluster-worker")
+        self._say_once(f"no worker is at {self._address} yet: make cluster-worker CLUSTER={self._address}")
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
+    def _exclude(self, address: str, why: str, name: str) -> None:
+        """Use a worker no more. The same reason is said once, however many workers have it."""
+        if address not in self._unusable:
+            self._unusable[address] = why
+            self._workers.pop(address, None)
+            if why not in self._said:
+                self._said.add(why)
+                self._say(f"worker {name} is not used: {why}")
+
+    def _place(self) -> None:
+        """Give each free worker a call."""
+        free = (address for address in self._workers if address not in self._placed)
+        while self._incoming and (address := next(free, None)):
+            call = self._incoming.popleft()
+            call.name, call.address, call.placed = f"suite-{uuid.uuid4().hex}", address, time.monotonic()
+            call.missed, call.fetched, call.ended = 0, None, None
+            asked = {"name": call.name, "topic": self._topic, "do": call.function, "job": call.text}
+            call.handle = self._client.submit(
+                cluster_worker.call,
+                json.dumps(asked | {"versions": self._versions}),
+                key=call.name,
+                pure=False,
+                retries=0,
+                workers=[address],
+                allow_other_workers=False,
+            )
+            self._placed[address] = call
+            call.handle.add_done_callback(lambda handle: self._wake.set())
+
+    def _follow(self, call: _Call) -> None:
+        """Look how a placed call stands. The engine's callbacks may be lost, so its state is read."""
+        if call.ended is not None:
+            if call.ended.done():
+                self._give_up(call)
+        elif call.fetched is not None:
+            if call.fetched.done():
+                self._take(call)
+        elif call.handle.status in ("finished", "error"):
+            call.fetched = _background(call.handle.result, FETCH)
+            call.fetched.add_done_callback(lambda fetched: self._wake.set())
+        elif call.handle.status != "pending":
+            raise self._gone("is gone or has given up our runs")
+        elif call.missed > 1:
+            self._again(call)  # the worker left, and nobody else may take what was placed on it
+        elif time.monotonic() - self._begun.get(call.name, call.placed) > LIMIT:
+            call.ended = _background(self._stop, [call])
+
+    def _give_up(self, call: _Call) -> None:
+        """Leave a run that took too long, and its worker, too, if that does not let go of it."""
+        name = self._workers.get(call.address, call.address)
+        self._release(call)
+        if call.ended.result():
+            self._exclude(call.address, "it does not let go of a run that took too long", name)
+        call.future.set_exception(Lost(f"took more than {LIMIT / 3600:.3g} hours"))
+
+    def _take(self, call: _Call) -> None:
+        """Read what a worker gave back, and let it go."""
+        error = call.fetched.exception()
+        kind = type(error).__name__
+        if error is None:
+            text = call.fetched.result()
+            self._release(call)
+            self._read(call, text)
+        elif kind in ("CancelledError", "FutureCancelledError"):
+            raise self._gone("is gone or has given up our runs")
+        elif kind == "KilledWorker" and (call.name in self._begun or call.moves >= MOVES):
+            self._release(call)
+            call.future.set_exception(Lost("was killed (out of memory?)"))
+        elif call.moves >= MOVES:
+            self._release(call)
+            call.future.set_exception(Lost(f"gave nothing back ({kind}: {error})"))
+        elif isinstance(error, TimeoutError):
+            call.fetched = None  # its state says more: a worker that died after a run leaves it pending
+            call.moves += 1
+        else:
+            self._again(call)
+        if kind == "KilledWorker":
+            self._workers.pop(call.address, None)  # it is gone; the next look would tell
+
+    def _read(self, call: _Call, text: str) -> None:
+        answer = json.loads(text)
+        name = self._workers.get(call.address, call.address)
+        if "fault" in answer:
+            call.future.set_exception(Lost(f"gave nothing back ({answer['fault']})"))
+            return
+        unlike = answer.get("refused") or []
+        if not unlike and answer["measured"] is not None:
+            seen, wanted = answer["measured"], self._expected
+            unlike = [[f"its setting {key}", seen[key], wanted[key]] for key in wanted if seen[key] != wanted[key]]
+        if not unlike:
+            call.future.set_result(answer["outcome"])
+            return
+        sides = ", ".join(f"{what}: {there} there, {here} here" for what, there, here in unlike)
+        self._exclude(call.address, f"{sides}; make both alike and start the worker anew", name)
+        self._incoming.appendleft(call)
+
+    def _again(self, call: _Call) -> None:
+        """Place a call anew, without blame."""
+        self._release(call)
+        call.moves += 1
+        self._incoming.appendleft(call)
+
+    def _release(self, call: _Call) -> None:
+        """Take a call from its worker, and its result from the cluster."""
+        del self._placed[call.address]
+        self._begun.pop(call.name, None)
+        if call.handle.status == "pending":
+            call.handle.cancel()
+        call.handle.release()
+
+    def _stop(self, calls: list[_Call]) -> list[str]:
+        """End calls that are at work. Return the workers that may not have let go.
+
+        A worker whose run does not end is started anew, where it has a nanny.
+        """
+        addresses, names = [call.address for call in calls], [call.name for call in calls]
+
+        def stop() -> list[str]:
+            self._client.cancel([call.handle for call in calls])
+            left = self._client.run(cluster_worker.stop, names, workers=addresses, on_error="return")
+            return [address for address, names in left.items() if isinstance(names, list) and names]
+
+        if not calls:
+            return []
+        try:
+            stuck = _background(stop).result(ANSWER)
+            if stuck:
+                _background(self._client.restart_workers, stuck, 20).result(ANSWER)
+        except Exception:
+            return addresses
+        return []
+
+
+def _measured_here() -> dict:
+    """Return the settings that every run should report. In a thread of its own, as flushing is set for a thread."""
+    import torch
+
+    torch.set_flush_denormal(numerics.FLUSH_DENORMALS)
+    return cluster_worker.measured() | {"threads": numerics.THREADS}
+
+
+def _connect(address: str):
+    """Return a client of the scheduler."""
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise UserError("a cluster needs the package distributed: make cluster-setup") from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in one line
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # versions are compared at every run
+        try:
+            return Client(address, timeout=CONNECT, set_as_default=False, name="suite")
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            raise UserError(
+                f"no scheduler answers at CLUSTER={address} ({' '.join(str(error).split())}): "
+                "give tcp://HOST:PORT of one that `make cluster-scheduler` started"
+            ) from error
+
+
+_numbers = itertools.count()
+
+
+def _background(function: Callable, *arguments, **options) -> Future:
+    """Call a function that may never return, in a thread that ends with the process."""
+    future: Future = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments, **options))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name=f"cluster-{next(_numbers)}").start()
+    return future

@@ -12,7 +12,7 @@ MEANINGS = {
     "reproduced": "the {level} % Welch interval of the difference lies within the margin",
     "differs": "the {level} % interval lies wholly outside the margin",
     "inconclusive": "neither, with these seeds",
-    "compatible": "no number of our seeds settles it, or the paper gives one run or no number of runs; the {wide} % "
+    "compatible": "the paper's own error fills the margin, or it gives one run or no number of runs; the {wide} % "
     "interval of the difference, ± its half-width, holds 0",
     "unconfirmed": "the published number was not checked against the paper: no verdict",
 }

@@ -177,6 +177,8 @@ def rates(references: list[dict[Key, Outcome]], draws: int = 2000, seed: int = 0
     detectable shift is the smallest one that fails in 95 % of the tables, in points. One row shifts by it in all its
     runs.
     """
+    shared = set.intersection(*map(set, references))  # a kind may lack new rows
+    references = [{key: known[key] for key in known if key in shared} for known in references]
     rng, keys = np.random.default_rng(seed), list(references[0])
     seen = [a[key].value - b[key].value for a in references for b in references if a is not b for key in keys]
     shifts = np.array([s for s in seen if s and np.isfinite(s)] or [0.0])

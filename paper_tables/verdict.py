@@ -5,9 +5,9 @@
     reproduced      the 90 % Welch interval of d lies inside [-m, m] (two one-sided tests at 5 %)
     differs         that interval is disjoint from [-m, m]
     inconclusive    anything else; a single run of ours always
-    compatible      none of these, and no number of our seeds would change that, mostly because the paper's own error is
-                    too large: the 95 % interval of d holds 0. Or the paper gives a single run, or no n: its value lies
-                    in our 95 % prediction interval for one run. The half-width of the interval stands beside the word
+    compatible      none of these, and no number of our seeds can make it reproduced, whatever d, because the paper's
+                    own error fills the margin: the 95 % interval of d holds 0. Or the paper gives a single run, or no
+                    n: its value lies in our 95 % prediction interval for one run. The half-width stands beside the word
     unconfirmed     the published number was not checked against the paper: no verdict
 
 A verdict is about the margin that is printed. Where the paper's error widens the margin, this margin is itself an
@@ -38,7 +38,8 @@ MAX_MARGIN = 3.0  # points
 MAX_SEEDS = 1000  # beyond this, "more seeds" is no advice
 STAND_IN = 2.0  # stands in for a spread that the paper does not give, in units of ours
 TOO_LARGE = "no number of our seeds settles it: the paper's own error is too large"
-TOO_NEAR = "no number of our seeds settles it: the difference lies too near the margin"
+BORROWED = "no number of our seeds settles it: twice our spread, in place of the paper's, is too large"
+TOO_NEAR = "no number of our seeds settles it, if the difference stays: it lies too near the margin"
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,11 @@ def verdict(ours: list[float], paper: Published, margin: float, looks: int = 1) 
     if agreement == "compatible" or inside(low, high, margin):
         return Verdict(agreement, n, difference, low, high, margin, dagger)
     note, can_be_settled = _settling(interval, n, difference, margin)
+    out_of_reach = not can_be_settled and note != TOO_NEAR
+    if out_of_reach and dagger:
+        note = BORROWED
     wide_low, wide_high = map(float, interval(n, rate / 2))
-    if not can_be_settled and wide_low <= 0 <= wide_high:
+    if out_of_reach and wide_low <= 0 <= wide_high:
         return Verdict("compatible", n, difference, wide_low, wide_high, margin, dagger, note)
     return Verdict("inconclusive", n, difference, low, high, margin, dagger, note, can_be_settled)
 
@@ -170,4 +174,4 @@ def _settling(interval: Callable, n: int, difference: float, margin: float) -> t
     if inside(low, high, margin) or outside(low, high, margin):
         return f"more than {MAX_SEEDS} seeds would settle it", True
     papers_error = (high - low) / 2  # only this is left with endless runs of ours
-    return (TOO_LARGE if papers_error > margin / 2 else TOO_NEAR), False
+    return (TOO_LARGE if papers_error >= margin else TOO_NEAR), False

@@ -11,6 +11,7 @@ from paper_tables.verdict import (
     MAX_MARGIN,
     RATE,
     STAND_IN,
+    TOO_LARGE,
     borrowed,
     inside,
     outside,
@@ -84,7 +85,7 @@ def test_three_looks_together_keep_the_rate():
     assert stopped(RATE / 3) <= bounds(RATE)[1] < stopped(RATE)
 
 
-@pytest.mark.parametrize(("ours", "paper"), [((1.0, 10), (4.0, 5)), ((0.5, 5), (9.0, 10)), ((1.0, 5), (3.0, 7))])
+@pytest.mark.parametrize(("ours", "paper"), [((1.0, 10), (4.0, 5)), ((0.5, 5), (9.0, 10)), ((1.0, 5), (3.0, 6))])
 def test_equal_means_seldom_fail_to_be_compatible_where_equivalence_is_out_of_reach(ours, paper):
     """The paper's error is too large for any number of our seeds. Then at most 5 % are neither agreement nor open.
 
@@ -95,7 +96,7 @@ def test_equal_means_seldom_fail_to_be_compatible_where_equivalence_is_out_of_re
         a, b = generator.normal(90, *ours), generator.normal(90, *paper)
         published = Published("cell", "task", "acc", b.mean(), b.std(ddof=1), "std", paper[1], True, "", "", 1e-6)
         found = verdict(list(a), published, 1.0)
-        failed += found.word == "differs" or (found.word == "inconclusive" and not found.open)
+        failed += found.word == "differs" or (found.word == "inconclusive" and found.note == TOO_LARGE)
     assert 0 < failed / draws <= stats.binom.ppf(0.9999, draws, 1.1 * RATE) / draws  # Welch: within a tenth
 
 

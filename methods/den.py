@@ -78,7 +78,7 @@ class DEN(Method):
         self._forget()
 
     def grow(self, net, theta, task):
-        self.units.append((task.train.parts[0].mask.view(-1, self.sizes[-1])[0] == 0).nonzero().flatten().tolist())
+        self.units.append(task.units.tolist())
         (self.draws,) = self.generators("den", theta, task)
         self.before = layers_of(net, theta.clone())  # W^{t-1}
         self._phase(net, theta, "learn" if task.index == 0 else "select")

@@ -32,7 +32,7 @@ from torch import Tensor
 from methods.base.examples import OFF, Task
 from methods.base.method import Method, cross_entropy
 from methods.base.options import NonNegative, Positive
-from methods.memory.teacher import Teacher
+from methods.memory.teacher import Teacher, distillation, units
 
 
 @dataclass
@@ -110,13 +110,3 @@ class LwF(Method):
             v = torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0])
             return [(logits + mask, v, self.n_used)]
         return [(units(logits, head), v, len(head)) for head, v in zip(self.heads, known, strict=True)]
-
-
-def units(outputs: Tensor, head: Tensor) -> Tensor:
-    """Return the outputs [..., C'] of a head's units, in their order. A head of all units costs no copy."""
-    return outputs if len(head) == outputs.shape[-1] else outputs.index_select(-1, head)
-
-
-def distillation(logits: Tensor, targets: Tensor, T: float) -> Tensor:
-    """Return the mean cross entropy [...] of softmax(logits / T) and softmax(targets / T), both [..., B, C], over B."""
-    return -((targets / T).softmax(-1) * (logits / T).log_softmax(-1)).sum(-1).mean(-1)

@@ -52,7 +52,7 @@ class PNN(Method):
         self.units: list[list[int]] = []  # of each task so far
 
     def grow(self, net, theta, task):
-        self.units.append((task.train.parts[0].mask.view(-1, self.sizes[-1])[0] == 0).nonzero().flatten().tolist())
+        self.units.append(task.units.tolist())
         net = self._net(self.columns, [p.to(theta) for p in self._draw(theta, task)])
         return net, net.vector()
 

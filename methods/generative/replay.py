@@ -28,8 +28,7 @@ from methods.base.examples import OFF, Examples
 from methods.base.method import Method, cross_entropy
 from methods.base.options import Count, Positive
 from methods.generative.vae import RECONSTRUCTIONS, VAE
-from methods.lwf import distillation, units
-from methods.memory.teacher import Teacher
+from methods.memory.teacher import Teacher, distillation, units
 
 
 class WithGenerator:

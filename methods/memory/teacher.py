@@ -1,4 +1,4 @@
-"""The teacher is the network before the task. LwF and iCaRL keep its outputs on the task's examples.
+"""The teacher is the network before the task. LwF and iCaRL keep its outputs on the task's examples, to distil them.
 
 Both papers record these outputs before they train. `Teacher` does so once in a task, in large batches, if the loop says
 which examples a batch holds (`Method.before_batch`). An Avalanche strategy does not say it, and its loader may also
@@ -58,3 +58,13 @@ class Teacher:
         finally:
             for buffers, key, value in new:
                 buffers[key] = value
+
+
+def units(outputs: Tensor, head: Tensor) -> Tensor:
+    """Return the outputs [..., C'] of a head's units, in their order. A head of all units costs no copy."""
+    return outputs if len(head) == outputs.shape[-1] else outputs.index_select(-1, head)
+
+
+def distillation(logits: Tensor, targets: Tensor, T: float) -> Tensor:
+    """Return the mean cross entropy [...] of softmax(logits / T) and softmax(targets / T), both [..., B, C], over B."""
+    return -((targets / T).softmax(-1) * (logits / T).log_softmax(-1)).sum(-1).mean(-1)

@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.learner import fit
 from methods.base.errors import UserError
-from methods.lwf import distillation
+from methods.memory.teacher import distillation
 from tests.support import toy
 
 SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])

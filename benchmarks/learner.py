@@ -147,7 +147,7 @@ def learn(
     method.check_stream(stream.n_tasks, stream.n_classes)
     method.begin(net, theta.clone(), lambda role, task, replica=0: trace.generator(seeds[replica], role, task))
     optimizer = train.make_optimizer(theta)
-    T = max(len(stream.tests), stream.tasks[-1].index + 1)
+    T = max([len(stream.tests), *(task.index + 1 for task in stream.tasks[-1:])])
     trace.correct = correct = [[None] * len(stream.tests) for _ in range(T + 1)]
     trace.curve = [[None] * (train.curve + 1) for _ in stream.tests] if train.curve else None
     done, saved = 0, checkpoint and checkpoint.load(theta.device)

@@ -118,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("name")
     figure.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")
     figure.add_argument("--data", help="data root (default: the environment variable DATA, then data/)")
+    figures = command("figures", _figures, "draw learning curves and accuracy matrices of a table, from its records")
+    figures.add_argument("--table", help="which table (default: all that have records)")
+    figures.add_argument("--results", help="folder of the records (default: results/reference)")
     regress = command("regress", _regress, "run a table and compare it with its gate references")
     regress.add_argument("--table", help="which table (default: that of the digits)")
     regress.add_argument("--accept", action="store_true", help="make the fresh runs the reference; needs --reason")
@@ -224,6 +227,22 @@ def _figure(options: argparse.Namespace) -> int:
         raise unknown("figure", options.name, known)
     at_a_time, root = jobs(options.jobs), data_root(options.data)
     import_module(f"paper_tables.figure_{options.name.replace('-', '_')}").main(root, at_a_time)
+    return 0
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from benchmarks.files import shown
+    from benchmarks.record import LOCAL, REFERENCE
+    from methods.base.errors import UserError
+    from paper_tables import declaration, figures
+    from paper_tables.options import path
+
+    folder = path(options.results, "RESULTS") if options.results else REFERENCE
+    names = [options.table] if options.table else declaration.names()
+    written = [file for name in names for file in figures.write(declaration.load(name), folder, LOCAL / "figures")]
+    if not written:
+        raise UserError(f"no finished run of {options.table or 'any table'} is recorded in {folder}")
+    print("\n".join(str(shown(file)) for file in written))
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import seaborn as sns
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -57,8 +58,14 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
 
 def png(drawing: Figure, dpi: int = DPI) -> bytes:
     """Return the figure as a PNG."""
+    return picture(drawing, "png", dpi)
+
+
+def picture(drawing: Figure, form: str, dpi: int = DPI) -> bytes:
+    """Return the figure as a PNG or an SVG. The same figure gives the same bytes."""
     data = io.BytesIO()
-    drawing.savefig(data, format="png", dpi=dpi)
+    with rc_context({"svg.hashsalt": "continual"}):
+        drawing.savefig(data, format=form, dpi=dpi, metadata={"Date": None} if form == "svg" else None)
     return data.getvalue()
 
 

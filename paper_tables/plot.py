@@ -63,10 +63,10 @@ def _panel(axes, cells, labels):
         line = labels.index(cell.row)
         if cell.ours_n:
             colour, marker = STYLES[cell.verdict]
-            half = _half(cell.ours_std, cell.ours_n)
+            half = half_width(cell.ours_std, cell.ours_n)
             _point(axes, cell.ours_mean, half, line - shift, color=colour, marker=marker, markersize=6)
         if not math.isnan(cell.paper_mean):
-            half = math.nan if pd.isna(cell.paper_n) else _half(cell.paper_std, cell.paper_n)
+            half = math.nan if pd.isna(cell.paper_n) else half_width(cell.paper_std, cell.paper_n)
             style = {"color": PAPER, "marker": "D", "markersize": 4, "markerfacecolor": "white"}
             _point(axes, cell.paper_mean, half, line + (shift if cell.ours_n else 0.0), **style)
         if cell.failed:
@@ -82,7 +82,8 @@ def _point(axes, mean, half, line, **style):
     axes.errorbar(mean, line, xerr=half, capsize=2, elinewidth=1.2, linestyle="none", zorder=3, **style)
 
 
-def _half(std, n) -> float:
+def half_width(std, n) -> float:
+    """Return half of the 90 % t interval of a mean. NaN: a single run has none."""
     return stats.t.isf(0.05, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
 
 

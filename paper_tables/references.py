@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.files import read_text, write_atomically
-from benchmarks.record import Record
+from benchmarks.files import read_text, shown, write_atomically
+from benchmarks.record import Damaged, Outdated, Record
 from paper_tables import declaration, render, scoreboard
 from paper_tables.declaration import Table
 from paper_tables.ledger import NotSearched
@@ -37,6 +37,30 @@ def references(runs: Runs) -> list[Record | None]:
     """Return each run's committed reference record, whatever its digest: it tells what an earlier version got."""
     records = [record.load(record.REFERENCE / run.place) for run in runs.values()]
     return [kept if kept and kept.run == run else None for kept, run in zip(records, runs.values(), strict=True)]
+
+
+def usable(runs: Runs, folder: Path) -> tuple[list[Record | None], int, list[str]]:
+    """Return the usable record of each run, the number of stale ones, and what is wrong with others. Move nothing.
+
+    Committed records are taken whatever their digest. Elsewhere a record of other source code is stale.
+    """
+    found: dict[Path, Record | None] = {}
+    stale, faults, committed = 0, [], folder.resolve() == record.REFERENCE
+    for run in runs.values():
+        if run.place in found:
+            continue
+        try:
+            kept = record.load(shown(folder / run.place))
+        except (Damaged, Outdated) as error:
+            kept = None
+            faults.append(str(error))
+        if kept is not None and kept.run != run:
+            faults.append(f"{shown(folder / run.place)} is the record of another run ({kept.run})")
+            kept = None
+        if kept is not None and not committed and kept.digest != run.digest:
+            kept, stale = None, stale + 1
+        found[run.place] = kept
+    return [found[run.place] for run in runs.values()], stale, faults
 
 
 def core_hours(records: list[Record | None]) -> float:

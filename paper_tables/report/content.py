@@ -8,18 +8,16 @@ from pathlib import Path
 import pandas as pd
 
 import methods
-from benchmarks import record
-from benchmarks.files import shown
-from benchmarks.record import Damaged, Outdated, Record
+from benchmarks.record import Record
 from benchmarks.run import Run
 from paper_tables import render
 from paper_tables.caption import MARKS, ORIGINS, caption, usual_n
 from paper_tables.declaration import Row, Table
 from paper_tables.ledger import NotSearched
 from paper_tables.published import Published
-from paper_tables.references import core_hours, recorded_seeds
+from paper_tables.references import core_hours, recorded_seeds, usable
 from paper_tables.report.drawings import Interval, Strip
-from paper_tables.runs import Runs, measures, results_of, runs_of
+from paper_tables.runs import measures, results_of, runs_of
 
 ALONE, WAITING, FAILED, BARE, UNJUDGED = "not run here", "not run yet", "failed", "no published number", "no verdict"
 STATES = (*MARKS, UNJUDGED, FAILED, WAITING, ALONE, BARE)  # what can be said of a cell, in the order of sorting
@@ -73,13 +71,10 @@ class Page:
 
 
 def of(table: Table, folder: Path) -> Page:
-    """Return what the page shows of a table by the records in `folder`.
-
-    Committed records are taken whatever their digest. Elsewhere a record of other source code is set aside.
-    """
+    """Return what the page shows of a table by the records in `folder`."""
     seeds = recorded_seeds(table, folder)
     runs = runs_of(table, seeds) if seeds else {}
-    records, stale, faults = _look(runs, folder)
+    records, stale, faults = usable(runs, folder)
     results = results_of(runs, records)
     frame = render.frame(table, results)
     asked = len(seeds) or table.seeds
@@ -113,27 +108,6 @@ def of(table: Table, folder: Path) -> Page:
     found = any(records)
     notes = caption(table, frame, seeds, stale) if found else []
     return Page(table, cells, frame if found else None, notes, core_hours(records), faults)
-
-
-def _look(runs: Runs, folder: Path) -> tuple[list[Record | None], int, list[str]]:
-    """Return the usable record of each run, the number of stale ones, and what is wrong with others. Move nothing."""
-    found: dict[Path, Record | None] = {}
-    stale, faults, committed = 0, [], folder.resolve() == record.REFERENCE
-    for run in runs.values():
-        if run.place in found:
-            continue
-        try:
-            kept = record.load(shown(folder / run.place))
-        except (Damaged, Outdated) as error:
-            kept = None
-            faults.append(str(error))
-        if kept is not None and kept.run != run:
-            faults.append(f"{shown(folder / run.place)} is the record of another run ({kept.run})")
-            kept = None
-        if kept is not None and not committed and kept.digest != run.digest:
-            kept, stale = None, stale + 1
-        found[run.place] = kept
-    return [found[run.place] for run in runs.values()], stale, faults
 
 
 def _runs(row: Row, records: list[Record], references: list[Record]) -> list[Ran]:

@@ -26,6 +26,13 @@ from paper_tables.verdict import STAND_IN
 HERE = Path(__file__).parent
 DPI = 100  # of the figures: sharp at the width that they are shown in
 EVERY = 5.0  # seconds between two versions of a live report
+SPREADS = {
+    "sem": "standard error",
+    "std": "sample standard deviation",
+    "std_pop": "population standard deviation",
+    "ci95": "95 % confidence interval",
+    "none": "of no known kind",
+}
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
 
 
@@ -80,6 +87,7 @@ def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
         states=[state for state in content.STATES if any(cell.state == state for page in pages for cell in page.cells)],
         meanings={page.table.name: _meanings(page.table) for page in pages},
         stand_in=STAND_IN,
+        spreads=SPREADS,
         figures={page.table.name: _figure(page) for page in pages if page.frame is not None},
         style=Markup(read_text(HERE / "page.css")),
         script=Markup(script),

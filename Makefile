@@ -83,7 +83,7 @@ bench-fisher: $(READY) ## time the Fisher estimators, and compare them with othe
 # The lock is complete, and so is the list of the extra: nothing is resolved.
 cluster-setup: $(READY) ## add to .venv what a cluster needs (docs/cluster.md)
 	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cluster"], sep="\n")' \
-	  > .venv/cluster.txt && $(PYTHON) -m pip install --disable-pip-version-check --no-deps -r .venv/cluster.txt
+	  | $(PYTHON) -m pip install --disable-pip-version-check --no-deps -r /dev/stdin
 
 # Whoever reaches these ports can run code. So nothing listens beyond this machine unless LISTEN says so.
 cluster-scheduler: $(READY) ## start a scheduler on tcp://127.0.0.1:8786; LISTEN=<address> PORT=<port>

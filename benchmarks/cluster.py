@@ -258,7 +258,7 @@ class Cluster(Executor):
             raise self._gone("is gone or has given up our runs")
         elif kind == "KilledWorker" and (call.name in self._begun or call.moves >= MOVES):
             self._release(call)
-            call.future.set_exception(Lost("was killed (out of memory?)"))
+            call.future.set_exception(Lost("died or was cut off (out of memory?)"))
         elif call.moves >= MOVES:
             self._release(call)
             call.future.set_exception(Lost(f"gave nothing back ({kind}: {error})"))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 STATUS = (
     "Exit status: 0 when it is done, also if runs diverged; 1 if a run failed for another reason (table) or a cell "
-    "moved (regress); 2 for a mistake in what was asked for; 130 after Ctrl-C; 141 if the reader of the output left."
+    "moved (regress); 2 for a mistake in what was asked for, or a cluster that is gone; 130 after Ctrl-C; 141 if the "
+    "reader of the output left."
 )
 
 

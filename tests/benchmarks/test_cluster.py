@@ -129,7 +129,7 @@ def test_faults_of_runs(lent, tmp_path):
     runs = [run_of(seed) for seed in (KILLS, 1, STOPS, EXITS, 2)]
     failed = {found.seed: found.reason for found in sweep.sweep(runs, tmp_path, ROOT, lent.address)}
     assert set(failed) == {KILLS, EXITS}
-    assert failed[KILLS] == "its worker was killed (out of memory?), 3 times"
+    assert failed[KILLS] == "its worker died or was cut off (out of memory?), 3 times"
     assert failed[EXITS].startswith("its worker gave nothing back (KeyboardInterrupt")
     assert {run.seed: len(attempts(lent, run.seed)) for run in runs} == {KILLS: 3, STOPS: 2, EXITS: 3, 1: 0, 2: 0}
     assert [found.reason for found in stored([runs[1], runs[2], runs[4]], tmp_path)] == [None] * 3

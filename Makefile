@@ -16,7 +16,8 @@ help: ## list the targets
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>   CLUSTER=tcp://HOST:PORT'
-	@echo '         PLAN=1 (train nothing, say what there is to do)   BESIDE=reference (the committed rows beside yours)   FILE=<your runs as CSV, for judge; the page, for report>   LIVE=1 (report follows a sweep)'
+	@echo '         BESIDE=reference (the committed rows beside yours)   PLAN=1 (train nothing, say what there is to do)'
+	@echo '         FILE=<your runs as CSV for judge; the page for report>   RESULTS=<folder of records>   LIVE=1 (report follows a sweep)'
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 

@@ -24,11 +24,11 @@ setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 test: $(READY) ## run the tests, in two halves at a time; DATA=<root> adds those on real MNIST
 	@$(MAKE) --no-print-directory -j2 test-methods test-others
 
-test-methods:
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/methods
+test-methods: # and the tests of no floor, so that both halves take as long
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/methods tests/test_*.py
 
 test-others:
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest --ignore=tests/methods
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest --ignore=tests/methods --ignore-glob='tests/test_*.py'
 
 lint: $(READY) ## check style and format
 	@$(PYTHON) -m ruff check .

@@ -10,7 +10,8 @@ MARKS = {"reproduced": "✓", "differs": "✗", "inconclusive": "?", "compatible
 JUDGED = [word for word in MARKS if word != "unconfirmed"]
 MEANINGS = {
     "reproduced": "the {level} % Welch interval of the difference lies within the margin",
-    "differs": "the {level} % interval lies wholly outside the margin",
+    "differs": "the {level} % interval lies wholly outside the margin, or the single published run lies outside our "
+    "{wide} % prediction interval",
     "inconclusive": "neither, with these seeds",
     "compatible": "the paper's own error fills the margin, or it gives one run or no number of runs; the {wide} % "
     "interval of the difference, ± its half-width, holds 0",
@@ -108,6 +109,9 @@ def _runs_known(cells):
 
 
 def _margin(table, judged) -> str:
+    single = ~(judged.paper_n > 1).fillna(False).astype(bool)
+    if single.all():
+        return "No margin: the paper gives single runs or no number of runs. The reading error of a figure is added."
     text = f"Margin: {table.margin:g} {'point' if table.margin == 1 else 'points'}, fixed before the runs"
     wide = judged[judged.margin > table.margin]
     if len(wide):
@@ -116,7 +120,7 @@ def _margin(table, judged) -> str:
             f"; twice the paper's standard error where that is more (at most {MAX_MARGIN:g}), "
             f"plus the reading error of a figure: {cells}"
         )
-    return text + "."
+    return text + (". A single published run has no margin but the reading error." if single.any() else ".")
 
 
 def _reasons(cells) -> list[str]:

@@ -15,6 +15,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks import machine
 from benchmarks.files import shown, write_atomically
 from benchmarks.record import ROOT
 
@@ -70,7 +71,13 @@ def picture(drawing: Figure, form: str, dpi: int = DPI) -> bytes:
 
 
 def write(folder: Path, name: str, page: str, picture: bytes, numbers: dict[str, pd.DataFrame] | None = None) -> None:
-    """Write a figure, its page and its numbers, each under `name` and its key. Print the page."""
+    """Write a figure, its page and its numbers, each under `name` and its key. Print the page.
+
+    The page ends with the code and the versions that made it.
+    """
+    versions = machine.versions()
+    made_by = ", ".join(f"{package} {versions[package]}" for package in ("python", "torch", "numpy"))
+    page += f"\nMade by commit {machine.commit()} with {made_by}.\n"
     files = {".md": page, ".png": picture}
     for key, frame in (numbers or {}).items():
         files[f"{key}.csv"] = frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n")

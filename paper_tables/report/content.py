@@ -146,7 +146,7 @@ def _strength(table: Table, row: Row, run: Run | None) -> str:
     if row.method is None:
         return ""
     option = methods.find(row.method["name"]).strength
-    value = f"{option} = {run.method.options[option]:g}, " if run and option else ""
+    value = f"{_option(option, run.method.options[option])}, " if run and option else ""
     if row.origin is None:
         return f"{value}{'a default of the method' if value else 'this method has no option to choose'}"
     text = f"{value}{'from ' if row.origin not in ('none', 'searched') else ''}{ORIGINS.get(row.origin, row.origin)}"
@@ -170,6 +170,8 @@ def _options(run: Run | None) -> dict[str, str]:
 def _option(name: str, value: object) -> str:
     if name == "name":
         return str(value)
+    if isinstance(value, float):
+        return f"{name} = {value:g}"
     return f"{name} = {value if isinstance(value, str) else json.dumps(value)}"
 
 

@@ -101,6 +101,14 @@ def toy(tmp_path):
 # ---- what is on it
 
 
+def test_a_strength_for_each_task_is_shown(tmp_path):
+    adam = 'label  = "Adam"\nmethod = { name = "naive" }'
+    table = toy_loader(tmp_path)((adam, 'label  = "Adam"\nstrength = "none"\nmethod = { name = "ewc", lam = [2.5] }'))
+    cells = [cell for cell in content.of(table, tmp_path / "mine").cells if cell.row.label == "Adam"]
+    assert cells and all(cell.strength.startswith("lam = [2.5], ") for cell in cells)
+    assert all("lam = [2.5]" in cell.options["method"] for cell in cells)
+
+
 def test_every_published_cell_is_on_it_once_with_its_verdict(committed, frames):
     expected = Counter()
     for table, cells, _ in frames.values():

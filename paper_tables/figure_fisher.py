@@ -90,7 +90,7 @@ def markdown(table: pd.DataFrame) -> str:
         for name, row in table.iterrows()
     ]
     about = (
-        "MLP 784-400-400-10 after one epoch of MNIST, on all 60000 training examples. The distance from the exact\n"
+        f"{TRAIN.net} after {TRAIN.epochs} epoch of MNIST, on all its training examples. The distance from the exact\n"
         "diagonal F* is ||F - F*|| / ||F*||. `make figure-fisher` writes this page and its figure."
     )
     return f"# Fisher estimators on one network\n\n{about}\n\n{markdown_table(header, lines)}\n"

@@ -3,6 +3,8 @@
 import io
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -95,3 +97,12 @@ def test_the_page_and_the_picture(found):
     assert "| GEM " in page and "per_task = 5" in page
     height, width, _ = image.imread(io.BytesIO(scape.figure(found))).shape
     assert height > 400 and width > 1000
+
+
+def test_the_committed_numbers_are_what_the_page_says_of_the_paths():
+    ends = pd.read_csv(drawing.FOLDER / "landscape.csv").groupby("method").last()
+    way, angle = np.hypot(ends.a, ends.b), np.arctan2(ends.b, ends.a)
+    assert way.l2 == way.min()  # drawn back to the start
+    assert angle.naive < angle.l2 < angle.ewc  # EWC ends nearer to the diamond's direction
+    assert ends.loss_task_1.gem < ends.loss_task_1.drop("gem").min()  # GEM leaves the high ground aside
+    assert ends.off_plane.naive < 1e-3

@@ -1,16 +1,19 @@
 """The figure of the trade-off: its numbers are those of the measures, and strengths 0 and huge do what it claims."""
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import image
 
 from benchmarks import streams
-from benchmarks.learner import Trace, start
+from benchmarks.learner import start
 from benchmarks.run import Run
+from benchmarks.trace import Trace
 from paper_tables import declaration, drawing
 from paper_tables import figure_tradeoff as tradeoff
 
@@ -100,3 +103,20 @@ def test_the_page_and_the_picture(found):
     assert "| SI " in page and "c = 100" in page
     height, width, _ = image.imread(io.BytesIO(tradeoff.figure(found[0]))).shape
     assert height > 500 and width > 1000
+
+
+def test_the_committed_page_is_that_of_the_committed_numbers_and_says_what_they_say():
+    found = pd.read_csv(drawing.FOLDER / "tradeoff.csv")
+    committed = (drawing.FOLDER / "tradeoff.md").read_text(encoding="utf-8")
+    pages = [text.partition("\nMade by commit")[0].splitlines() for text in (committed, tradeoff.page(found))]
+    texts, tables = ([[line for line in page if line.startswith("|") == kept] for page in pages] for kept in (0, 1))
+    assert texts[0] == texts[1]
+    numbers = [[float(number) for number in re.findall(r"-?[\d.]+", " ".join(lines[2:]))] for lines in tables]
+    np.testing.assert_allclose(*numbers, rtol=0, atol=0.1001)  # one digit after the point, of numbers with four digits
+    middle = tradeoff.means(found)
+    assert (middle[middle.strength == 0].intransigence <= 0).all()  # as well as joint training
+    assert not ((middle.forgetting < 2) & (middle.intransigence < 2)).any()  # no curve reaches the corner
+    assert (middle.intransigence < 40).all()  # the curves end well before
+    ends = middle.groupby("method").agg({"forgetting": ["first", "last"], "intransigence": ["first", "last"]})
+    assert (ends.forgetting["last"] < ends.forgetting["first"]).all()
+    assert (ends.intransigence["last"] > ends.intransigence["first"]).all()

@@ -2,13 +2,15 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 import methods
 from benchmarks.learner import Train
+from benchmarks.machine import ROOT
 from methods.base.errors import UserError
 from methods.base.examples import SCENARIOS
-from paper_tables import declaration, published
+from paper_tables import declaration, published, verdict
 from paper_tables.seeds import parse_seeds
 from tests.support.toy_table import TABLE, toy_loader
 
@@ -24,6 +26,17 @@ def test_every_table_file_loads_and_every_cited_cell_exists():
     assert {"splitmnist", "splitdigits"} <= set(found)
     for each in found.values():
         assert all(cell == cells[cell.cell] for row in each.rows for cell in row.paper.values())
+
+
+def test_the_stand_in_is_as_large_as_the_verdicts_say():
+    """The counts in verdict.py are those of the committed tables."""
+    wanted = re.search(r"so in (\d+) of the (\d+) judged cells.*?alone in (\d+) of", " ".join(verdict.__doc__.split()))
+    frames = [pd.read_csv(file) for file in sorted((ROOT / "results" / "tables").glob("*.csv"))]
+    cells = pd.concat([frame for frame in frames if "paper_std" in frame])
+    judged = cells[cells.verdict.notna() & (cells.verdict != "unconfirmed") & (cells.ours_n >= 5)]
+    judged = judged.dropna(subset=["paper_std", "ours_std"])
+    covered = [(judged.paper_std <= times * judged.ours_std).sum() for times in (verdict.STAND_IN, 1)]
+    assert tuple(map(int, wanted.groups())) == (covered[0], len(judged), covered[1])
 
 
 def test_split_mnist_is_the_papers_table():

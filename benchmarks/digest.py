@@ -27,6 +27,7 @@ EVERY_RUN = (
     "benchmarks.models",
     "benchmarks.numerics",
     "benchmarks.stream",
+    "benchmarks.trace",
 )
 TRAINING_PASS = "methods.importance.training_pass"  # for the methods that follow the squares of the training batch
 FOLLOWED = ("methods.", "benchmarks.streams.")

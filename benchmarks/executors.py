@@ -8,13 +8,26 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 
 from benchmarks import numerics
 
 
 class Lost(BrokenExecutor):
     """Nothing came back from the worker of a run. The text goes on after "its worker"."""
+
+
+def ended(executor: Executor, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[int, Future]]:
+    """Yield (n, the future of function(*calls[n])) as they end. No more are unfinished than the executor takes."""
+    waiting, inside = deque(enumerate(calls)), {}
+    while waiting or inside:
+        while waiting and len(inside) < executor.n:
+            n, arguments = waiting.popleft()
+            inside[executor.submit(function, *arguments)] = n
+        for future in wait(inside, return_when=FIRST_COMPLETED).done:
+            yield inside.pop(future), future
 
 
 class Processes(Executor):

@@ -1,5 +1,6 @@
 """A record names its machine and its checkout: processor, versions, commit, peak memory."""
 
+import math
 import platform
 import resource
 import subprocess
@@ -63,11 +64,18 @@ def reset_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
-def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process since `reset_peak_memory`, in MiB."""
+def memory_mb(kind: str = "VmRSS") -> float:
+    """Return the resident memory of this process in MiB, or what Linux names otherwise; NaN where it is not told."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM"):
+            if line.startswith(f"{kind}:"):
                 return int(line.split()[1]) / 1024
+    return math.nan
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident memory of this process since `reset_peak_memory`, in MiB."""
+    if not math.isnan(told := memory_mb("VmHWM")):
+        return told
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
     return peak / (1024**2 if sys.platform == "darwin" else 1024)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import data, locks, machine, record, streams, worker
-from benchmarks.executors import Lost, Processes
+from benchmarks.executors import Lost, Processes, ended
 from benchmarks.files import set_aside
 from benchmarks.record import Damaged, Outdated, Record
 from benchmarks.run import Run
@@ -148,16 +148,11 @@ def _job(run: Run, folder: Path, root: Path, device: str, commit: str) -> Job:
 def _check(executor: Executor, work: list[Job]) -> None:
     """Refuse what is known to be impossible, before anything is trained. Refused names the run."""
     alike = {replace(job.run, seed=0): job for job in reversed(work)}  # the seed cannot make a run impossible
-    waiting, inside = deque(reversed(alike.values())), {}
-    while waiting or inside:
-        while waiting and len(inside) < executor.n:
-            job = waiting.popleft()
-            inside[executor.submit(worker.check, job.to_text())] = job
-        for future in wait(inside, return_when=FIRST_COMPLETED).done:
-            job = inside.pop(future)
-            with suppress(BrokenExecutor):  # the run itself shows what is wrong
-                if refusal := Outcome.from_text(future.result()).refusal:
-                    raise Refused(job.run, refusal)
+    jobs = list(reversed(alike.values()))
+    for n, future in ended(executor, worker.check, [(job.to_text(),) for job in jobs]):
+        with suppress(BrokenExecutor):  # the run itself shows what is wrong
+            if refusal := Outcome.from_text(future.result()).refusal:
+                raise Refused(jobs[n].run, refusal)
 
 
 class _Desk:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from benchmarks import machine, numerics, record, streams
 from benchmarks.checkpoint import Checkpoint
-from benchmarks.learner import Trace, start
+from benchmarks.learner import start
 from benchmarks.record import Record
 from benchmarks.run import Run
 from benchmarks.stream import Stream
+from benchmarks.trace import Trace
 from methods.base.choice import Choice
 from methods.base.errors import UserError
 

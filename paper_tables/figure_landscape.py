@@ -218,25 +218,10 @@ def page(found: Landscape, options: dict[str, dict]) -> str:
         lines.append([drawing.STYLES[name].label, shown, *values, f"{100 * end.off_plane:.0f} %"])
     off, ends = (", ".join(f"{line[0]} {line[place]}" for line in lines) for place in (-1, 2))
     first, second = found.accuracies["joint"]
-    lines.append(
-        [
-            "joint training",
-            "none",
-            *(f"{loss:.3f}" for loss in found.joint_losses),
-            f"{first:.1f}",
-            f"{second:.1f}",
-            "0 %",
-        ]
-    )
-    header = [
-        "",
-        "options",
-        "loss on task 1",
-        "loss on task 2",
-        "accuracy on task 1 (%)",
-        "on task 2 (%)",
-        "off the plane",
-    ]
+    one, two = (f"{loss:.3f}" for loss in found.joint_losses)
+    lines.append(["joint training", "none", one, two, f"{first:.1f}", f"{second:.1f}", "0 %"])
+    header = ["", "options", "loss on task 1", "loss on task 2", "accuracy on task 1 (%)", "on task 2 (%)"]
+    header.append("off the plane")
     return f"""# Error surfaces of two tasks
 
 ![Error surfaces of two tasks, and paths on them](landscape.png)
@@ -286,24 +271,12 @@ def figure(found: Landscape) -> bytes:
                 axes.plot(*places[-1:].T, linestyle="none", zorder=4, **end)
                 axes.plot([], [], style.marker, color=style.colour, linestyle=style.line, label=style.label)
             one, _, joint = found.solutions
-            axes.plot(
-                *one,
-                "o",
-                color="black",
-                markersize=9,
-                markeredgecolor="white",
-                zorder=5,
-                label="task 1 learnt",
-            )
-            axes.plot(
-                *joint,
-                "d",
-                color="white",
-                markersize=10,
-                markeredgecolor="black",
-                zorder=5,
-                label="both learnt jointly",
-            )
+            for place, marker, size, inside, edge, label in (
+                (one, "o", 9, "black", "white", "task 1 learnt"),
+                (joint, "d", 10, "white", "black", "both learnt jointly"),
+            ):
+                looks = {"color": inside, "markeredgecolor": edge, "markersize": size, "zorder": 5}
+                axes.plot(*place, marker, **looks, label=label)
             axes.set(
                 title=f"error of task {k + 1}",
                 xlabel="towards the solution of task 2 (distance in weights)",

@@ -1,13 +1,11 @@
 """The figures look on while a method trains: its class is given a subclass that keeps theta along the way."""
 
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, wait
 
 from rich.console import Console
 
 import methods
-from benchmarks.executors import Processes
+from benchmarks.executors import Processes, ended
 from benchmarks.sweep import progress
 from methods.base.method import Method
 
@@ -45,18 +43,12 @@ def watched(name: str, options: dict, every: int = 1, also: type | None = None) 
 
 def in_processes(function: Callable, arguments: list[tuple], jobs: int, names: list[str]) -> list:
     """Return function(*each) for each of `arguments`, `jobs` at a time. A bar shows the names and the time left."""
-    executor = Processes(min(jobs, len(arguments)))
-    waiting, inside, results = deque(enumerate(arguments)), {}, [None] * len(arguments)
+    executor, results = Processes(min(jobs, len(arguments))), [None] * len(arguments)
     try:
         with progress(Console(stderr=True), len(arguments)) as announce:
-            while waiting or inside:
-                while waiting and len(inside) < executor.n:
-                    n, each = waiting.popleft()
-                    inside[executor.submit(function, *each)] = n
-                for future in wait(inside, return_when=FIRST_COMPLETED).done:
-                    n = inside.pop(future)
-                    results[n] = future.result()
-                    announce(names[n])
+            for n, future in ended(executor, function, arguments):
+                results[n] = future.result()
+                announce(names[n])
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         raise

@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import record, sweep
+from benchmarks import machine, record, sweep
 from benchmarks.executors import Processes
 from benchmarks.run import Run
 from methods.base.errors import UserError
@@ -74,14 +74,6 @@ def cluster(workers: int, folder: Path) -> Iterator[tuple[str, int]]:
             process.wait(60)
 
 
-def memory_mb() -> float:
-    """Return the resident memory of this process, in MiB."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
 def cpu_seconds(process: int) -> float:
     """Return the processor time that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -114,7 +106,7 @@ def measure(
         inside = sum(sum(spent for phase, spent in phases.items() if phase != "data") for phases in done)
         cells = [f"{places} {kind}", str(n), f"{n / seconds:.1f}", f"{1000 * (seconds * places - inside) / n:.1f}"]
         cells += [f"{1000 * spent / n:.1f}" for spent in used] + [""] * (2 - len(used))
-        lines.append([*cells, f"{memory_mb():.0f}"])
+        lines.append([*cells, f"{machine.memory_mb():.0f}"])
     return lines
 
 
@@ -135,7 +127,7 @@ def main() -> None:
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
-    before = memory_mb()
+    before = machine.memory_mb()
     for n in (1, 2):
         with tempfile.TemporaryDirectory() as folder, Processes(n) as executor:
             sizes = [*(size for size in SIZES if size < total and n == 1), total]

@@ -15,7 +15,6 @@ import ctypes
 import math
 import platform
 import random
-import re
 import statistics
 import sys
 import textwrap
@@ -26,7 +25,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -34,9 +32,8 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks import numerics
+from benchmarks import machine, numerics
 from benchmarks.files import write_atomically
-from benchmarks.machine import machine
 from benchmarks.markdown import table as markdown_table
 from benchmarks.record import ROOT
 from benchmarks.timing import plot_fisher
@@ -160,17 +157,13 @@ def peak_memory(work: Callable) -> float:
     """Return the peak in MiB, or NaN if the system does not tell."""
     if sys.platform != "linux":
         return math.nan
-
-    def kilobytes(name: str) -> int:
-        return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
-
     ctypes.CDLL(None).malloc_trim(0)  # otherwise memory that was freed earlier is taken again unseen
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # measures the peak from here on
-    before = kilobytes("VmRSS")
+    machine.reset_peak_memory()
+    before = machine.memory_mb()
     result = work()  # held until the peak is read
-    peak = kilobytes("VmHWM")
+    peak = machine.peak_memory_mb()
     del result
-    return (peak - before) / 1024
+    return peak - before
 
 
 TITLE = "Fisher diagonals: time, memory and error"
@@ -196,7 +189,7 @@ def caption() -> list[str]:
     """Return what has to be known to read the table, and what is missing from it."""
     packages = sorted({peer.package for peer in PEERS.values()})
     versions = [f"{name} {installed(name)}" for name in packages if installed(name)]
-    cpu = machine("cpu")
+    cpu = machine.machine("cpu")
     notes = [
         f"Time: CPU time of a diagonal over that of a plain forward and backward pass in batches of {BATCH} over the "
         f"same data, median and middle half of {LEAST} to {ROUNDS} rounds. {SIZES['mlp']} examples for mlp, "

@@ -51,8 +51,8 @@ class WithGenerator:
 class GenerativeReplay(Method):
     """hidden: widths of the generator's layers, from the image to z. z: size of the latent vector.
 
-    recon: what the generator makes of pixels. logvar_bias: whether the head of logvar has a bias. T, KD, own_images:
-    the targets, above.
+    recon: what the generator makes of pixels. logvar_bias: whether the head of logvar has a bias. T, KD: of soft
+    targets, which hard ones do without. own_images: see above.
     """
 
     hidden: tuple[Count, ...] = (400, 400)

@@ -9,7 +9,7 @@ import torch
 import methods
 from benchmarks import learner
 from benchmarks.checkpoint import Checkpoint, holdings
-from benchmarks.learner import Trace
+from benchmarks.trace import Trace
 from methods.base.examples import Examples, Part
 from methods.base.net import Net
 from tests.support import toy

@@ -8,8 +8,9 @@ import torch
 import methods
 from benchmarks import learner, metrics, record, worker
 from benchmarks.checkpoint import Checkpoint
-from benchmarks.learner import Trace, Train, learn
+from benchmarks.learner import Train, learn
 from benchmarks.run import Run
+from benchmarks.trace import Trace
 from methods.base.net import Net
 from tests.support import toy
 

@@ -8,7 +8,8 @@ import torch
 from benchmarks import learner
 from benchmarks.avalanche_plugin import Plugin
 from benchmarks.checkpoint import Checkpoint
-from benchmarks.learner import Trace, learn, start
+from benchmarks.learner import learn, start
+from benchmarks.trace import Trace
 from methods.base.errors import UserError
 from methods.base.method import Method
 from methods.base.net import Net

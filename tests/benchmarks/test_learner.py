@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 
 import methods
-from benchmarks.learner import Diverged, Trace, Train, batches, fit, learn
+from benchmarks.learner import Diverged, Train, batches, fit, learn
+from benchmarks.trace import Trace
 from methods.base.errors import UserError
 from methods.base.net import Net
 from methods.base.quadratic import Quadratic

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 import methods
 from benchmarks import learner
-from benchmarks.learner import Trace, learn, start
+from benchmarks.learner import learn, start
+from benchmarks.trace import Trace
 from methods.base.net import Net
 from methods.growing.perceptron import layers_of, logits, perceptron
 from methods.growing.units import drifted, expand, prune, select

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import methods
-from benchmarks.learner import Trace, learn, start
 from benchmarks.learner import batches as batches_of
+from benchmarks.learner import learn, start
+from benchmarks.trace import Trace
 from methods.base.errors import UserError
 from methods.base.net import Net
 from methods.base.rng import generator

@@ -9,7 +9,8 @@ import torch
 import methods
 from benchmarks.avalanche_plugin import Plugin
 from benchmarks.checkpoint import holdings
-from benchmarks.learner import Trace, fit, learn, start
+from benchmarks.learner import fit, learn, start
+from benchmarks.trace import Trace
 from methods.base.errors import UserError
 from methods.base.net import Net
 from methods.base.rng import generator

@@ -6,26 +6,22 @@ placed anew and not blamed. Each result is let go as soon as it has been read. N
 ends as cancelled, though nobody here cancelled it, means that the scheduler is gone.
 """
 
-import itertools
 import json
-import logging
 import resource
 import threading
 import time
 import uuid
-import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from benchmarks import cluster_worker, numerics
+from benchmarks import cluster_worker, engine
+from benchmarks.engine import ANSWER
 from benchmarks.executors import Lost
 from methods.base.errors import UserError
 
-CONNECT = 10.0  # seconds to find the scheduler
-ANSWER = 30.0  # seconds that the scheduler may take for an answer
 FETCH = 60.0  # seconds that a worker may take to hand a result over
 LOOK = 1.0  # seconds between two looks at the workers
 LIMIT = 24 * 3600.0  # seconds that a run may take
@@ -58,7 +54,7 @@ class Cluster(Executor):
 
     def __init__(self, address: str, say: Callable[[str], None]):
         self._address, self._say = address, say
-        self._client = _connect(address)
+        self._client = engine.connect(address)
         self._topic = f"suite-{uuid.uuid4().hex}"
         self._begun: dict[str, float] = {}
         self._incoming: deque[_Call] = deque()
@@ -68,7 +64,7 @@ class Cluster(Executor):
         self._said: set[str] = set()
         self._alone_since, self._are_there = time.monotonic(), False  # are_there: workers, yet none to be used
         self._wake, self._closing, self._failure = threading.Event(), False, None
-        self._expected = _background(_measured_here).result(ANSWER)
+        self._expected = engine.background(engine.measured_here).result(ANSWER)
         self._versions = cluster_worker.all_versions()
         try:
             self._check_settings()
@@ -108,7 +104,7 @@ class Cluster(Executor):
 
     def _close(self) -> None:
         with suppress(Exception):
-            _background(self._client.close, 5).result(ANSWER)
+            engine.background(self._client.close, 5).result(ANSWER)
 
     def _note_begin(self, event: tuple) -> None:
         self._begun[event[1]] = time.monotonic()
@@ -145,7 +141,7 @@ class Cluster(Executor):
     def _check_settings(self) -> None:
         """Refuse a scheduler that would start a deadly run again by itself, or wait for a silent worker for ever."""
         try:
-            failures, ttl = _background(self._client.run_on_scheduler, cluster_worker.settings).result(ANSWER)
+            failures, ttl = engine.background(self._client.run_on_scheduler, cluster_worker.settings).result(ANSWER)
         except ModuleNotFoundError as error:
             raise self._gone(f"cannot import {error.name} (it must be started in a checkout)") from error
         except Exception as error:
@@ -159,7 +155,9 @@ class Cluster(Executor):
     def _look(self) -> None:
         """Ask the scheduler which workers there are."""
         try:
-            identity = _background(self._client.sync, self._client.scheduler.identity, n_workers=-1).result(ANSWER)
+            identity = engine.background(self._client.sync, self._client.scheduler.identity, n_workers=-1).result(
+                ANSWER
+            )
         except Exception as error:
             raise self._gone(f"does not answer ({type(error).__name__})") from error
         found, self._workers = identity["workers"], {}
@@ -229,14 +227,14 @@ class Cluster(Executor):
             if call.fetched.done():
                 self._take(call)
         elif call.handle.status in ("finished", "error"):
-            call.fetched = _background(call.handle.result, FETCH)
+            call.fetched = engine.background(call.handle.result, FETCH)
             call.fetched.add_done_callback(lambda fetched: self._wake.set())
         elif call.handle.status != "pending":
             raise self._gone("is gone or has given up our runs")
         elif call.missed > 1:
             self._again(call)  # the worker left, and nobody else may take what was placed on it
         elif time.monotonic() - self._begun.get(call.name, call.placed) > LIMIT:
-            call.ended = _background(self._stop, [call])
+            call.ended = engine.background(self._stop, [call])
 
     def _give_up(self, call: _Call) -> None:
         """Leave a run that took too long, and its worker, too, if that does not let go of it."""
@@ -302,66 +300,6 @@ class Cluster(Executor):
         call.handle.release()
 
     def _stop(self, calls: list[_Call]) -> list[str]:
-        """End calls that are at work. Return the workers that may not have let go.
-
-        A worker whose run does not end is started anew, where it has a nanny.
-        """
-        addresses, names = [call.address for call in calls], [call.name for call in calls]
-
-        def stop() -> list[str]:
-            self._client.cancel([call.handle for call in calls])
-            left = self._client.run(cluster_worker.stop, names, workers=addresses, on_error="return")
-            return [address for address, names in left.items() if isinstance(names, list) and names]
-
-        if not calls:
-            return []
-        try:
-            stuck = _background(stop).result(ANSWER)
-            if stuck:
-                _background(self._client.restart_workers, stuck, 20).result(ANSWER)
-        except Exception:
-            return addresses
-        return []
-
-
-def _measured_here() -> dict:
-    """Return the settings that every run should report. In a thread of its own, as flushing is set for a thread."""
-    import torch
-
-    torch.set_flush_denormal(numerics.FLUSH_DENORMALS)
-    return cluster_worker.measured() | {"threads": numerics.THREADS}
-
-
-def _connect(address: str):
-    """Return a client of the scheduler."""
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise UserError("a cluster needs the package distributed: make cluster-setup") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in one line
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # versions are compared at every run
-        try:
-            return Client(address, timeout=CONNECT, set_as_default=False, name="suite")
-        except (OSError, ValueError, TypeError, RuntimeError) as error:
-            raise UserError(
-                f"no scheduler answers at CLUSTER={address} ({' '.join(str(error).split())}): "
-                "give tcp://HOST:PORT of one that `make cluster-scheduler` started"
-            ) from error
-
-
-_numbers = itertools.count()
-
-
-def _background(function: Callable, *arguments, **options) -> Future:
-    """Call a function that may never return, in a thread that ends with the process."""
-    future: Future = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function(*arguments, **options))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name=f"cluster-{next(_numbers)}").start()
-    return future
+        """End calls that are at work. Return the workers that may not have let go."""
+        handles, names = [call.handle for call in calls], [call.name for call in calls]
+        return engine.stop(self._client, handles, names, [call.address for call in calls]) if calls else []

@@ -18,7 +18,7 @@ import pytest
 if find_spec("distributed") is None:
     pytest.skip("the optional package distributed is not installed (make cluster-setup)", allow_module_level=True)
 
-from benchmarks import cluster, cluster_worker, data, record, sweep, worker
+from benchmarks import cluster, cluster_worker, data, engine, record, sweep, worker
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
@@ -203,7 +203,7 @@ def test_the_make_targets_listen_on_loopback_alone(lent, tmp_path):
 def test_no_scheduler(tmp_path, capsys, monkeypatch):
     from paper_tables.__main__ import main
 
-    monkeypatch.setattr(cluster, "CONNECT", 0.5)
+    monkeypatch.setattr(engine, "CONNECT", 0.5)
     command = ["table", "splitdigits", "--cluster", "tcp://127.0.0.1:1", "--results", str(tmp_path)]
     assert main(command) == 2
     assert (
@@ -358,7 +358,7 @@ def test_a_run_sets_what_another_task_has_changed_and_reports_it(asked):
         torch.set_num_threads(threads)
     before, answer = seen
     assert before == {"threads": 2, "denormals": "kept"}
-    assert answer["measured"] == {"threads": 1, "denormals": "flushed"} == cluster._measured_here() | {"threads": 1}
+    assert answer["measured"] == {"threads": 1, "denormals": "flushed"} == engine.measured_here() | {"threads": 1}
     found = Outcome.from_text(answer["outcome"]).record
     assert [getattr(found, name) for name in SAME] == [getattr(wanted, name) for name in SAME]
 

@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_keeps_what_was_measured(tmp_path, monkeypatch):
 
 def test_its_time_is_evaluation_and_counts_once(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("benchmarks.learner.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("benchmarks.trace.time.perf_counter", lambda: now[0])
     trace = Trace()
 
     def inner():

@@ -1,13 +1,13 @@
 """What a library computed, measured against the definition, is one of a few kinds.
 
-    exact                       the definition, to rounding
-    times a constant            the definition times one factor in all components (at least three that are not 0)
-    another quantity            anything else that does not depend on the batch size, NaN included
-    depends on the batch size   the answers at the batch sizes differ by more than rounding
-    no effect                   nothing but zeros, or the same at strength 0 and 1e6
-    refused                     an error in a case
-    none                        the library has no such thing
-    not run                     there is no answer: no environment, a crash, a time limit
+exact                       the definition, to rounding
+times a constant            the definition times one factor in all components (at least three that are not 0)
+another quantity            anything else that does not depend on the batch size, NaN included
+depends on the batch size   the answers at the batch sizes differ by more than rounding
+no effect                   nothing but zeros, or the same at strength 0 and 1e6
+refused                     an error in a case
+none                        the library has no such thing
+not run                     there is no answer: no environment, a crash, a time limit
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,8 @@ def classify(quantity: str, answers: dict[int, list[float] | str], definitions: 
     if not any(value.any() for value in values):
         return Cell(NO_EFFECT, of, 1.0, 0.0, text="0 everywhere")
     first, error, factor = values[0], _distance(values[0], definition), _factor(values[0], definition)
-    if cases[0].get("lam") == LAM and np.array_equal(values[1], values[2]):
+    moving = int(QUANTITIES[quantity].penalty)
+    if cases[0].get("lam") == LAM and np.array_equal(values[1][moving:], values[2][moving:]):
         return Cell(NO_EFFECT, of, error, factor, text="the same at strength 0 and 1e6")
     if "batch" in cases[0] and max(_distance(value, first) for value in values) > tolerance:
         return Cell(BATCH, of, error, factor, tuple(_factor(value, definition) for value in values))

@@ -43,7 +43,9 @@ def diagonals(case: Case) -> dict[str, Tensor]:
             square = flat(torch.autograd.grad(log_p[c], parameters, retain_graph=True)) ** 2
             total["exact"] = total["exact"] + p * square / N
             if c == y:
-                total["empirical"] = total["empirical"] + square * (1 if case.weight is None else case.weight[y] ** 2) / N
+                total["empirical"] = (
+                    total["empirical"] + square * (1 if case.weight is None else case.weight[y] ** 2) / N
+                )
     return total
 
 
@@ -170,8 +172,7 @@ def lwf(problem):
 
 def steps_against(problem: Problem) -> list[Tensor]:
     """Return two gradients: of the third task, which opposes the memories, and of what agrees with them."""
-    module = problem.module()
-    return [gradient(module, *problem.task(2)), gradient(module, *(each[:20] for each in problem.task(0)))]
+    return [gradient(problem.module(), *batch) for batch in problem.current]
 
 
 @_define
@@ -179,9 +180,7 @@ def gem(problem):
     """Return both steps with the first two tasks in memory, whole: with the released code's eps, and without."""
     G = torch.stack([gradient(problem.module(), *problem.task(k)) for k in range(2)])
     methods = {"eps = 1e-3": GEM(per_task=1, margin=0.0), "eps = 0": GEM(per_task=1, margin=0.0, eps=0.0)}
-    return {
-        name: torch.cat([method.project(g, G) for g in steps_against(problem)]) for name, method in methods.items()
-    }
+    return {name: torch.cat([method.project(g, G) for g in steps_against(problem)]) for name, method in methods.items()}
 
 
 @_define

@@ -12,12 +12,11 @@ from methods.base.errors import unknown
 
 @dataclass(frozen=True)
 class Entry:
-    """A quantity, and how a library computes it: function(problem, **case) -> numbers, or the library's own error.
+    """How a library computes a quantity: function(problem, **case) -> numbers, or the library's own error.
 
     `claim` is what the words are about: the kind of the cell, or `times <factor>`. `where` is in the library's source.
     """
 
-    quantity: str
     function: Callable
     claim: str
     words: str
@@ -27,9 +26,9 @@ class Entry:
 class Library:
     """A package and what it computes. `label` is its name in the picture."""
 
-    def __init__(self, package: str, label: str, *entries: Entry):
+    def __init__(self, package: str, label: str, entries: dict[str, tuple[Callable, str, str, str]]):
         self.package, self.label = package, label
-        self.entries = {entry.quantity: entry for entry in entries}
+        self.entries = {quantity: Entry(*entry) for quantity, entry in entries.items()}
         for quantity in self.entries:
             if quantity not in QUANTITIES:
                 raise unknown("quantity", quantity, list(QUANTITIES))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 D, H, C = 6, 5, 4
 SIZES = (64, 40, 24)
@@ -44,9 +45,22 @@ class Problem:
         """Return x [N, D] and y [N] of task k."""
         return self[f"x_{k}"], self[f"y_{k}"]
 
+    @property
+    def current(self) -> list[tuple[Tensor, Tensor]]:
+        """Return two batches: the third task, which opposes the others, and examples of the first."""
+        x, y = self.task(0)
+        return [self.task(2), (x[:20], y[:20])]
+
+    def loader(self, k: int, batch: int = 64, dtype: torch.dtype = torch.float64) -> DataLoader:
+        """Return the batches (x, y) of task k, in order."""
+        x, y = self.task(k)
+        return DataLoader(TensorDataset(x.to(dtype), y), batch_size=batch)
+
     def module(self, theta: Tensor | None = None) -> nn.Module:
         """Return the network in float64 at theta [P], by default the problem's own."""
-        return load(nn.Sequential(nn.Linear(D, H), nn.Tanh(), nn.Linear(H, C)), self["theta"] if theta is None else theta)
+        return load(
+            nn.Sequential(nn.Linear(D, H), nn.Tanh(), nn.Linear(H, C)), self["theta"] if theta is None else theta
+        )
 
     def net(self, name: str) -> "Case":
         """Return one of the networks on which Fisher diagonals are compared."""
@@ -157,6 +171,17 @@ def value_and_gradient(value: Tensor, module: nn.Module) -> Tensor:
     slopes = torch.autograd.grad(value, list(module.parameters()), allow_unused=True)
     pairs = zip(slopes, module.parameters(), strict=True)
     return torch.cat([value.detach().double().view(1), flat(torch.zeros_like(p) if g is None else g for g, p in pairs)])
+
+
+class Rooted:
+    """A criterion with the gradient sqrt(F), so that its square is F: it hands a library an importance."""
+
+    def __init__(self, module: nn.Module, importance: Tensor):
+        self.module, self.root = module, importance.sqrt()
+
+    def __call__(self, *_, **__) -> Tensor:
+        """Return sum_i sqrt(F_i) theta_i, whatever the outputs and labels are."""
+        return nn.utils.parameters_to_vector(self.module.parameters()) @ self.root
 
 
 def make() -> Problem:

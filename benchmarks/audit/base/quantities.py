@@ -22,20 +22,24 @@ NETS = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """`tolerance` is the relative error of an exact answer: float32's rounding, or that of a mean over draws."""
+    """A column. A penalty is a value, which moves no weight, and its gradient.
+
+    `tolerance` is the relative error of an exact answer: float32's rounding, or that of a mean over draws.
+    """
 
     title: str
     group: str
     cases: tuple[dict, ...] = ({},)
     tolerance: float = 1e-5
+    penalty: bool = False
 
 
 METHODS, METRICS, FISHERS = "methods", "metrics", "Fisher diagonals"
 QUANTITIES = {
     "fisher": Quantity("Fisher diagonal", METHODS, BATCHES),
-    "ewc_2": Quantity("EWC, 2 tasks", METHODS, STRENGTHS),
-    "ewc_3": Quantity("EWC, 3 tasks", METHODS, STRENGTHS),
-    "online_ewc": Quantity("online EWC", METHODS, STRENGTHS),
+    "ewc_2": Quantity("EWC, 2 tasks", METHODS, STRENGTHS, penalty=True),
+    "ewc_3": Quantity("EWC, 3 tasks", METHODS, STRENGTHS, penalty=True),
+    "online_ewc": Quantity("online EWC", METHODS, STRENGTHS, penalty=True),
     "si_path": Quantity("SI path integral", METHODS),
     "si_importance": Quantity("SI importance", METHODS),
     "mas": Quantity("MAS importance", METHODS, BATCHES),

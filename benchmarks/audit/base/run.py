@@ -42,7 +42,9 @@ def audit(name: str, limit: float = LIMIT, python: str | None = None) -> Row:
         work = problem.make()
         problem.save(work, Path(folder))
         try:
-            ended = _run([python or interpreter(name), "-m", "benchmarks.audit.base.worker", name, folder], folder, limit)
+            ended = _run(
+                [python or interpreter(name), "-m", "benchmarks.audit.base.worker", name, folder], folder, limit
+            )
             version, answers = read_answers(Path(folder) / "answers.jsonl")
         except UserError as error:
             ended, version, answers = str(error), "", {}

@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import torch
 
+from benchmarks.audit.base.absent import stand_in
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import flat, load
 
 
 def algorithm(problem, name, **options):
+    stand_in("comet_ml")
     from cl_gym import algorithms
 
     def batches(k, batch_size):
@@ -58,6 +60,7 @@ def agem(problem):
 
 def metric(name):
     def of(R, total):
+        stand_in("comet_ml")
         from cl_gym.utils import metrics
 
         own = getattr(metrics, name)(len(total))

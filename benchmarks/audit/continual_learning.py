@@ -15,7 +15,7 @@ class Solver(torch.nn.Module):
 
 
 class Task(list):
-    """Batches or examples (index, x, y) as the package's own task gives them."""
+    """Examples (index, x, y) as the package's own task gives them."""
 
     index = 0
 
@@ -36,7 +36,8 @@ def ewc(lam=1.0):
 def fisher(problem, batch):
     own, module = ewc(), problem.module()
     set_gradient(module, problem["theta"])  # it looks at parameters with a gradient alone
-    own.on_task_ends(Task((None, x, y) for x, y in problem.loader(0, batch)), encoder=module, solver=Solver())
+    examples = Task((None, x, y) for x, y in zip(*problem.task(0), strict=True))  # one by one, whatever the batch
+    own.on_task_ends(examples, encoder=module, solver=Solver())
     return flat(own.memory[0][1].values())
 
 
@@ -77,7 +78,7 @@ library = Library(
     "continual-learning",
     "continual-learning",
     {
-        "fisher": (fisher, "depends on the batch size", "the square of the summed gradient", f"{FOLDER}/ewc/EWC.py"),
+        "fisher": (fisher, "another quantity", "the square of one summed gradient, and divided by the first side of an image", f"{FOLDER}/ewc/EWC.py"),
         "ewc_2": (penalty(1), "no effect", "added to the loss from copies, without a gradient", f"{FOLDER}/ewc/EWC.py"),
         "ewc_3": (penalty(2), "no effect", "added to the loss from copies, without a gradient", f"{FOLDER}/ewc/EWC.py"),
         "gem": (gem, "no effect", "zero_grad leaves None under torch >= 2, and no gradient comes back", f"{FOLDER}/gem/GEM.py"),

@@ -4,7 +4,7 @@ exact                       the definition, to rounding
 times a constant            the definition times one factor in all components (at least three that are not 0)
 another quantity            anything else that does not depend on the batch size, NaN included
 depends on the batch size   the answers at the batch sizes differ by more than rounding
-no effect                   nothing but zeros, or the same at strength 0 and 1e6
+no effect                   nothing but zeros, or the same at every strength
 refused                     an error in a case
 none                        the library has no such thing
 not run                     there is no answer: no environment, a crash, a time limit
@@ -44,6 +44,8 @@ def classify(quantity: str, answers: dict[int, list[float] | str], definitions: 
     if missing:
         return Cell(NOT_RUN, text=f"no answer in {len(missing)} of {len(cases)} cases")
     errors = [answer for answer in answers.values() if isinstance(answer, str)]
+    if errors and errors[0].startswith("ModuleNotFoundError"):
+        return Cell(NOT_RUN, text=errors[0])
     if errors:
         return Cell(REFUSED, text=errors[0])
     values = [np.asarray(answers[n], dtype=float) for n in range(len(cases))]
@@ -62,18 +64,21 @@ def classify(quantity: str, answers: dict[int, list[float] | str], definitions: 
         return Cell(NO_EFFECT, of, 1.0, 0.0, text="0 everywhere")
     first, error, factor = values[0], _distance(values[0], definition), _factor(values[0], definition)
     moving = int(QUANTITIES[quantity].penalty)
+    text = ""
     if cases[0].get("lam") == LAM and np.array_equal(values[1][moving:], values[2][moving:]):
-        return Cell(NO_EFFECT, of, error, factor, text="the same at strength 0 and 1e6")
+        if np.array_equal(values[0][moving:], values[1][moving:]):
+            return Cell(NO_EFFECT, of, error, factor, text="the same at every strength")
+        text = "at strength 1e6 as at 0"
     if "batch" in cases[0] and max(_distance(value, first) for value in values) > tolerance:
         return Cell(BATCH, of, error, factor, tuple(_factor(value, definition) for value in values))
     if error <= tolerance:
-        return Cell(EXACT, of, error, factor)
+        return Cell(EXACT, of, error, factor, text=text)
     # Of several readings, one may be met up to its factor though another one is nearer.
     for name, reading in readings.items():
         factor_of = _factor(first, reading)
         if factor_of and np.count_nonzero(reading) > 2 and _distance(first, factor_of * reading) <= tolerance:
-            return Cell(CONSTANT, name, _distance(first, reading), factor_of)
-    return Cell(OTHER, of, error, factor)
+            return Cell(CONSTANT, name, _distance(first, reading), factor_of, text=text)
+    return Cell(OTHER, of, error, factor, text=text)
 
 
 def _distance(value: np.ndarray, of: np.ndarray) -> float:

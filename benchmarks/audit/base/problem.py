@@ -173,15 +173,17 @@ def value_and_gradient(value: Tensor, module: nn.Module) -> Tensor:
     return torch.cat([value.detach().double().view(1), flat(torch.zeros_like(p) if g is None else g for g, p in pairs)])
 
 
-class Rooted:
+class Rooted(nn.Module):
     """A criterion with the gradient sqrt(F), so that its square is F: it hands a library an importance."""
 
     def __init__(self, module: nn.Module, importance: Tensor):
+        super().__init__()
         self.module, self.root = module, importance.sqrt()
 
-    def __call__(self, *_, **__) -> Tensor:
+    def forward(self, *_, **__) -> Tensor:
         """Return sum_i sqrt(F_i) theta_i, whatever the outputs and labels are."""
-        return nn.utils.parameters_to_vector(self.module.parameters()) @ self.root
+        theta = nn.utils.parameters_to_vector(self.module.parameters())
+        return theta @ self.root.to(theta.dtype)
 
 
 def make() -> Problem:

@@ -167,7 +167,8 @@ def gradient_of(module: nn.Module) -> Tensor:
 
 
 def value_and_gradient(value: Tensor, module: nn.Module) -> Tensor:
-    """Return a penalty and its gradient, [1 + P]."""
+    """Return a penalty and its gradient, [1 + P]. A penalty without a graph has the gradient 0."""
+    value = value + 0.0 * next(module.parameters()).sum()
     slopes = torch.autograd.grad(value, list(module.parameters()), allow_unused=True)
     pairs = zip(slopes, module.parameters(), strict=True)
     return torch.cat([value.detach().double().view(1), flat(torch.zeros_like(p) if g is None else g for g, p in pairs)])

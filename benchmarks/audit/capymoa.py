@@ -25,9 +25,8 @@ def show(problem, own, k, steps=1):
 
 
 def begin(own, k):
-    getattr(own, "on_train_task", None) or own._on_train_task_begin
-    event = SimpleNamespace(train_task=k)
-    (own.on_train_task if hasattr(own, "on_train_task") else own._on_train_task_begin)(event)
+    hook = getattr(own, "on_train_task", None) or own._on_train_task_begin
+    hook(SimpleNamespace(train_task=k))
 
 
 def put(own, theta):
@@ -43,7 +42,14 @@ def fisher(problem, batch):
 
 def penalty(tasks, gamma=False):
     def of(problem, lam):
-        own = strategy(problem, "EWC", lambda_=lam, fim_batch_size=64, fim_buffer=64, **({"gamma": problem["gamma"]} if gamma else {}))
+        own = strategy(
+            problem,
+            "EWC",
+            lambda_=lam,
+            fim_batch_size=64,
+            fim_buffer=64,
+            **({"gamma": problem["gamma"]} if gamma else {}),
+        )
         show(problem, own, 0)
         for k in range(tasks):
             put(own, problem[f"anchor_{k}"])
@@ -139,11 +145,11 @@ library = Library(
         "si_importance": (omega, "exact", "", SI),
         "mas": (mas, "depends on the batch size", "half the absolute gradients of batch means (alpha 0.5)", MAS),
         "mas_2": (mas_2, "another quantity", "an average that starts from 0, of the last examples (256)", MAS),
-        "rwalk_fisher": (rwalk("_iter_importances"), "another quantity", "of batch means, averaged in every step", RWALK),
+        "rwalk_fisher": (rwalk("_iter_importances"), "another quantity", "of batch means, in every step", RWALK),
         "rwalk_score": (rwalk("_checkpoint_scores"), "another quantity", "damped by the eps of float32 alone", RWALK),
         "lwf": (lwf, "times 6.25", "T^2, over all outputs, new classes too", LWF),
         "replay": (replay, "exact", "a reservoir", "ocl/util/_replay.py"),
         "bwt": (metric("_backwards_transfer"), "another quantity", "over all rows below the diagonal", METRICS),
-        "fwt": (metric("_forwards_transfer"), "another quantity", "the mean above the diagonal, without a baseline", METRICS),
+        "fwt": (metric("_forwards_transfer"), "another quantity", "the mean above the diagonal, no baseline", METRICS),
     },
 )  # fmt: skip

@@ -72,14 +72,15 @@ def metric(name):
     return lambda problem: problem.per_matrix(of)
 
 
+forgetting = metric("ForgettingMetric")
 library = Library(
     "cl-gym",
     "cl-gym",
     {
         "fisher": (fisher, "exact", "of single examples, the first 160", "algorithms/ewc.py"),
         "ewc_2": (ewc_2, "refused", "compares the batch's tensor of task ids with 1", "algorithms/ewc.py"),
-        "agem": (agem, "another quantity", "a second backward pass adds to the gradient; no step without a conflict", "algorithms/agem.py"),
+        "agem": (agem, "another quantity", "without a conflict the step is g + g_ref", "algorithms/agem.py"),
         "average_accuracy": (metric("PerformanceMetric"), "exact", "", "utils/metrics/accuracy.py"),
-        "forgetting": (metric("ForgettingMetric"), "another quantity", "the last row counts as earlier: never below 0", "utils/metrics/forgetting.py"),
+        "forgetting": (forgetting, "another quantity", "the last row counts: never below 0", "utils/metrics/forgetting.py"),
     },
 )  # fmt: skip

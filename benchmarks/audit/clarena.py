@@ -148,7 +148,7 @@ library = Library(
         "ewc_2": (penalty(1), "exact", "lambda / 2", EWC),
         "ewc_3": (penalty(2), "exact", "a term for each task", EWC),
         "lwf": (lwf, "no effect", "the student's outputs are taken without a graph", "cl_algorithms/lwf.py"),
-        "average_accuracy": (accuracy, "another quantity", "every batch weighs the same, the last too", "metrics/cl_acc.py"),
+        "average_accuracy": (accuracy, "another quantity", "all batches weigh the same", "metrics/cl_acc.py"),
         "bwt": (bwt, "another quantity", "none for two tasks", "pipelines/cl_full_eval.py"),
     },
 )  # fmt: skip

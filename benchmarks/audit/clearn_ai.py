@@ -4,9 +4,9 @@ from unittest.mock import patch
 
 import torch
 
+from benchmarks.audit.base.definitions import steps_against
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import Rooted, flat, gradient_of, load, set_gradient, value_and_gradient
-from benchmarks.audit.base.definitions import steps_against
 
 
 def fisher(problem, batch):
@@ -82,6 +82,11 @@ library = Library(
         "ewc_3": (penalty(2), "another quantity", "the Fishers are added, at the last anchor alone", EWC),
         "si_path": (path, "exact", "", SI),
         "si_importance": (omega, "another quantity", "divided by xi alone in the first task", SI),
-        "agem": (agem, "no effect", "zero_grad leaves None under torch >= 2, and no gradient comes back", "strategies/gem.py"),
+        "agem": (
+            agem,
+            "no effect",
+            "zero_grad leaves None under torch >= 2: no gradient comes back",
+            "strategies/gem.py",
+        ),
     },
 )

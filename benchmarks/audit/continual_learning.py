@@ -4,7 +4,7 @@ import torch
 
 from benchmarks.audit.base.definitions import steps_against
 from benchmarks.audit.base.library import Library
-from benchmarks.audit.base.problem import flat, gradient_of, load, set_gradient, value_and_gradient
+from benchmarks.audit.base.problem import flat, gradient_of, set_gradient, value_and_gradient
 
 FOLDER = "methods/task_incremental/multi_task/gg"
 
@@ -26,7 +26,9 @@ class Task(list):
 def method(module, name, *arguments, **options):
     from importlib import import_module
 
-    return getattr(import_module(f"continual_learning.{FOLDER.replace('/', '.')}.{module}"), name)(*arguments, **options)
+    return getattr(import_module(f"continual_learning.{FOLDER.replace('/', '.')}.{module}"), name)(
+        *arguments, **options
+    )
 
 
 def ewc(lam=1.0):
@@ -45,7 +47,9 @@ def penalty(tasks):
     def of(problem, lam):
         own, module = ewc(lam), problem.module()
         set_gradient(module, problem["theta"])
-        own.memory = [(problem.named(problem[f"anchor_{k}"]), problem.named(problem[f"fisher_{k}"])) for k in range(tasks)]
+        own.memory = [
+            (problem.named(problem[f"anchor_{k}"]), problem.named(problem[f"fisher_{k}"])) for k in range(tasks)
+        ]
         loss = module(problem.task(1)[0]).sum() * 0.0
         own.before_gradient_calculation(loss, encoder=module)
         return value_and_gradient(loss, module)
@@ -73,15 +77,16 @@ def metric(name):
     return lambda problem: problem.per_matrix(of)
 
 
+EWC, GEM = f"{FOLDER}/ewc/EWC.py", f"{FOLDER}/gem/GEM.py"
 METRICS = "eval/metrics/cl.py"
 library = Library(
     "continual-learning",
     "continual-learning",
     {
-        "fisher": (fisher, "another quantity", "the square of one summed gradient, and divided by the first side of an image", f"{FOLDER}/ewc/EWC.py"),
-        "ewc_2": (penalty(1), "no effect", "added to the loss from copies, without a gradient", f"{FOLDER}/ewc/EWC.py"),
-        "ewc_3": (penalty(2), "no effect", "added to the loss from copies, without a gradient", f"{FOLDER}/ewc/EWC.py"),
-        "gem": (gem, "no effect", "zero_grad leaves None under torch >= 2, and no gradient comes back", f"{FOLDER}/gem/GEM.py"),
+        "fisher": (fisher, "another quantity", "the square of one summed gradient, over an image's first side", EWC),
+        "ewc_2": (penalty(1), "no effect", "added to the loss from copies, without a gradient", EWC),
+        "ewc_3": (penalty(2), "no effect", "added to the loss from copies, without a gradient", EWC),
+        "gem": (gem, "no effect", "zero_grad leaves None under torch >= 2: no gradient comes back", GEM),
         "average_accuracy": (metric("FinalAccuracy"), "exact", "", METRICS),
         "bwt": (metric("LastBackwardTransfer"), "exact", "", METRICS),
     },

@@ -26,13 +26,14 @@ def metric(name, rows=None):
     return lambda problem: problem.per_matrix(of)
 
 
+backward = metric("backward_transfer")
 METRICS = "metrics/metrics.py"
 library = Library(
     "continuum",
     "continuum",
     {
         "average_accuracy": (metric("accuracy"), "another quantity", "on the union of the test sets", METRICS),
-        "bwt": (metric("backward_transfer"), "another quantity", "over all rows, without the entry below the diagonal", METRICS),
+        "bwt": (backward, "another quantity", "over all rows, but for the entries below the diagonal", METRICS),
         "fwt": (metric("forward_transfer"), "another quantity", "the mean below the diagonal", METRICS),
         "forgetting": (metric("forgetting"), "another quantity", "without the last two rows and tasks", METRICS),
         "incremental_accuracy": (

@@ -112,7 +112,12 @@ library = Library(
         "ewc_2": (penalty("ewc", 1), "exact", "lambda / 2", PENALTIES),
         "ewc_3": (penalty("ewc", 2), "another quantity", "only the last task's term is kept", PENALTIES),
         "online_ewc": (penalty("online_ewc", 2), "times 2.2222", "no 1/2, and gamma spares the last Fisher", PENALTIES),
-        "si_path": (path, "another quantity", "each step times the gradient after it; the last step is lost", PENALTIES),
+        "si_path": (
+            path,
+            "another quantity",
+            "each step times the gradient after it; the last step is lost",
+            PENALTIES,
+        ),
         "si_importance": (omega, "another quantity", "of its own path integral", PENALTIES),
         "mas": (mas, "depends on the batch size", "absolute gradients of the sum over a batch", PENALTIES),
         "mas_2": (mas_2, "another quantity", "the last task alone", PENALTIES),
@@ -120,7 +125,12 @@ library = Library(
         "average_accuracy": (metric("final_average_accuracy"), "exact", "the last row's mean", METRICS),
         "bwt": (metric("backward_transfer"), "exact", "", METRICS),
         "fwt": (metric("forward_transfer"), "another quantity", "a telescoped diagonal", METRICS),
-        "forgetting": (metric("forgetting"), "another quantity", "the last row counts as earlier: never below 0", METRICS),
+        "forgetting": (
+            metric("forgetting"),
+            "another quantity",
+            "the last row counts as earlier: never below 0",
+            METRICS,
+        ),
         "incremental_accuracy": (metric("average_incremental_accuracy"), "exact", "", METRICS),
     },
 )

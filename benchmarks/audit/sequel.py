@@ -132,13 +132,13 @@ library = Library(
     "sequel-core",
     "SequeL (torch)",
     {
-        "fisher": (fisher, "depends on the batch size", "the square of the batches' summed gradient, over their number", EWC),
+        "fisher": (fisher, "depends on the batch size", "the square of the batches' summed gradient", EWC),
         "ewc_2": (penalty(1), "exact", "lambda / 2", BASE),
         "ewc_3": (penalty(2), "another quantity", "only the last task's term is kept", BASE),
         "si_path": (path, "no effect", "each step multiplies a 0 that nothing adds to", SI),
         "si_importance": (omega, "no effect", "0, as its path integral", SI),
         "mas": (mas, "depends on the batch size", "absolute gradients of the mean over batch and outputs", MAS),
         "agem": (agem, "exact", "the paper's projection", AGEM),
-        "forgetting": (forgetting, "another quantity", "of all tasks, the last one too, the last row among the earlier, and negative", METRICS),
+        "forgetting": (forgetting, "another quantity", "the last row minus the best of all, over all tasks", METRICS),
     },
 )  # fmt: skip

@@ -12,6 +12,7 @@ and the cell says which. Formulas are slow loops in float64, or the suite's own 
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,19 +34,21 @@ def _define(function: Callable) -> Callable:
 
 
 def diagonals(case: Case) -> dict[str, Tensor]:
-    """Return the exact and the empirical Fisher diagonal by a loop over examples and classes."""
+    """Return the exact and the empirical Fisher diagonal by a loop over examples and classes.
+
+    Examples without a label do not count. A class weight w scales the loss: the exact one by w, its square by w^2.
+    """
     parameters, total, N = list(case.module.parameters()), {"exact": 0, "empirical": 0}, case.counted
+    weights = [1.0] * 4 if case.weight is None else case.weight.tolist()
     for x, y in zip(case.x, case.y.tolist(), strict=True):
         if y == case.ignore:
             continue
         log_p = case.module(x[None])[0].log_softmax(0)
         for c, p in enumerate(log_p.detach().exp().tolist()):
             square = flat(torch.autograd.grad(log_p[c], parameters, retain_graph=True)) ** 2
-            total["exact"] = total["exact"] + p * square / N
+            total["exact"] = total["exact"] + weights[y] * p * square / N
             if c == y:
-                total["empirical"] = (
-                    total["empirical"] + square * (1 if case.weight is None else case.weight[y] ** 2) / N
-                )
+                total["empirical"] = total["empirical"] + weights[y] ** 2 * square / N
     return total
 
 
@@ -103,7 +106,7 @@ def path(problem: Problem) -> list[tuple[Tensor, Tensor]]:
 def si_path(problem):
     """Return w after the first task."""
     steps = path(problem)
-    return {"": -sum(g * (new - old) for (old, g), (new, _) in zip(steps[:-1], steps[1:], strict=True))}
+    return {"": -sum(g * (new - old) for (old, g), (new, _) in pairwise(steps))}
 
 
 @_define
@@ -134,7 +137,7 @@ def _rwalk(problem: Problem) -> dict[str, tuple[Tensor, Tensor]]:
     for name in ("per example", "of batch means"):
         running, s, w, squares = None, 0, 0, []
         window = steps[0][0]
-        for n, ((old, g), (new, _)) in enumerate(zip(steps[:-1], steps[1:], strict=True), start=1):
+        for n, ((old, g), (new, _)) in enumerate(pairwise(steps), start=1):
             each = [gradient(problem.module(old), x[n : n + 1], y[n : n + 1]) for n in range(len(x))]
             squares.append(g**2 if name == "of batch means" else sum(single**2 for single in each) / len(x))
             w = w - g * (new - old)

@@ -20,13 +20,13 @@ SIZES = (64, 40, 24)
 NUMBERS = {"T": 2.5, "gamma": 0.9, "lr": 0.1, "steps": 8, "xi": 0.1, "alpha": 0.9, "interval": 4, "eps": 1e-3}
 NUMBERS |= {"budget": 30, "draws": 200}
 # Accuracies [T + 1, T], the untrained row first, and test counts [T].
-MATRICES = [
-    {"name": "forgets", "total": [100, 100, 100], "accuracy": [[0.1, 0.2, 0.1], [0.9, 0.3, 0.2], [0.6, 0.8, 0.3], [0.5, 0.4, 0.9]]},
-    {"name": "improves", "total": [100, 100, 100], "accuracy": [[0.1, 0.1, 0.2], [0.6, 0.3, 0.2], [0.7, 0.7, 0.4], [0.8, 0.9, 0.8]]},
-    {"name": "uneven tasks", "total": [100, 20, 10], "accuracy": [[0.2, 0.2, 0.1], [0.9, 0.4, 0.1], [0.5, 0.6, 0.3], [0.7, 0.3, 0.8]]},
-    {"name": "learnt late", "total": [50, 50, 50], "accuracy": [[0.5, 0.2, 0.1], [0.7, 0.9, 0.6], [0.8, 0.6, 0.5], [0.4, 0.5, 0.7]]},
-    {"name": "two tasks", "total": [100, 100], "accuracy": [[0.3, 0.2], [0.9, 0.4], [0.7, 0.8]]},
-]  # fmt: skip
+MATRICES = {
+    "forgets": ([[0.1, 0.2, 0.1], [0.9, 0.3, 0.2], [0.6, 0.8, 0.3], [0.5, 0.4, 0.9]], [100, 100, 100]),
+    "improves": ([[0.1, 0.1, 0.2], [0.6, 0.3, 0.2], [0.7, 0.7, 0.4], [0.8, 0.9, 0.8]], [100, 100, 100]),
+    "uneven tasks": ([[0.2, 0.2, 0.1], [0.9, 0.4, 0.1], [0.5, 0.6, 0.3], [0.7, 0.3, 0.8]], [100, 20, 10]),
+    "learnt late": ([[0.5, 0.2, 0.1], [0.7, 0.9, 0.6], [0.8, 0.6, 0.5], [0.4, 0.5, 0.7]], [50, 50, 50]),
+    "two tasks": ([[0.3, 0.2], [0.9, 0.4], [0.7, 0.8]], [100, 100]),
+}
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ class Problem:
 
     def per_matrix(self, metric: Callable) -> list[float]:
         """Return metric(accuracy [T + 1, T] with the untrained row first, test counts [T]) of each matrix."""
-        matrices = self.numbers["matrices"]
-        return [metric(np.array(matrix["accuracy"]), np.array(matrix["total"])) for matrix in matrices]
+        return [metric(np.array(R), np.array(total)) for R, total in self.numbers["matrices"].values()]
 
 
 class Mask(nn.Module):

@@ -60,5 +60,4 @@ QUANTITIES = {
     f"{kind}_{net}": Quantity(f"{kind}: {title}", FISHERS, BATCHES)
     for kind in ("empirical", "exact")
     for net, title in NETS.items()
-    if (kind, net) not in {("exact", "weighted"), ("exact", "ignored")}  # of labels: the exact Fisher has none
 }

@@ -3,6 +3,7 @@
 A process that crashes, hangs or answers garbage costs what it had not answered yet. Its home is a temporary folder.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -82,10 +83,8 @@ def _run(command: list[str], folder: str, limit: float) -> str:
 
 def _end(process: subprocess.Popen) -> None:
     """End the process and all that it has started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -42,6 +42,8 @@ GRIDS = {"Methods": (METHODS,), "Metrics": (METRICS,), "Fisher diagonals": (FISH
 def main(names: list[str] | None, jobs: int, folder: Path | None = None) -> int:
     """Measure the libraries, by default all, and write the files. Return 1 if words claim what was not measured."""
     whole = names is None
+    for name in names or ():
+        library.find(name)  # refuses an unknown one before any is measured
     rows = measure(library.names() if whole else names, jobs)
     found = numbers(rows)
     folder = folder or (drawing.FOLDER if whole else LOCAL / "tables")

@@ -73,6 +73,7 @@ def metric(name):
 
 
 forgetting = metric("ForgettingMetric")
+FORGETTING = "utils/metrics/forgetting.py"
 library = Library(
     "cl-gym",
     "cl-gym",
@@ -81,6 +82,6 @@ library = Library(
         "ewc_2": (ewc_2, "refused", "compares the batch's tensor of task ids with 1", "algorithms/ewc.py"),
         "agem": (agem, "another quantity", "without a conflict the step is g + g_ref", "algorithms/agem.py"),
         "average_accuracy": (metric("PerformanceMetric"), "exact", "", "utils/metrics/accuracy.py"),
-        "forgetting": (forgetting, "another quantity", "the last row counts: never below 0", "utils/metrics/forgetting.py"),
+        "forgetting": (forgetting, "another quantity", "the last row counts too: never below 0", FORGETTING),
     },
 )  # fmt: skip

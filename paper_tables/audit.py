@@ -74,7 +74,16 @@ def numbers(rows: list[Row]) -> pd.DataFrame:
                 at = (*cell.by_batch, np.nan, np.nan, np.nan)[:3]
                 known = [row.name, row.version, quantity, cell.kind, cell.of, cell.error, cell.factor]
                 lines.append([*known, *at, cell.text])
-    return pd.DataFrame(lines, columns=COLUMNS)
+    found = pd.DataFrame(lines, columns=COLUMNS)
+    digits = ["error", "factor", "at_1", "at_8", "at_64"]
+    found[digits] = found[digits].map(lambda value: float(drawing.DIGITS % value))  # as the CSV has them
+    return found
+
+
+def read(file: Path) -> pd.DataFrame:
+    """Return the numbers of a CSV."""
+    texts = dict.fromkeys(["library", "version", "quantity", "kind", "of", "text"], str)
+    return pd.read_csv(file, dtype=texts).fillna(dict.fromkeys(texts, ""))
 
 
 def contradictions(found: pd.DataFrame) -> list[str]:
@@ -90,8 +99,7 @@ def contradictions(found: pd.DataFrame) -> list[str]:
 
 def said(cell) -> str:
     """Return the figures of a cell in a few words."""
-    text = "" if pd.isna(cell.text) else str(cell.text)
-    of = f" ({cell.of})" if isinstance(cell.of, str) and cell.of else ""
+    of = f" ({cell.of})" if cell.of else ""
     if cell.kind == EXACT:
         words = f"relative error {cell.error:.0e}{of}"
     elif cell.kind == CONSTANT:
@@ -101,16 +109,16 @@ def said(cell) -> str:
             "x {}, {}, {} at batch sizes 1, 8, 64".format(*(f"{at:.3g}" for at in (cell.at_1, cell.at_8, cell.at_64)))
             + of
         )
-    elif cell.kind == OTHER and not text:
+    elif cell.kind == OTHER and not np.isnan(cell.error):
         words = f"relative error {cell.error:.2g}{of}"
     else:
-        return text if len(text) <= LONG else f"{text[:LONG]}..."
-    return f"{words}; {text}" if text else words
+        return cell.text if len(cell.text) <= LONG else f"{cell.text[:LONG]}..."
+    return f"{words}; {cell.text}" if cell.text else words
 
 
 def factor(value: float) -> str:
     """Return a factor, with its name where it has one."""
-    names = [name for name, known in KNOWN.items() if np.isclose(value, known, rtol=1e-4)]
+    names = [name for name, known in KNOWN.items() if np.isclose(value, known, rtol=1e-3)]
     return f"{value:.4g}" if not names or names[0] == f"{value:g}" else f"{value:.4g} = {names[0]}"
 
 

@@ -12,7 +12,7 @@ from paper_tables import drawing
 # The lightness falls from kind to kind, so that the picture reads in grey.
 LOOKS = {  # colour, colour of the sign, sign
     EXACT: ("#e3f2e9", "#2b6b4a", "="),
-    CONSTANT: ("#f4e28a", "black", "×"),
+    CONSTANT: ("#eccb4e", "black", "×"),
     OTHER: ("#e8a03c", "black", "≠"),
     BATCH: ("#3a86bb", "white", "B"),
     NO_EFFECT: ("#6f3670", "white", "0"),
@@ -69,8 +69,7 @@ def _panel(axes: Axes, found: pd.DataFrame, columns: dict[str, float], names: li
     for row, name in enumerate(names):
         y = top + row + 0.5
         version = found[found.library == name].version.iloc[0]
-        version = "" if pd.isna(version) else f" {version}"
-        axes.text(-0.15, y, f"{library.find(name).label}{version}", ha="right", va="center", fontsize=7.5)
+        axes.text(-0.15, y, f"{library.find(name).label} {version}".strip(), ha="right", va="center", fontsize=7.5)
         for quantity, x in columns.items():
             cell = cells.get((name, quantity))
             if cell is None:

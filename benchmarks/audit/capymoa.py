@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import Rooted, flat, value_and_gradient
+from benchmarks.audit.parts.capymoa import metric, replay
 
 SCHEMA = SimpleNamespace(get_num_attributes=lambda: 6)
 
@@ -33,23 +34,23 @@ def put(own, theta):
     torch.nn.utils.vector_to_parameters(theta.float(), own._model.parameters())
 
 
-def fisher(problem, batch):
-    own = strategy(problem, "EWC", lambda_=1.0, fim_batch_size=batch, fim_buffer=64)
-    show(problem, own, 0)
-    begin(own, 1)
-    return flat(own._fisher_diags)
+def importance(name, kept, size, capacity, tasks=1):
+    """What a strategy keeps after tasks of which its buffer shows the last 64 examples."""
+
+    def of(problem, batch=1):
+        own = strategy(problem, name, lambda_=1.0, **{size: batch, capacity: 64})
+        for k in range(tasks):
+            show(problem, own, k)
+            begin(own, k + 1)
+        return flat(getattr(own, kept))
+
+    return of
 
 
-def penalty(tasks, gamma=False):
+def penalty(tasks, **options):
     def of(problem, lam):
-        own = strategy(
-            problem,
-            "EWC",
-            lambda_=lam,
-            fim_batch_size=64,
-            fim_buffer=64,
-            **({"gamma": problem["gamma"]} if gamma else {}),
-        )
+        given = {option: problem[name] for option, name in options.items()}
+        own = strategy(problem, "EWC", lambda_=lam, fim_batch_size=64, fim_buffer=64, **given)
         show(problem, own, 0)
         for k in range(tasks):
             put(own, problem[f"anchor_{k}"])
@@ -61,44 +62,17 @@ def penalty(tasks, gamma=False):
     return of
 
 
-def trained(problem, name, **options):
-    own = strategy(problem, name, lr=problem["lr"], lambda_=1.0, **options)
-    begin(own, 0)
-    show(problem, own, 0, problem["steps"])
-    return own
-
-
-def path(problem):
-    return flat(trained(problem, "SI", damping=problem["xi"])._buf_trajectory)
-
-
-def omega(problem):
-    own = trained(problem, "SI", damping=problem["xi"])
-    begin(own, 1)
-    return flat(own._buf_importance)
-
-
-def rwalk(name):
+def trained(name, kept, end=False, **options):
     def of(problem):
-        own = trained(problem, "RWalk", alpha=problem["alpha"], delta_t=problem["interval"])
-        return flat(getattr(own, name))
+        given = {option: problem[name] for option, name in options.items()}
+        own = strategy(problem, name, lr=problem["lr"], lambda_=1.0, **given)
+        begin(own, 0)
+        show(problem, own, 0, problem["steps"])
+        if end:
+            begin(own, 1)
+        return flat(getattr(own, kept))
 
     return of
-
-
-def mas(problem, batch):
-    own = strategy(problem, "MAS", lambda_=1.0, buffer_capacity=64, importance_batch_size=batch)
-    show(problem, own, 0)
-    begin(own, 1)
-    return flat(own._importance)
-
-
-def mas_2(problem):
-    own = strategy(problem, "MAS", lambda_=1.0, buffer_capacity=64, importance_batch_size=1)
-    for k in range(2):
-        show(problem, own, k)
-        begin(own, k + 1)
-    return flat(own._importance)
 
 
 def lwf(problem, lam):
@@ -109,47 +83,27 @@ def lwf(problem, lam):
     return value_and_gradient(own._alpha * own._distillation_loss(x, own._model(x)), own._model)[1:]
 
 
-def replay(problem):
-    from capymoa.ocl.util._replay import ReservoirSampler
-
-    kept = torch.zeros(3)
-    for seed in range(problem["draws"]):
-        buffer = ReservoirSampler(problem["budget"], 6, torch.Generator().manual_seed(seed))
-        for k in range(3):
-            x, y = problem.task(k)
-            buffer.update(x.float(), torch.full_like(y, k))
-        kept += buffer.array()[1].bincount(minlength=3)
-    return kept / problem["draws"]
-
-
-def metric(name):
-    def of(R, total):
-        from capymoa.ocl.evaluation import _metrics
-
-        return getattr(_metrics, name)(torch.from_numpy(R[1:]))
-
-    return lambda problem: problem.per_matrix(of)
-
-
+fisher = importance("EWC", "_fisher_diags", "fim_batch_size", "fim_buffer")
+mas, mas_2 = (importance("MAS", "_importance", "importance_batch_size", "buffer_capacity", n) for n in (1, 2))
+squares, score = (
+    trained("RWalk", kept, alpha="alpha", delta_t="interval") for kept in ("_iter_importances", "_checkpoint_scores")
+)
 EWC, SI, MAS, RWALK, LWF = (f"ocl/strategy/_{name}.py" for name in ("ewc", "si", "mas", "rwalk", "lwf"))
 METRICS = "ocl/evaluation/_metrics.py"
-library = Library(
-    "capymoa",
-    "CapyMOA",
-    {
-        "fisher": (fisher, "depends on the batch size", "squares of batch means, of the last examples (256)", EWC),
-        "ewc_2": (penalty(1), "exact", "lambda / 2", EWC),
-        "ewc_3": (penalty(2), "another quantity", "the Fishers are added, at the last anchor alone", EWC),
-        "online_ewc": (penalty(2, True), "times 1.1111", "lambda / 2, and gamma spares the last Fisher", EWC),
-        "si_path": (path, "exact", "of the task gradient alone", SI),
-        "si_importance": (omega, "exact", "", SI),
-        "mas": (mas, "depends on the batch size", "half the absolute gradients of batch means (alpha 0.5)", MAS),
-        "mas_2": (mas_2, "another quantity", "an average that starts from 0, of the last examples (256)", MAS),
-        "rwalk_fisher": (rwalk("_iter_importances"), "another quantity", "of batch means, in every step", RWALK),
-        "rwalk_score": (rwalk("_checkpoint_scores"), "another quantity", "damped by the eps of float32 alone", RWALK),
-        "lwf": (lwf, "times 6.25", "T^2, over all outputs, new classes too", LWF),
-        "replay": (replay, "exact", "a reservoir", "ocl/util/_replay.py"),
-        "bwt": (metric("_backwards_transfer"), "another quantity", "over all rows below the diagonal", METRICS),
-        "fwt": (metric("_forwards_transfer"), "another quantity", "the mean above the diagonal, no baseline", METRICS),
-    },
-)  # fmt: skip
+entries = {
+    "fisher": (fisher, "depends on the batch size", "squares of batch means, of the last examples (256)", EWC),
+    "ewc_2": (penalty(1), "exact", "lambda / 2", EWC),
+    "ewc_3": (penalty(2), "another quantity", "the Fishers are added, at the last anchor alone", EWC),
+    "online_ewc": (penalty(2, gamma="gamma"), "times 1.1111", "lambda / 2, and gamma spares the last Fisher", EWC),
+    "si_path": (trained("SI", "_buf_trajectory", damping="xi"), "exact", "of the task gradient alone", SI),
+    "si_importance": (trained("SI", "_buf_importance", True, damping="xi"), "exact", "", SI),
+    "mas": (mas, "depends on the batch size", "half the absolute gradients of batch means (alpha 0.5)", MAS),
+    "mas_2": (mas_2, "another quantity", "an average that starts from 0, of the last examples (256)", MAS),
+    "rwalk_fisher": (squares, "another quantity", "of batch means, averaged in every step", RWALK),
+    "rwalk_score": (score, "another quantity", "damped by the eps of float32 alone", RWALK),
+    "lwf": (lwf, "times 6.25", "T^2, over all outputs, new classes too", LWF),
+    "replay": (replay, "exact", "a reservoir", "ocl/util/_replay.py"),
+    "bwt": (metric("_backwards_transfer"), "another quantity", "over all rows below the diagonal", METRICS),
+    "fwt": (metric("_forwards_transfer"), "another quantity", "the mean above the diagonal, no baseline", METRICS),
+}
+library = Library("capymoa", "CapyMOA", entries)

@@ -33,6 +33,7 @@ library = Library(
     "continuum",
     {
         "average_accuracy": (metric("accuracy"), "another quantity", "on the union of the test sets", METRICS),
+        "micro_accuracy": (metric("accuracy"), "exact", "", METRICS),
         "bwt": (backward, "another quantity", "over all rows, but for the entries below the diagonal", METRICS),
         "fwt": (metric("forward_transfer"), "another quantity", "the mean below the diagonal", METRICS),
         "forgetting": (metric("forgetting"), "another quantity", "without the last two rows and tasks", METRICS),

@@ -21,10 +21,14 @@ def task(problem, k, batch):
     return SimpleNamespace(fit_loader=problem.loader(k, batch), classes=range(4))
 
 
-def fisher(problem, batch):
-    plugin = built(problem, "ewc")
-    plugin.on_task_end(0, task(problem, 0, batch))
-    return flat(plugin.fisher.values())
+def importance(name, kept, tasks=1):
+    def of(problem, batch=1):
+        plugin = built(problem, name)
+        for k in range(tasks):
+            plugin.on_task_end(k, task(problem, k, batch))
+        return flat(getattr(plugin, kept).values())
+
+    return of
 
 
 def penalty(name, tasks):
@@ -49,7 +53,7 @@ def added(problem, plugin, k):
     return value_and_gradient(loss, plugin.model)
 
 
-def si(problem):
+def si(problem, kept):
     from gmumcl.cl.composer import Composer
 
     plugin = built(problem, "si", xi=problem["xi"])
@@ -59,28 +63,7 @@ def si(problem):
     for _ in range(problem["steps"]):
         composer.run_batch(*problem.task(0), optimizer)
     plugin.on_task_end(0, task(problem, 0, 64))
-    return plugin
-
-
-def path(problem):
-    return flat(si(problem).omega.values())
-
-
-def omega(problem):
-    return flat(si(problem).big_omega.values())
-
-
-def mas(problem, batch):
-    plugin = built(problem, "mas")
-    plugin.on_task_end(0, task(problem, 0, batch))
-    return flat(plugin.importance.values())
-
-
-def mas_2(problem):
-    plugin = built(problem, "mas")
-    for k in range(2):
-        plugin.on_task_end(k, task(problem, k, 1))
-    return flat(plugin.importance.values())
+    return flat(getattr(plugin, kept).values())
 
 
 def lwf(problem, lam):
@@ -104,33 +87,20 @@ def metric(name):
 
 
 PENALTIES, COMMON, METRICS = (f"cl/{name}.py" for name in ("baselines/penalties", "baselines/common", "metrics"))
-library = Library(
-    "gmumcl",
-    "gmumcl",
-    {
-        "fisher": (fisher, "depends on the batch size", "the sum over batches of squared batch means", COMMON),
-        "ewc_2": (penalty("ewc", 1), "exact", "lambda / 2", PENALTIES),
-        "ewc_3": (penalty("ewc", 2), "another quantity", "only the last task's term is kept", PENALTIES),
-        "online_ewc": (penalty("online_ewc", 2), "times 2.2222", "no 1/2, and gamma spares the last Fisher", PENALTIES),
-        "si_path": (
-            path,
-            "another quantity",
-            "each step times the gradient after it; the last step is lost",
-            PENALTIES,
-        ),
-        "si_importance": (omega, "another quantity", "of its own path integral", PENALTIES),
-        "mas": (mas, "depends on the batch size", "absolute gradients of the sum over a batch", PENALTIES),
-        "mas_2": (mas_2, "another quantity", "the last task alone", PENALTIES),
-        "lwf": (lwf, "times 6.25", "T^2, and times the number of earlier tasks", PENALTIES),
-        "average_accuracy": (metric("final_average_accuracy"), "exact", "the last row's mean", METRICS),
-        "bwt": (metric("backward_transfer"), "exact", "", METRICS),
-        "fwt": (metric("forward_transfer"), "another quantity", "a telescoped diagonal", METRICS),
-        "forgetting": (
-            metric("forgetting"),
-            "another quantity",
-            "the last row counts as earlier: never below 0",
-            METRICS,
-        ),
-        "incremental_accuracy": (metric("average_incremental_accuracy"), "exact", "", METRICS),
-    },
-)
+importances = {name: importance(name, kept) for name, kept in (("ewc", "fisher"), ("mas", "importance"))}
+library = Library("gmumcl", "gmumcl", {
+    "fisher": (importances["ewc"], "depends on the batch size", "the sum over batches of squared batch means", COMMON),
+    "ewc_2": (penalty("ewc", 1), "exact", "lambda / 2", PENALTIES),
+    "ewc_3": (penalty("ewc", 2), "another quantity", "only the last task's term is kept", PENALTIES),
+    "online_ewc": (penalty("online_ewc", 2), "times 2.2222", "no 1/2, and gamma spares the last Fisher", PENALTIES),
+    "si_path": (lambda p: si(p, "omega"), "another quantity", "each step times the gradient after it", PENALTIES),
+    "si_importance": (lambda p: si(p, "big_omega"), "another quantity", "of its own path integral", PENALTIES),
+    "mas": (importances["mas"], "depends on the batch size", "absolute gradients of the sum over a batch", PENALTIES),
+    "mas_2": (importance("mas", "importance", 2), "another quantity", "the last task alone, summed", PENALTIES),
+    "lwf": (lwf, "times 6.25", "T^2, and times the number of earlier tasks", PENALTIES),
+    "average_accuracy": (metric("final_average_accuracy"), "exact", "the last row's mean", METRICS),
+    "bwt": (metric("backward_transfer"), "exact", "", METRICS),
+    "fwt": (metric("forward_transfer"), "another quantity", "a telescoped diagonal", METRICS),
+    "forgetting": (metric("forgetting"), "another quantity", "the last row counts too: never below 0", METRICS),
+    "incremental_accuracy": (metric("average_incremental_accuracy"), "exact", "", METRICS),
+})  # fmt: skip

@@ -24,6 +24,7 @@ library = Library(
     "renate",
     {
         "average_accuracy": (metric("average_accuracy"), "exact", "", FILE),
+        "micro_accuracy": (metric("micro_average_accuracy"), "exact", "", FILE),
         "bwt": (metric("backward_transfer"), "exact", "", FILE),
         "fwt": (metric("forward_transfer"), "exact", "", FILE),
         "forgetting": (metric("forgetting"), "exact", "the best of all earlier rows", FILE),

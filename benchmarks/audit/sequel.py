@@ -26,15 +26,13 @@ def algorithm(problem, name, batch=64, lr=0.0, **options):
         return [(x, y, torch.ones_like(y))]
 
     module = problem.module()
-    benchmark = SimpleNamespace(
-        num_tasks=3, classes_per_task=4, dimensions=[6], train_dataloader=batches, memory_dataloader=grouped
-    )
+    loaders = {"train_dataloader": batches, "memory_dataloader": grouped}
+    benchmark = SimpleNamespace(num_tasks=3, classes_per_task=4, dimensions=[6], **loaders)
     torch.set_default_dtype(torch.float64)  # it counts parameters with an input of the default dtype
     optimizer = torch.optim.SGD(module.parameters(), lr=lr)
     callbacks = [MetricCallback(SimpleNamespace(clone=lambda: None))]
-    own = getattr(pytorch, name)(
-        backbone=module, benchmark=benchmark, optimizer=optimizer, callbacks=callbacks, device="cpu", **options
-    )
+    given = {"backbone": module, "benchmark": benchmark, "optimizer": optimizer, "callbacks": callbacks}
+    own = getattr(pytorch, name)(**given, device="cpu", **options)
     torch.set_default_dtype(torch.float32)
     own.task_counter, own.step_counter, own.callbacks = 1, 0, []
     return own
@@ -44,13 +42,8 @@ def keys(own):
     return [name.replace(".", "_") for name, _ in own.backbone.named_parameters()]
 
 
-def kept(own, what):
-    return flat(getattr(own.backbone, f"{key}_{what}") for key in keys(own))
-
-
 def fisher(problem, batch):
-    own = algorithm(problem, "EWC", batch)
-    return flat(own.calculate_parameter_importance().values())
+    return flat(algorithm(problem, "EWC", batch).calculate_parameter_importance().values())
 
 
 def penalty(tasks):
@@ -84,16 +77,10 @@ def trained(problem, name, lr, batch=64, steps=1, **options):
     return own
 
 
-def si(problem):
-    return trained(problem, "SI", problem["lr"], steps=problem["steps"], xi=problem["xi"])
-
-
-def path(problem):
-    return kept(si(problem), "w")
-
-
-def omega(problem):
-    return flat(si(problem).calculate_parameter_importance().values())
+def si(problem, path):
+    own = trained(problem, "SI", problem["lr"], steps=problem["steps"], xi=problem["xi"])
+    w = [getattr(own.backbone, f"{key}_w") for key in keys(own)]
+    return flat(w if path else own.calculate_parameter_importance().values())
 
 
 def mas(problem, batch):
@@ -128,17 +115,13 @@ def forgetting(problem):
 
 BASE, METRICS = "algos/pytorch/pytorch_base_algo.py", "utils/callbacks/metrics/pytorch_metric_callback.py"
 EWC, SI, MAS, AGEM = (f"algos/pytorch/{name}.py" for name in ("ewc", "si", "mas", "agem"))
-library = Library(
-    "sequel-core",
-    "SequeL (torch)",
-    {
-        "fisher": (fisher, "depends on the batch size", "the square of the batches' summed gradient", EWC),
-        "ewc_2": (penalty(1), "exact", "lambda / 2", BASE),
-        "ewc_3": (penalty(2), "another quantity", "only the last task's term is kept", BASE),
-        "si_path": (path, "no effect", "each step multiplies a 0 that nothing adds to", SI),
-        "si_importance": (omega, "no effect", "0, as its path integral", SI),
-        "mas": (mas, "depends on the batch size", "absolute gradients of the mean over batch and outputs", MAS),
-        "agem": (agem, "exact", "the paper's projection", AGEM),
-        "forgetting": (forgetting, "another quantity", "the last row minus the best of all, over all tasks", METRICS),
-    },
-)  # fmt: skip
+library = Library("sequel-core", "SequeL (torch)", {
+    "fisher": (fisher, "depends on the batch size", "the square of the batches' summed gradient", EWC),
+    "ewc_2": (penalty(1), "exact", "lambda / 2", BASE),
+    "ewc_3": (penalty(2), "another quantity", "only the last task's term is kept", BASE),
+    "si_path": (lambda p: si(p, True), "no effect", "each step multiplies a 0 that nothing adds to", SI),
+    "si_importance": (lambda p: si(p, False), "no effect", "0, as its path integral", SI),
+    "mas": (mas, "depends on the batch size", "absolute gradients of the mean over batch and outputs", MAS),
+    "agem": (agem, "exact", "the paper's projection", AGEM),
+    "forgetting": (forgetting, "another quantity", "the last row minus the best of all, over all tasks", METRICS),
+})  # fmt: skip

@@ -132,29 +132,33 @@ def mas_2(problem):
 
 def _rwalk(problem: Problem) -> dict[str, tuple[Tensor, Tensor]]:
     """Return F and s after the first task, by the squares of single examples (the paper) and of the batch's mean."""
-    alpha, interval, (x, y), steps = problem["alpha"], problem["interval"], problem.task(0), path(problem)
-    found = {}
-    for name in ("per example", "of batch means"):
-        running, s, w, squares = None, 0, 0, []
-        window = steps[0][0]
-        for n, ((old, g), (new, _)) in enumerate(pairwise(steps), start=1):
-            each = [gradient(problem.module(old), x[n : n + 1], y[n : n + 1]) for n in range(len(x))]
-            squares.append(g**2 if name == "of batch means" else sum(single**2 for single in each) / len(x))
-            w = w - g * (new - old)
-            if n % interval == 0:
-                way = (0 if running is None else running) * (new - window) ** 2 / 2
-                s = s + w.clamp(min=0) / (way + problem["eps"])
-                batch = sum(squares) / interval
-                running = batch if running is None else alpha * batch + (1 - alpha) * running
-                window, w, squares = new, 0, []
-        found[name] = running, s
-    return found
+    (x, y), steps = problem.task(0), path(problem)
+    single, means = [], []
+    for theta, g in steps[:-1]:
+        module = problem.module(theta)
+        single.append(sum(gradient(module, x[n : n + 1], y[n : n + 1]) ** 2 for n in range(len(x))) / len(x))
+        means.append(g**2)
+    return {"per example": _scored(problem, steps, single), "of batch means": _scored(problem, steps, means)}
+
+
+def _scored(problem: Problem, steps: list[tuple[Tensor, Tensor]], squares: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return F and s of the paper's recursion, from the squares of every step."""
+    alpha, interval = problem["alpha"], problem["interval"]
+    F, s, w, window = None, 0, 0, steps[0][0]
+    for n, ((old, g), (new, _)) in enumerate(pairwise(steps), start=1):
+        w = w - g * (new - old)
+        if n % interval == 0:
+            s = s + w.clamp(min=0) / ((0 if F is None else F) / 2 * (new - window) ** 2 + problem["eps"])
+            batch = sum(squares[n - interval : n]) / interval
+            F = batch if F is None else alpha * batch + (1 - alpha) * F
+            w, window = 0, new
+    return F, s
 
 
 @_define
 def rwalk_fisher(problem):
     """Return the running Fisher after the first task."""
-    return {name: F for name, (F, _) in _rwalk(problem).items()}
+    return {name: each for name, (each, _) in _rwalk(problem).items()}
 
 
 @_define
@@ -218,11 +222,12 @@ def _mean_of_means(accuracy, total):
 
 
 DEFINITIONS |= {
-    "average_accuracy": _metric(mean=metrics.average_accuracy),
+    "average_accuracy": _metric(**{"": metrics.average_accuracy}),
+    "micro_accuracy": _metric(**{"": metrics.micro_accuracy}),
     "bwt": _metric(
         **{"over T - 1": metrics.backward_transfer, "over T": metrics.backward_transfer_over_all_tasks},
     ),
-    "fwt": _metric(mean=metrics.forward_transfer),
+    "fwt": _metric(**{"": metrics.forward_transfer}),
     "forgetting": _metric(
         **{"all earlier rows": metrics.forgetting, "rows since learnt": metrics.forgetting_since_learnt},
     ),

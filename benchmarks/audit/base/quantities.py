@@ -52,6 +52,7 @@ QUANTITIES = {
     "replay": Quantity("replay buffer", METHODS, tolerance=0.03),
     "vae_deviation": Quantity("VAE deviation", METHODS, tolerance=0.01),
     "average_accuracy": Quantity("average accuracy", METRICS),
+    "micro_accuracy": Quantity("micro accuracy", METRICS),
     "bwt": Quantity("backward transfer", METRICS),
     "fwt": Quantity("forward transfer", METRICS),
     "forgetting": Quantity("forgetting", METRICS),

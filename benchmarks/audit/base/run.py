@@ -36,16 +36,15 @@ class Row:
     cells: dict[str, Cell]
 
 
-def audit(name: str, limit: float = LIMIT, python: str | None = None) -> Row:
-    """Return the row of a library."""
+def audit(name: str, limit: float = LIMIT, worker: list[str] | None = None) -> Row:
+    """Return the row of a library. `worker` is the command that answers, by default that of its environment."""
     library = find(name)
     with tempfile.TemporaryDirectory() as folder:
         work = problem.make()
         problem.save(work, Path(folder))
         try:
-            ended = _run(
-                [python or interpreter(name), "-m", "benchmarks.audit.base.worker", name, folder], folder, limit
-            )
+            command = worker or [interpreter(name), "-m", "benchmarks.audit.base.worker"]
+            ended = _run([*command, name, folder], folder, limit)
             version, answers = read_answers(Path(folder) / "answers.jsonl")
         except UserError as error:
             ended, version, answers = str(error), "", {}

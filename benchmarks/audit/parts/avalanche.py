@@ -122,6 +122,7 @@ entries = {
     "replay": (replay, "exact", "equal shares of the experiences", "training/storage_policy.py"),
     "vae_deviation": (deviation, "another quantity", "exp(logvar) / 2", "models/generator.py"),
     "average_accuracy": (accuracy, "another quantity", "on the union of the test sets", f"{METRICS}/accuracy.py"),
+    "micro_accuracy": (accuracy, "exact", "", f"{METRICS}/accuracy.py"),
     "bwt": (metric("BWT"), "exact", "the last accuracy minus that just after learning", f"{METRICS}/forgetting_bwt.py"),
     "fwt": (forward, "exact", "against the untrained network", f"{METRICS}/forward_transfer.py"),
     "forgetting": (

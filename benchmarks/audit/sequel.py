@@ -21,17 +21,11 @@ def algorithm(problem, name, batch=64, lr=0.0, **options):
     def batches(k, *_):
         return [(x, y, torch.full_like(y, k)) for x, y in problem.loader(k - 1, batch)]
 
-    def grouped(k, *_):
-        x, y = problem.task(0)
-        return [(x, y, torch.ones_like(y))]
-
-    module = problem.module()
-    loaders = {"train_dataloader": batches, "memory_dataloader": grouped}
+    module, loaders = problem.module(), {"train_dataloader": batches, "memory_dataloader": lambda *_: batches(1)}
     benchmark = SimpleNamespace(num_tasks=3, classes_per_task=4, dimensions=[6], **loaders)
     torch.set_default_dtype(torch.float64)  # it counts parameters with an input of the default dtype
-    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
-    callbacks = [MetricCallback(SimpleNamespace(clone=lambda: None))]
-    given = {"backbone": module, "benchmark": benchmark, "optimizer": optimizer, "callbacks": callbacks}
+    optimizer, counts = torch.optim.SGD(module.parameters(), lr=lr), SimpleNamespace(clone=lambda: None)
+    given = {"backbone": module, "benchmark": benchmark, "optimizer": optimizer, "callbacks": [MetricCallback(counts)]}
     own = getattr(pytorch, name)(**given, device="cpu", **options)
     torch.set_default_dtype(torch.float32)
     own.task_counter, own.step_counter, own.callbacks = 1, 0, []
@@ -57,8 +51,8 @@ def penalty(tasks):
         load(own.backbone, problem["theta"])
         (x, y), own.task_counter = problem.task(1), tasks + 1
         z = own.backbone(x, None)
-        with_penalty = own.compute_loss(z, y, None)
-        return value_and_gradient(with_penalty - torch.nn.functional.cross_entropy(z, y), own.backbone)
+        penalty = own.compute_loss(z, y, None) - torch.nn.functional.cross_entropy(z, y)
+        return value_and_gradient(penalty, own.backbone)
 
     return of
 
@@ -90,8 +84,7 @@ def mas(problem, batch):
 def agem(problem):
     found = []
     for g in steps_against(problem):
-        options = {"per_task_memory_samples": 64, "memory_batch_size": 64, "memory_group_by": "task"}
-        own = algorithm(problem, "AGEM", **options)
+        own = algorithm(problem, "AGEM", per_task_memory_samples=64, memory_batch_size=64, memory_group_by="task")
         own.update_episodic_memory()
         own.task_counter = 2
         set_gradient(own.backbone, g)

@@ -79,7 +79,7 @@ def test_every_preset_is_here():
 
 
 @pytest.mark.parametrize(
-    ("scenario", "train"), [("task", "sgd"), ("domain", "sgd"), ("class", "sgd"), ("class", "adam")]
+    ("scenario", "train"), [("task", "sgd"), ("domain", "sgd"), ("class", "adam")]
 )
 @pytest.mark.parametrize(("name", "preset"), PRESETS)
 def test_preset(name, preset, scenario, train):

@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures regress mutants bench-train \
+.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures docs regress mutants bench-train \
   bench-fisher bench-sweep cluster-setup cluster-scheduler cluster-worker figure-fisher figure-offline-ewc figure-tradeoff \
   figure-landscape clean FORCE
 
@@ -58,6 +58,9 @@ report: $(READY) ## write all tables, and what is behind each cell, as one HTML 
 
 figures: $(READY) ## draw learning curves and accuracy matrices of all tables, or of TABLE=<name>, into results/local/figures
 	@$(PYTHON) -m paper_tables figures $${TABLE:+--table "$$TABLE"} $${RESULTS:+--results "$$RESULTS"}
+
+docs: $(READY) ## build a searchable site of the handbook and the docstrings, to be opened from disk: results/local/site
+	@$(PYTHON) -m docs.build
 
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
 	@$(PYTHON) -m paper_tables data $(call quoted,$*) $${DATA:+--data "$$DATA"}

@@ -9,7 +9,10 @@ import os
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import torch
+from torchvision.transforms.functional import rotate
 
 from benchmarks import record, sweep
 from tests.support import small_sets
@@ -65,7 +68,11 @@ def test_without_a_limit_its_runs_are_those_of_the_table(ran):
 
 def test_its_figures_show_what_the_records_hold(ran):
     names, results, (stream, courses, matrices) = ran
-    assert [axis.get_title()[2:] for axis in stream.axes] == ["at 0°", "at 20°", "at 40°", "at 60°", "at 80°"]
+    assert [axis.get_title() for axis in stream.axes] == ["0°", "20°", "40°", "60°", "80°"]
+    first, *turned = [axis.get_images()[0].get_array() for axis in stream.axes]
+    for image, axis in zip(turned, stream.axes[1:], strict=True):
+        angle = float(axis.get_title()[:-1])
+        assert np.array_equal(image, rotate(torch.as_tensor(first)[None], angle)[0])
     for axis, of in zip(courses.axes, (lambda R, k: R[k, :k].mean(), lambda R, k: R[k, 0]), strict=True):
         drawn = {line.get_label(): line.get_ydata().tolist() for line in axis.get_lines()}
         for label, run in names["runs"].items():

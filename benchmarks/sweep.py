@@ -8,19 +8,19 @@ folder from doing the same run at once.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import data, locks, machine, record, streams, worker
 from benchmarks.executors import Lost, Processes, ended
 from benchmarks.files import set_aside
+from benchmarks.progress import Line
 from benchmarks.record import Damaged, Outdated, Record
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
@@ -91,27 +91,32 @@ def fingerprint(run: Run, root: Path) -> str:
     return data.fingerprint(streams.data_set(run.stream), root)
 
 
-def sweep(runs: list[Run], folder: Path, root: Path, jobs: int | str, device: str = "cpu") -> list[Record]:
+def sweep(
+    runs: list[Run], folder: Path, root: Path, jobs: int | str, device: str = "cpu", curves: Path | None = None
+) -> list[Record]:
     """Do the runs whose records are missing or stale. Return the records of those that failed.
 
     jobs: how many at a time, each in a process here, or the address of a cluster's scheduler (docs/cluster.md).
+    curves: where each run writes its curves while it trains, in a folder of its own (tracking.py), or None.
     Ctrl-C stops the workers and raises KeyboardInterrupt. A run that cannot begin stops the sweep before any training.
     """
     runs = list(dict.fromkeys(runs))  # a run that several rows measure is done once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
+    console = Console(stderr=True)
+    if curves and (without := [run for run in set(runs) - set(todo) if not (curves / locks.name(run)).exists()]):
+        console.print(f"{len(without)} of {len(runs)} runs were done before and leave no curves", markup=False, soft_wrap=True)
     if not todo:
         return []
     if not isinstance(jobs, str):
         machine.check_device(device)
     for name in {streams.data_set(run.stream) for run in todo}:
         data.require(name, root)
-    console = Console(stderr=True)
     where = f"on {jobs}" if isinstance(jobs, str) else f"{jobs} at a time"
     console.print(f"{len(todo)} of {len(runs)} runs to do, {where}", markup=False, soft_wrap=True)
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
     locks.clear_leftovers(folder)
     commit = machine.commit()
-    work = [_job(run, folder, root, device, commit) for run in todo]
+    work = [_job(run, folder, root, device, commit, curves) for run in todo]
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
@@ -120,8 +125,8 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int | str, device: st
     try:
         _check(executor, work)
         desk = _Desk(executor, folder, say)
-        with progress(console, len(work)) as announce:
-            desk.serve(work, announce)
+        with Line(console, len(work)) as line:
+            desk.serve(work, line)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         raise
@@ -139,10 +144,11 @@ def _stream_of(run: Run) -> tuple:
     return run.stream.name, run.scenario, run.stream_seed or 0
 
 
-def _job(run: Run, folder: Path, root: Path, device: str, commit: str) -> Job:
+def _job(run: Run, folder: Path, root: Path, device: str, commit: str, curves: Path | None) -> Job:
     context = Context(device, commit, fingerprint(run, root), run.digest)
     checkpoint = folder / ".checkpoints" / f"{locks.name(run)}-{context.digest}-{context.data}.pt"
-    return Job(run, str(root.resolve()), context, str(checkpoint.resolve()))
+    own = str((curves / locks.name(run)).resolve()) if curves else ""
+    return Job(run, str(root.resolve()), context, str(checkpoint.resolve()), own)
 
 
 def _check(executor: Executor, work: list[Job]) -> None:
@@ -165,16 +171,16 @@ class _Desk:
         self.failed: list[Record] = []
         self.holders = ""
 
-    def serve(self, work: list[Job], announce: Callable[[Run], None]) -> None:
-        """Do all of the work. `announce` is told of each run that is done."""
+    def serve(self, work: list[Job], line: Line) -> None:
+        """Do all of the work. `line` shows how far it is."""
         waiting, elsewhere = deque(work), []  # elsewhere: runs that another sweep has
         try:
             while waiting or self.inside or elsewhere:
                 while waiting and len(self.inside) < self.executor.n:
-                    self._hand_out(waiting.popleft(), elsewhere, announce)
+                    self._hand_out(waiting.popleft(), elsewhere, line)
                 if self.inside:
                     for future in wait(self.inside, return_when=FIRST_COMPLETED).done:
-                        self._take_in(future, waiting, announce)
+                        self._take_in(future, waiting, line)
                 elif elsewhere:
                     self._wait_for(elsewhere)
                     waiting, elsewhere = deque(elsewhere), []
@@ -190,7 +196,7 @@ class _Desk:
             self.holders = holders
         time.sleep(PATIENCE)
 
-    def _hand_out(self, job: Job, elsewhere: list[Job], announce: Callable[[Run], None]) -> None:
+    def _hand_out(self, job: Job, elsewhere: list[Job], line: Line) -> None:
         try:
             lock = locks.acquire(self.folder, job.run)
         except Timeout:
@@ -199,15 +205,17 @@ class _Desk:
         locks.remove_unfinished(self.folder / job.run.place)
         if _is_done(self.folder, job.run, job.context.digest, job.context.data):  # by another sweep, by now
             locks.release(lock)
-            announce(job.run)
+            line.end(job.run)
             return
+        line.begin(job.run)
         self.inside[self.executor.submit(worker.work, job.to_text())] = job, lock
 
-    def _take_in(self, future: Future, waiting: deque[Job], announce: Callable[[Run], None]) -> None:
+    def _take_in(self, future: Future, waiting: deque[Job], line: Line) -> None:
         job, lock = self.inside.pop(future)
         try:
             found = self._record_of(job, future)
             if found is None:
+                line.drop(job.run)
                 waiting.append(job)
                 return
             record.save(found, self.folder / job.run.place)
@@ -219,7 +227,7 @@ class _Desk:
         if found.reason is not None:
             self.say(f"failed: {job.run}: {found.reason}")
             self.failed.append(found)
-        announce(job.run)
+        line.end(job.run, failed=found.reason is not None)
 
     def _record_of(self, job: Job, future: Future) -> Record | None:
         """Return the record of a job that is done. Return None if its worker died and the job is to be tried again."""
@@ -237,25 +245,3 @@ class _Desk:
         if outcome.record is None:
             raise Refused(job.run, outcome.refusal)
         return outcome.record
-
-
-@contextmanager
-def progress(console: Console, total: int) -> Iterator[Callable[[object], None]]:
-    """Lend what announces a finished run. A bar counts them, or without a terminal a line now and then."""
-    begun, done, said = time.monotonic(), 0, 0.0
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn("elapsed"), TimeElapsedColumn()
-    left = TextColumn("left"), TimeRemainingColumn()
-    with Progress(TextColumn("{task.description}"), *columns, *left, console=console) as bars:
-        bar = bars.add_task("training", total=total)
-
-        def announce(run: object) -> None:
-            nonlocal done, said
-            done += 1
-            bars.update(bar, advance=1, description=str(run))
-            now = time.monotonic() - begun
-            if not console.is_terminal and (now - said > 30 or done == total):
-                said = now
-                rest = now / done * (total - done)
-                console.print(f"{done} of {total} runs, {now:.0f} s gone, about {rest:.0f} s left")
-
-        yield announce

@@ -32,12 +32,16 @@ class Context:
 
 @dataclass(frozen=True)
 class Job:
-    """Hold a run and what a worker needs for it. checkpoint: the file for a long run's state, or ""."""
+    """Hold a run and what a worker needs for it.
+
+    checkpoint: the file for a long run's state, or "". curves: the folder for its curves (tracking.py), or "".
+    """
 
     run: Run
     root: str
     context: Context
     checkpoint: str = ""
+    curves: str = ""
 
     def to_text(self) -> str:
         """Return the job as JSON."""
@@ -91,20 +95,39 @@ def work(text: str) -> str:
         return Outcome(None, str(error)).to_text()
     identity = job.run.to_json() | {name: getattr(job.context, name) for name in ("digest", "data", "device")}
     saved = Checkpoint(Path(job.checkpoint), identity, every=CHECKPOINT_EVERY) if job.checkpoint else None
-    found = execute(job.run, stream, job.context, seconds, saved)
-    return Outcome(found, notes=tuple(saved.notes if saved else ())).to_text()
+    curves = _curves(job.curves) if job.curves else None
+    found = execute(job.run, stream, job.context, seconds, saved, curves)
+    notes = [note for part in (saved, curves) if part for note in part.notes]
+    return Outcome(found, notes=tuple(notes)).to_text()
+
+
+def _curves(folder: str):
+    from benchmarks.tracking import Curves  # here, as nobody else needs it
+
+    return Curves(Path(folder))
 
 
 def execute(
-    run: Run, stream: Stream, context: Context, seconds_of_data: float, checkpoint: Checkpoint | None = None
+    run: Run,
+    stream: Stream,
+    context: Context,
+    seconds_of_data: float,
+    checkpoint: Checkpoint | None = None,
+    curves=None,
 ) -> Record:
     """Train and evaluate. Whatever stops the run gives a failed record with the reason and the finished tasks."""
     machine.reset_peak_memory()
     trace, reason, diverged, n_parameters = Trace(), None, False, None
     try:
-        n_parameters = start(run.make_method(), stream, run.train, run.seed, context.device, trace, checkpoint)
+        method = run.make_method()
+        if curves:
+            curves.follow(method, trace, [len(test) for test in stream.tests])
+        n_parameters = start(method, stream, run.train, run.seed, context.device, trace, checkpoint)
     except (Exception, SystemExit) as error:
         reason, diverged = reason_of(error), isinstance(error, FloatingPointError)
+    finally:
+        if curves:
+            curves.close()
     seconds = {"data": round(seconds_of_data, 3)} | {phase: round(s, 3) for phase, s in trace.seconds.items()}
     return Record(
         schema=record.SCHEMA,

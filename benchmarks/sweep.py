@@ -104,7 +104,8 @@ def sweep(
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
     console = Console(stderr=True)
     if curves and (without := [run for run in set(runs) - set(todo) if not (curves / locks.name(run)).exists()]):
-        console.print(f"{len(without)} of {len(runs)} runs were done before and leave no curves", markup=False, soft_wrap=True)
+        text = f"{len(without)} of {len(runs)} runs were done before and leave no curves"
+        console.print(text, markup=False, soft_wrap=True)
     if not todo:
         return []
     if not isinstance(jobs, str):

@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures regress mutants bench-train \
+.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures docs regress mutants bench-train \
   bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker figure-fisher figure-offline-ewc figure-tradeoff \
   figure-landscape clean FORCE
 
@@ -16,7 +16,7 @@ help: ## list the targets
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>   CLUSTER=tcp://HOST:PORT'
-	@echo '         BESIDE=reference (the committed rows beside yours)   PLAN=1 (train nothing, say what there is to do)'
+	@echo '         BESIDE=reference (the committed rows beside yours)   PLAN=1 (train nothing, say what there is to do)   TRACK=tensorboard (curves)'
 	@echo '         FILE=<your runs as CSV for judge; the page for report>   RESULTS=<folder of records>   LIVE=1 (report follows a sweep)'
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
@@ -41,7 +41,7 @@ format: $(READY) ## put the code into the common format
 table-%: $(READY) FORCE ## run what a table lacks, then print it and write it to results/local/tables
 	@$(PYTHON) -m paper_tables table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
 	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${BESIDE:+--beside "$$BESIDE"} \
-	  $${DEVICE:+--device "$$DEVICE"} $${CLUSTER:+--cluster "$$CLUSTER"} $${PLAN:+--plan}
+	  $${DEVICE:+--device "$$DEVICE"} $${CLUSTER:+--cluster "$$CLUSTER"} $${TRACK:+--track "$$TRACK"} $${PLAN:+--plan}
 
 tune-%: $(READY) FORCE ## search the options that a table declares as searched, on held-out training data
 	@$(PYTHON) -m paper_tables tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
@@ -58,6 +58,9 @@ report: $(READY) ## write all tables, and what is behind each cell, as one HTML 
 
 figures: $(READY) ## draw learning curves and accuracy matrices of all tables, or of TABLE=<name>, into results/local/figures
 	@$(PYTHON) -m paper_tables figures $${TABLE:+--table "$$TABLE"} $${RESULTS:+--results "$$RESULTS"}
+
+docs: $(READY) ## build a searchable site of the handbook and the docstrings, to be opened from disk: results/local/site
+	@$(PYTHON) -m docs.build
 
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
 	@$(PYTHON) -m paper_tables data $(call quoted,$*) $${DATA:+--data "$$DATA"}

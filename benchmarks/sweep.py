@@ -8,19 +8,19 @@ folder from doing the same run at once.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import data, locks, machine, record, streams, worker
 from benchmarks.executors import Lost, Processes, ended
 from benchmarks.files import set_aside
+from benchmarks.progress import Line
 from benchmarks.record import Damaged, Outdated, Record
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
@@ -92,27 +92,34 @@ def fingerprint(run: Run, root: Path) -> str:
     return data.fingerprint(streams.data_set(run.stream), root)
 
 
-def sweep(runs: list[Run], folder: Path, root: Path, jobs: int | str, device: str = "cpu") -> list[Record]:
+def sweep(
+    runs: list[Run], folder: Path, root: Path, jobs: int | str, device: str = "cpu", curves: Path | None = None
+) -> list[Record]:
     """Do the runs whose records are missing or stale. Return the records of those that failed.
 
     jobs: how many at a time, each in a process here, or the address of a cluster's scheduler (docs/cluster.md).
+    curves: where each run writes its curves while it trains, in a folder of its own (tracking.py), or None.
     Ctrl-C stops the workers and raises KeyboardInterrupt. A run that cannot begin stops the sweep before any training.
     """
     runs = list(dict.fromkeys(runs))  # a run that several rows measure is done once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
+    console = Console(stderr=True)
+    if curves and (without := [run for run in set(runs) - set(todo) if not (curves / locks.name(run)).exists()]):
+        text = f"{len(without)} of {len(runs)} runs were done before and leave no curves"
+        console.print(text, markup=False, soft_wrap=True)
     if not todo:
         return []
     if not isinstance(jobs, str):
         machine.check_device(device)
     for name in {streams.data_set(run.stream) for run in todo}:
         data.require(name, root)
-    console = Console(stderr=True)
     where = f"on {jobs}" if isinstance(jobs, str) else f"{jobs} at a time"
     console.print(f"{len(todo)} of {len(runs)} runs to do, {where}", markup=False, soft_wrap=True)
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
     locks.clear_leftovers(folder)
     commit = machine.commit()
-    work = [_job(together, folder, root, device, commit) for together in _together(todo, device)]
+    groups = _together(todo, device) if curves is None else [[run] for run in todo]  # curves are of one run each
+    work = [_job(together, folder, root, device, commit, curves) for together in groups]
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
@@ -121,8 +128,8 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int | str, device: st
     try:
         _check(executor, work)
         desk = _Desk(executor, folder, say)
-        with progress(console, len(todo)) as announce:
-            desk.serve(work, announce)
+        with Line(console, len(todo)) as line:
+            desk.serve(work, line)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         raise
@@ -150,10 +157,11 @@ def _together(runs: list[Run], device: str) -> list[list[Run]]:
     return [group[n : n + STACK] for group in alike.values() for n in range(0, len(group), STACK)]
 
 
-def _job(runs: list[Run], folder: Path, root: Path, device: str, commit: str) -> Job:
+def _job(runs: list[Run], folder: Path, root: Path, device: str, commit: str, curves: Path | None) -> Job:
     context = Context(device, commit, fingerprint(runs[0], root), runs[0].digest)
     checkpoint = folder.resolve() / ".checkpoints" / "any"
-    return _part_of(Job(runs[0], str(root.resolve()), context, str(checkpoint)), runs)
+    own = str((curves / locks.name(runs[0])).resolve()) if curves else ""
+    return _part_of(Job(runs[0], str(root.resolve()), context, str(checkpoint), own), runs)
 
 
 def _part_of(job: Job, runs: list[Run]) -> Job:
@@ -183,16 +191,16 @@ class _Desk:
         self.failed: list[Record] = []
         self.holders = ""
 
-    def serve(self, work: list[Job], announce: Callable[[Run], None]) -> None:
-        """Do all of the work. `announce` is told of each run that is done."""
+    def serve(self, work: list[Job], line: Line) -> None:
+        """Do all of the work. `line` shows how far it is."""
         waiting, elsewhere = deque(work), []  # elsewhere: runs that another sweep has
         try:
             while waiting or self.inside or elsewhere:
                 while waiting and len(self.inside) < self.executor.n:
-                    self._hand_out(waiting.popleft(), elsewhere, announce)
+                    self._hand_out(waiting.popleft(), elsewhere, line)
                 if self.inside:
                     for future in wait(self.inside, return_when=FIRST_COMPLETED).done:
-                        self._take_in(future, waiting, announce)
+                        self._take_in(future, waiting, line)
                 elif elsewhere:
                     self._wait_for(elsewhere)
                     waiting, elsewhere = deque(elsewhere), []
@@ -213,7 +221,7 @@ class _Desk:
             self.holders = holders
         time.sleep(PATIENCE)
 
-    def _hand_out(self, job: Job, elsewhere: list[Job], announce: Callable[[Run], None]) -> None:
+    def _hand_out(self, job: Job, elsewhere: list[Job], line: Line) -> None:
         """Give what is left to do of a job to the executor. Runs that another sweep has wait elsewhere."""
         mine, held = [], []
         for run in job.runs:
@@ -225,19 +233,23 @@ class _Desk:
             locks.remove_unfinished(self.folder / run.place)
             if _is_done(self.folder, run, job.context.digest, job.context.data):  # by another sweep, by now
                 locks.release(lock)
-                announce(run)
+                line.end(run)
                 continue
             mine.append(run)
             held.append(lock)
         if mine:
             left = _part_of(job, mine)
+            for run in mine:
+                line.begin(run)
             self.inside[self.executor.submit(worker.work, left.to_text())] = left, held
 
-    def _take_in(self, future: Future, waiting: deque[Job], announce: Callable[[Run], None]) -> None:
+    def _take_in(self, future: Future, waiting: deque[Job], line: Line) -> None:
         job, held = self.inside.pop(future)
         try:
             records = self._records_of(job, future)
             if not records:
+                for run in job.runs:
+                    line.drop(run)
                 waiting.append(job)
                 return
             for found in records:
@@ -251,7 +263,7 @@ class _Desk:
             if found.reason is not None:
                 self.say(f"failed: {found.run}: {found.reason}")
                 self.failed.append(found)
-            announce(found.run)
+            line.end(found.run, failed=found.reason is not None)
 
     def _records_of(self, job: Job, future: Future) -> Sequence[Record]:
         """Return the records of a job that is done, or none if its worker died and the job is to be tried again."""
@@ -269,25 +281,3 @@ class _Desk:
         if not outcome.records:
             raise Refused(job.run, outcome.refusal)
         return outcome.records
-
-
-@contextmanager
-def progress(console: Console, total: int) -> Iterator[Callable[[object], None]]:
-    """Lend what announces a finished run. A bar counts them, or without a terminal a line now and then."""
-    begun, done, said = time.monotonic(), 0, 0.0
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn("elapsed"), TimeElapsedColumn()
-    left = TextColumn("left"), TimeRemainingColumn()
-    with Progress(TextColumn("{task.description}"), *columns, *left, console=console) as bars:
-        bar = bars.add_task("training", total=total)
-
-        def announce(run: object) -> None:
-            nonlocal done, said
-            done += 1
-            bars.update(bar, advance=1, description=str(run))
-            now = time.monotonic() - begun
-            if not console.is_terminal and (now - said > 30 or done == total):
-                said = now
-                rest = now / done * (total - done)
-                console.print(f"{done} of {total} runs, {now:.0f} s gone, about {rest:.0f} s left")
-
-        yield announce

@@ -33,15 +33,17 @@ class Context:
 
 @dataclass(frozen=True)
 class Job:
-    """Hold a run and what a worker needs for it. checkpoint: the file for a long run's state, or "".
+    """Hold a run and what a worker needs for it.
 
-    beside: the seeds of runs that are alike but for it, and are trained together with it (`stacks`).
+    checkpoint: the file for a long run's state, or "". curves: the folder for its curves (tracking.py), or "". beside:
+    the seeds of runs that are alike but for it, and are trained together with it (`stacks`).
     """
 
     run: Run
     root: str
     context: Context
     checkpoint: str = ""
+    curves: str = ""
     beside: tuple[int, ...] = ()
 
     @property
@@ -103,11 +105,19 @@ def work(text: str) -> str:
     if job.beside:
         identity["beside"] = list(job.beside)
     saved = Checkpoint(Path(job.checkpoint), identity, every=CHECKPOINT_EVERY) if job.checkpoint else None
-    found = execute(job.runs, streams, job.context, sum(seconds) / len(seconds), saved)
+    curves = _curves(job.curves) if job.curves else None
+    found = execute(job.runs, streams, job.context, sum(seconds) / len(seconds), saved, curves)
     if job.beside and found[0].reason is not None:  # what stops one replica stops all: each is done by itself
         alone = zip(job.runs, streams, seconds, strict=True)
         found = [execute([run], [stream], job.context, spent)[0] for run, stream, spent in alone]
-    return Outcome(tuple(found), notes=tuple(saved.notes if saved else ())).to_text()
+    notes = [note for part in (saved, curves) if part for note in part.notes]
+    return Outcome(tuple(found), notes=tuple(notes)).to_text()
+
+
+def _curves(folder: str):
+    from benchmarks.tracking import Curves  # here, as nobody else needs it
+
+    return Curves(Path(folder))
 
 
 def stacks(run: Run) -> bool:
@@ -125,18 +135,25 @@ def execute(
     context: Context,
     seconds_of_data: float,
     checkpoint: Checkpoint | None = None,
+    curves=None,
 ) -> list[Record]:
     """Train and evaluate a run, or several that differ in their seed alone, together. Return their records.
 
-    Whatever stops them gives failed records with the reason and the finished tasks.
+    Whatever stops them gives failed records with the reason and the finished tasks. `curves` follow a single run.
     """
     machine.reset_peak_memory()
     run, R = runs[0], len(runs)
     seeds, trace, reason, diverged, n_parameters = tuple(run.seed for run in runs), Trace(), None, False, None
     try:
-        n_parameters = start(run.make_method(), streams, run.train, seeds, context.device, trace, checkpoint)
+        method = run.make_method()
+        if curves:
+            curves.follow(method, trace, [len(test) for test in streams[0].tests])
+        n_parameters = start(method, streams, run.train, seeds, context.device, trace, checkpoint)
     except (Exception, SystemExit) as error:
         reason, diverged = reason_of(error), isinstance(error, FloatingPointError)
+    finally:
+        if curves:
+            curves.close()
     seconds = {"data": round(seconds_of_data, 3)} | {phase: round(s / R, 3) for phase, s in trace.seconds.items()}
     return [
         Record(

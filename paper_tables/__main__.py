@@ -235,12 +235,13 @@ def _figures(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL, REFERENCE
     from methods.base.errors import UserError
-    from paper_tables import declaration, figures
+    from paper_tables import declaration
+    from paper_tables.figures.draw import write
     from paper_tables.options import path
 
     folder = path(options.results, "RESULTS") if options.results else REFERENCE
     names = [options.table] if options.table else declaration.names()
-    written = [file for name in names for file in figures.write(declaration.load(name), folder, LOCAL / "figures")]
+    written = [file for name in names for file in write(declaration.load(name), folder, LOCAL / "figures")]
     if not written:
         raise UserError(f"no finished run of {options.table or 'any table'} is recorded in {folder}")
     print("\n".join(str(shown(file)) for file in written))

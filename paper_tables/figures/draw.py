@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.files import write_atomically
 from paper_tables import drawing, ledger
 from paper_tables.declaration import Table
-from paper_tables.figures import curves, matrices, plane, strengths, strips
+from paper_tables.figures import curves, matrices, plane, ranks, strengths, strips
 from paper_tables.figures.courses import courses
 from paper_tables.figures.panels import Drawn
 
@@ -20,6 +20,7 @@ def drawn(table: Table, folder: Path) -> Iterator[Drawn]:
     for scenario in table.scenarios:
         if own := [course for course in found if course.scenario == scenario]:
             yield from filter(None, [curves.draw(table, scenario, own), matrices.draw(table, scenario, own)])
+            yield from filter(None, [ranks.draw(table, scenario, own)])
             yield from filter(None, [strengths.draw(table, scenario, trials)])
 
 

@@ -177,12 +177,15 @@ def _tune(options: argparse.Namespace) -> int:
 def _tables(options: argparse.Namespace) -> int:
     from benchmarks.files import read_text, shown
     from benchmarks.record import ROOT
+    from paper_tables import gallery
     from paper_tables.references import render_references
 
     folder = ROOT / "results" / "tables"
     *done, board = render_references(folder)
     for name in done:
         print(f"{shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
+    gallery.write()
+    print(f"{shown(gallery.PAGE)} and its pictures", file=sys.stderr)
     print(read_text(folder / f"{board}.md"), end="")
     return 0
 

@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from benchmarks import machine
 from benchmarks.files import shown, write_atomically
@@ -24,6 +25,7 @@ from benchmarks.record import ROOT
 
 FOLDER = ROOT / "results" / "tables"
 DPI = 150
+COLOURS = 128  # of a small picture
 DIGITS = "%.4g"  # of a number in a CSV
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, CYAN = sns.color_palette("colorblind")
 
@@ -108,6 +110,14 @@ def picture(drawing: Figure, form: str, dpi: int = DPI) -> bytes:
     data = io.BytesIO()
     with rc_context({"svg.hashsalt": "continual"}):
         drawing.savefig(data, format=form, dpi=dpi, metadata={"Date": None} if form == "svg" else None)
+    return data.getvalue()
+
+
+def small(png: bytes) -> bytes:
+    """Return a PNG with COLOURS colours, a third of its bytes. MAXCOVERAGE keeps colours of few pixels, as of marks."""
+    data, picture = io.BytesIO(), Image.open(io.BytesIO(png)).convert("RGB")
+    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(data, format="png", optimize=True)
     return data.getvalue()
 
 

@@ -11,7 +11,7 @@ from benchmarks.record import Record
 from paper_tables.alike import common
 from paper_tables.declaration import Table
 from paper_tables.references import recorded_seeds, usable
-from paper_tables.runs import results_of, runs_of
+from paper_tables.runs import Results, results_of, runs_of
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,16 @@ class Course:
 
 
 def courses(table: Table, folder: Path) -> list[Course]:
-    """Return the courses of all rows that have finished runs in `folder`, each set of runs once."""
+    """Return the courses of a table by the records in `folder`."""
     seeds = recorded_seeds(table, folder)
     runs = runs_of(table, seeds) if seeds else {}
+    return of_results(results_of(runs, usable(runs, folder)[0]))
+
+
+def of_results(results: Results) -> list[Course]:
+    """Return the courses of all rows that have finished runs, each set of runs once."""
     groups: dict = {}
-    for (label, scenario), records in results_of(runs, usable(runs, folder)[0]).items():
+    for (label, scenario), records in results.items():
         finished = tuple(record for record in records if record.reason is None)
         failed = tuple(record.seed for record in records if record.reason is not None)
         if finished:

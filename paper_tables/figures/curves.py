@@ -48,7 +48,7 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn:
         panels.entitle(
             figure, f"{table.title}: accuracy after each task{panels.of(table, scenario)}", caption, handles, 2
         )
-    return Drawn(f"curves-{scenario}", figure, caption, _see(found))
+    return Drawn(figure, caption, _see(found))
 
 
 def _see(found: list[Course]) -> str:

@@ -38,7 +38,7 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn | None:
         caption = f"Means over {panels.span([len(course.seeds) for course in found], 'seed')}. A column tells what "
         caption += "becomes of a task: dark from some line on, it is forgotten."
         panels.entitle(figure, f"{table.title}: accuracy by task{panels.of(table, scenario)}", caption)
-    return Drawn(f"matrices-{scenario}", figure, caption, _see(found))
+    return Drawn(figure, caption, _see(found))
 
 
 def _see(found: list[Course]) -> str:

@@ -21,9 +21,8 @@ HEADING, TEXT = 11, 15  # characters of the figure's title and of its caption to
 
 @dataclass(frozen=True)
 class Drawn:
-    """Hold a figure under its name, its caption, and a sentence on what to see in it."""
+    """Hold a figure, its caption, and what to see in it."""
 
-    name: str
     figure: Figure
     caption: str
     see: str
@@ -61,6 +60,11 @@ def entitle(figure: Figure, title: str, caption: str, handles: list[Line2D] = ()
 def of(table: Table, scenario: str) -> str:
     """Return the scenario as it ends a title, where the table has several."""
     return f", {scenario}-incremental" if len(table.scenarios) > 1 else ""
+
+
+def named(label: str, scenario: str, several: bool) -> str:
+    """Return the label of a row, with its scenario where there are several."""
+    return f"{label} ({scenario}-incremental)" if several else label
 
 
 def span(numbers: list[int], of: str) -> str:

@@ -42,7 +42,7 @@ def draw(table: Table, found: list[Course]) -> Drawn | None:
         caption = _caption(found, list(placed.values()))
         handles = [Line2D([], [], linestyle="none", markersize=6, label=row, **marks[row]) for row in methods]
         panels.entitle(figure, f"{table.title}: forgetting against intransigence", caption, handles)
-    return Drawn("plane", figure, caption, _see(placed, scenarios))
+    return Drawn(figure, caption, _see(placed, scenarios))
 
 
 def places(course: Course, found: list[Course]) -> np.ndarray:
@@ -83,7 +83,7 @@ def _see(placed: dict, scenarios: list[str]) -> str:
     texts = []
     for scenario in scenarios:
         means = {label: at.mean(0) for (label, here), (_, at) in placed.items() if here == scenario}
-        least = min(means, key=lambda label: means[label].sum())
-        x, y = means[least]
-        texts.append(f"{least} ({scenario}-incremental: intransigence {x:z.1f}, forgetting {y:z.1f})")
-    return f"The least sum of both, in points, has {panels.listed(texts)}."
+        nearest = min(means, key=lambda label: means[label].sum())
+        x, y = means[nearest]
+        texts.append(f"{panels.named(nearest, scenario, len(scenarios) > 1)}, {x:z.1f} and {y:z.1f} points")
+    return f"Nearest to the lower left, by the sum of intransigence and forgetting: {'; '.join(texts)}."

@@ -130,7 +130,7 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn | None:
         caption = _caption(compared, left_out)
         title = f"{table.title}: ranks by accuracy over all tasks{panels.of(table, scenario)}"
         panels.entitle(figure, title, caption)
-    return Drawn(f"ranks-{scenario}", figure, caption, _see(compared))
+    return Drawn(figure, caption, _see(compared))
 
 
 def _caption(compared: Comparison, left_out: list[Course]) -> str:

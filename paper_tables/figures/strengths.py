@@ -56,7 +56,7 @@ def draw(table: Table, scenario: str, trials: pd.DataFrame) -> Drawn | None:
             "single trials. Large marks: the values that the table takes. A strength means nothing across methods."
         )
         panels.entitle(figure, f"{table.title}: strength against accuracy{panels.of(table, scenario)}", caption)
-    return Drawn(f"strengths-{scenario}", figure, caption, _see(scenario, searched))
+    return Drawn(figure, caption, _see(scenario, searched))
 
 
 def _tried(trials: pd.DataFrame, row: Row, option: str, scenario: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from paper_tables.figures.courses import Course
 from paper_tables.figures.panels import Drawn
 
 SPREAD = 0.56  # of the height of a line is between the first seed and the last
-CROWD = 10  # more seeds than this are drawn smaller
+SIZES = {5: 6.5, 10: 5.0, 20: 3.5}  # points of a mark, for so many seeds at most
 
 
 def draw(table: Table, found: list[Course]) -> Drawn | None:
@@ -24,8 +24,8 @@ def draw(table: Table, found: list[Course]) -> Drawn | None:
     labels = list(dict.fromkeys(course.label for course in found))
     seeds = sorted({seed for course in found for seed in course.seeds})
     height = dict(zip(seeds, np.linspace(-SPREAD / 2, SPREAD / 2, len(seeds)), strict=True))
-    size = 4.5 if len(seeds) <= CROWD else 2.5
-    with drawing.canvas(1.6 + 2.9 * len(scenarios), 1.6 + 0.27 * len(labels)) as figure:
+    size = next((size for most, size in SIZES.items() if len(seeds) <= most), 2.5)
+    with drawing.canvas(max(6.4, 1.6 + 2.9 * len(scenarios)), 1.6 + 0.27 * len(labels)) as figure:
         axes_of = figure.subplots(1, len(scenarios), sharey=True, squeeze=False)[0]
         for axes, scenario in zip(axes_of, scenarios, strict=True):
             for line in range(1, len(labels), 2):
@@ -50,16 +50,15 @@ def draw(table: Table, found: list[Course]) -> Drawn | None:
         if failed := [f"{c.label} {c.scenario} {len(c.failed)}" for c in found if c.failed]:
             caption += f" Failed runs are left out: {', '.join(failed)}."
         panels.entitle(figure, f"{table.title}: every run", caption)
-    return Drawn("strips", figure, caption, _see(found))
+    return Drawn(figure, caption, _see(found, len(scenarios) > 1))
 
 
-def _see(found: list[Course]) -> str:
-    several = sorted((course for course in found if len(course.seeds) > 1), key=lambda course: np.ptp(course.final))
-    least, most = several[0], several[-1]
+def _see(found: list[Course], several: bool) -> str:
+    spread = sorted((course for course in found if len(course.seeds) > 1), key=lambda course: np.ptp(course.final))
+    least, most = spread[0], spread[-1]
+    names = [panels.named(course.label, course.scenario, several) for course in (most, least)]
     text = (
-        f"The runs of {most.label} ({most.scenario}-incremental) lie farthest apart: from {most.final.min():.1f} to "
-        f"{most.final.max():.1f} % over {len(most.seeds)} seeds."
+        f"The runs of {names[0]} lie farthest apart: from {most.final.min():.1f} to {most.final.max():.1f} % over "
+        f"{len(most.seeds)} seeds."
     )
-    if least is not most:
-        text += f" Those of {least.label} ({least.scenario}-incremental) lie within {np.ptp(least.final):.2f} points."
-    return text
+    return text if least is most else f"{text} Those of {names[1]} lie within {np.ptp(least.final):.2f} points."

@@ -73,4 +73,4 @@ def test_a_method_has_one_colour_in_all_figures():
     style = drawing.STYLES["mas"]
     for drawn in figures:
         lines = [line for axes in drawn.figure.axes for line in axes.lines if line.get_marker() == style.marker]
-        assert lines and {to_hex(line.get_color()) for line in lines} == {to_hex(style.colour)}, drawn.name
+        assert lines and {to_hex(line.get_color()) for line in lines} == {to_hex(style.colour)}

@@ -37,7 +37,7 @@ def test_both_measures_by_hand(toy):
     assert runs.get_xydata() == pytest.approx(at)
     assert means.get_xydata() == pytest.approx(np.array([(5, 15)]))
     assert "row Offline, same seed" in drawn.caption and "means over 2 seeds" in drawn.caption
-    assert "Adam (class-incremental: intransigence 5.0, forgetting 15.0)" in drawn.see
+    assert "forgetting: Adam, 5.0 and 15.0 points." in drawn.see
 
 
 def test_no_joint_training_no_mark(toy):

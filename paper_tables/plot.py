@@ -13,10 +13,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from scipy import stats
 
 from benchmarks.metrics import AFTER
-from paper_tables import alike, drawing
+from paper_tables import alike, drawing, student
 from paper_tables.declaration import Table
 
 BLUE, ORANGE, GREEN, RED, PURPLE, *_, YELLOW, CYAN = sns.color_palette("colorblind")
@@ -191,7 +190,7 @@ def _point(axes, x, y, half, upright=False, **style):
 
 def half_width(std, n) -> float:
     """Return half of the 90 % t interval of a mean. NaN: a single run has none."""
-    return stats.t.isf(0.05, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
+    return student.isf(0.05, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
 
 
 def _legend(cells) -> list[Line2D]:

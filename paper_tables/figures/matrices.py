@@ -42,7 +42,7 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn | None:
 
 
 def _see(found: list[Course]) -> str:
-    lost = {course.label: course.measured("forgetting").mean() for course in found}
+    lost = {course.label: course.measured("forgetting_since_learnt").mean() for course in found}
     most, least = max(lost, key=lost.get), min(lost, key=lost.get)
     if most == least:
         return f"{most} forgets {lost[most]:z.1f} points of a task on average."

@@ -1,6 +1,6 @@
 """Forgetting against intransigence, a panel for each scenario, a mark for each row.
 
-    forgetting      1/(T-1) sum_{j<T} (max_{l<T} R[l, j] - R[T, j])
+    forgetting      1/(T-1) sum_{j<T} (max_{j<=l<T} R[l, j] - R[T, j])
     intransigence   a*_T - R[T, T]     a*_T: the accuracy of joint training on the last task, with the same seed
 
 Both are in points (Chaudhry et al., 2018). Joint training must be a row of the table, with the same network. A row
@@ -53,7 +53,7 @@ def places(course: Course, found: list[Course]) -> np.ndarray:
     best = {seed: R[-1] / 100 for seed, R in zip(joint.seeds, joint.accuracy, strict=True)}
     chosen = [n for n, seed in enumerate(course.seeds) if seed in best]
     pairs = [
-        (one.measured("intransigence", best[one.seeds[0]])[0], one.measured("forgetting")[0])
+        (one.measured("intransigence", best[one.seeds[0]])[0], one.measured("forgetting_since_learnt")[0])
         for one in (course.only(n) for n in chosen)
     ]
     at = np.array(pairs).reshape(-1, 2)
@@ -73,7 +73,7 @@ def _caption(found: list[Course], placed: list[tuple[Course, np.ndarray]]) -> st
     joint = panels.listed(dict.fromkeys(reference(course, found).label for course, _ in placed))
     seeds = panels.span([len(at) for _, at in placed], "seed")
     return (
-        "Forgetting: how far each task but the last fell below the best that it had before the last task, on average. "
+        "Forgetting: how far each task but the last fell below the best that it had since it was learnt, on average. "
         f"Intransigence: the accuracy of joint training (row {joint}, same seed) on the last task, minus that of the "
         f"row. The best place is at the lower left. Large marks: means over {seeds}; small marks: single runs."
     )

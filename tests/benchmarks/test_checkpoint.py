@@ -63,8 +63,10 @@ def stopped_and_resumed(fitted, stop_at, file, name, scenario, train=ADAM, seeds
     return result
 
 
-@pytest.mark.parametrize("state", ["keep", "reset"])
-@pytest.mark.parametrize(("name", "scenario"), CASES)
+@pytest.mark.parametrize(
+    ("name", "scenario", "state"),
+    [*((*case, "keep") for case in CASES), ("naive", "class", "reset"), ("den", "task", "reset")],
+)
 def test_a_run_that_goes_on_gives_the_same_matrix_to_the_bit(name, scenario, state, tmp_path, fitted):
     train = replace(ADAM, optimizer_state=state)
     counts, theta = run(toy.make(name), scenario, train)

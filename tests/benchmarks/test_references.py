@@ -10,7 +10,7 @@ import pytest
 from benchmarks import data, record, streams, worker
 from benchmarks.worker import Context, Job, Outcome
 
-SECONDS = 12.0  # of training, evaluation and importances together
+SECONDS = 6.0  # of training, evaluation and importances together
 TOLERANCE = 0.05  # of the average accuracy elsewhere. Between an AMD EPYC and an Intel Xeon four runs moved up to 0.04
 
 

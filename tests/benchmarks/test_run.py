@@ -57,7 +57,7 @@ def test_every_option_is_filled_in():
             "n_samples": None,
             "fisher_batch": 128,
         },
-        "train": {**TRAIN, "steps": None, "curve": None},
+        "train": {**TRAIN, "steps": None, "curve": None, "measured": "all"},
         "seed": 5,
     }
     assert Run.of(**found.to_json()) == found

@@ -56,7 +56,7 @@ judge: $(READY) ## judge the runs in FILE=<csv> (columns cell, seed, value) agai
 report: $(READY) ## write all tables, and what is behind each cell, as one HTML page; RESULTS=results/local shows your runs
 	@$(PYTHON) -m paper_tables report $${RESULTS:+--results "$$RESULTS"} $${FILE:+--file "$$FILE"} $${LIVE:+--live}
 
-figures: $(READY) ## draw learning curves and accuracy matrices of all tables, or of TABLE=<name>, into results/local/figures
+figures: $(READY) ## draw curves, matrices, ranks and more of all tables, or of TABLE=<name>, into results/local/figures
 	@$(PYTHON) -m paper_tables figures $${TABLE:+--table "$$TABLE"} $${RESULTS:+--results "$$RESULTS"}
 
 docs: $(READY) ## build a searchable site of the handbook and the docstrings, to be opened from disk: results/local/site

@@ -184,12 +184,15 @@ def _tune(options: argparse.Namespace) -> int:
 def _tables(options: argparse.Namespace) -> int:
     from benchmarks.files import read_text, shown
     from benchmarks.record import ROOT
+    from paper_tables import gallery
     from paper_tables.references import render_references
 
     folder = ROOT / "results" / "tables"
     *done, board = render_references(folder)
     for name in done:
         print(f"{shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
+    gallery.write()
+    print(f"{shown(gallery.PAGE)} and its pictures", file=sys.stderr)
     print(read_text(folder / f"{board}.md"), end="")
     return 0
 
@@ -242,12 +245,13 @@ def _figures(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL, REFERENCE
     from methods.base.errors import UserError
-    from paper_tables import declaration, figures
+    from paper_tables import declaration
+    from paper_tables.figures.draw import write
     from paper_tables.options import path
 
     folder = path(options.results, "RESULTS") if options.results else REFERENCE
     names = [options.table] if options.table else declaration.names()
-    written = [file for name in names for file in figures.write(declaration.load(name), folder, LOCAL / "figures")]
+    written = [file for name in names for file in write(declaration.load(name), folder, LOCAL / "figures")]
     if not written:
         raise UserError(f"no finished run of {options.table or 'any table'} is recorded in {folder}")
     print("\n".join(str(shown(file)) for file in written))

@@ -130,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     regress.add_argument("--junit", help="also write a JUnit file")
     regress.add_argument("--json", help="also write a JSON file")
     sweeping(regress)
+    audited = command("audit", _audit, "measure what other libraries compute under the names of the field")
+    audited.add_argument("--libs", help="libraries, separated by commas (default: all)")
+    audited.add_argument("--jobs", help="libraries at a time, one thread each (default: the number of cores)")
     data = command("data", _data, "fetch and verify a data set")
     data.add_argument("name")
     data.add_argument("--data")
@@ -267,6 +270,19 @@ def _regress(options: argparse.Namespace) -> int:
         raise UserError('--accept and --reason "..." go together: a reference changes for a reason')
     files = {form: path(file, f"--{form}") for form in ("junit", "json") if (file := getattr(options, form))}
     return regress(options.table or NAME, *sweeping(options), options.reason, files)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from methods.base.errors import UserError
+    from paper_tables import audit
+    from paper_tables.options import jobs
+
+    names = None
+    if options.libs is not None:
+        names = list(dict.fromkeys(name.strip().replace("-", "_") for name in options.libs.split(",") if name.strip()))
+        if not names:
+            raise UserError("LIBS must name libraries, separated by commas: LIBS=avalanche,gmumcl")
+    return audit.main(names, jobs(options.jobs))
 
 
 def _data(options: argparse.Namespace) -> int:

@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--rows", help="labels or methods, separated by commas")
     table.add_argument("--beside", metavar="reference", help="show the committed reference rows beside those of --rows")
     table.add_argument("--results", help="folder of the records (default: results/local)")
+    table.add_argument("--track", metavar="tensorboard", help="write curves of each run while it trains")
     table.add_argument("--plan", action="store_true", help="train nothing, say what there is to do")
     sweeping(table)
     tune = command("tune", _tune, "search the options that a table declares as searched, on held-out training data")
@@ -141,20 +142,26 @@ def _parser() -> argparse.ArgumentParser:
 def _table(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
+    from methods.base.errors import UserError
     from paper_tables import beside, declaration
     from paper_tables.complete import complete
-    from paper_tables.options import path, sweeping
+    from paper_tables.options import curves, path, sweeping
     from paper_tables.plan import plan
 
     whole = declaration.load(options.name)
     table = whole.select(options.rows)
     others = beside.find(options.beside, whole, options.rows) if options.beside else None
     folder = path(options.results, "--results") if options.results else LOCAL
+    tracked = curves(options, folder)
     if options.plan:
+        if options.cluster:
+            raise UserError("PLAN=1 and CLUSTER exclude each other: a plan is for this machine")
         root, at_a_time, _ = sweeping(options)
         print(plan(table, options.seeds, folder, root, at_a_time))
         return 0
-    failed = complete(table, options.seeds, folder, *sweeping(options), others)
+    failed = complete(table, options.seeds, folder, *sweeping(options), others, tracked)
+    if tracked and tracked.exists():
+        print(f"curves: tensorboard --logdir {shown(tracked)}", file=sys.stderr)
     others = [record for record in failed if not record.diverged]
     for record in others:
         file = shown(folder / record.run.place)
@@ -180,12 +187,15 @@ def _tune(options: argparse.Namespace) -> int:
 def _tables(options: argparse.Namespace) -> int:
     from benchmarks.files import read_text, shown
     from benchmarks.record import ROOT
+    from paper_tables import gallery
     from paper_tables.references import render_references
 
     folder = ROOT / "results" / "tables"
     *done, board = render_references(folder)
     for name in done:
         print(f"{shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
+    gallery.write()
+    print(f"{shown(gallery.PAGE)} and its pictures", file=sys.stderr)
     print(read_text(folder / f"{board}.md"), end="")
     return 0
 
@@ -238,12 +248,13 @@ def _figures(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL, REFERENCE
     from methods.base.errors import UserError
-    from paper_tables import declaration, figures
+    from paper_tables import declaration
+    from paper_tables.figures.draw import write
     from paper_tables.options import path
 
     folder = path(options.results, "RESULTS") if options.results else REFERENCE
     names = [options.table] if options.table else declaration.names()
-    written = [file for name in names for file in figures.write(declaration.load(name), folder, LOCAL / "figures")]
+    written = [file for name in names for file in write(declaration.load(name), folder, LOCAL / "figures")]
     if not written:
         raise UserError(f"no finished run of {options.table or 'any table'} is recorded in {folder}")
     print("\n".join(str(shown(file)) for file in written))

@@ -4,12 +4,9 @@ from types import SimpleNamespace
 
 import torch
 
-from benchmarks.audit.base.absent import stand_in
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import Rooted, flat, load, value_and_gradient
 from benchmarks.audit.parts.clarena import accuracy, bwt
-
-stand_in("captum", "rarfile", "tinyimagenet", "pyrootutils", "hydra_colorlog")
 
 
 class Heads(torch.nn.Module):
@@ -104,4 +101,5 @@ library = Library(
         "average_accuracy": (accuracy, "another quantity", "all batches weigh the same", "metrics/cl_acc.py"),
         "bwt": (bwt, "another quantity", "none for two tasks", "pipelines/cl_full_eval.py"),
     },
+    absent=("captum", "rarfile", "tinyimagenet", "pyrootutils", "hydra_colorlog"),
 )  # fmt: skip

@@ -4,14 +4,9 @@ from types import SimpleNamespace
 
 import torch
 
-from benchmarks.audit.base.absent import stand_in
 from benchmarks.audit.base.definitions import steps_against
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import flat, gradient_of, load, set_gradient, value_and_gradient
-
-stand_in("comet_ml", "omegaconf", "optax", "beautifultable", "hydra", "jax", "flax", "sequel.utils.loggers")
-stand_in("sequel.algos.jax", "sequel.backbones.jax", "sequel.utils.callbacks.metrics.jax_metric_callback")
-stand_in("sequel.utils.callbacks.metrics.jax_metrics")
 
 
 def algorithm(problem, name, batch=64, lr=0.0, **options):
@@ -108,6 +103,9 @@ def forgetting(problem):
 
 BASE, METRICS = "algos/pytorch/pytorch_base_algo.py", "utils/callbacks/metrics/pytorch_metric_callback.py"
 EWC, SI, MAS, AGEM = (f"algos/pytorch/{name}.py" for name in ("ewc", "si", "mas", "agem"))
+LOGS = "comet_ml", "omegaconf", "optax", "beautifultable", "hydra", "sequel.utils.loggers"
+JAX = "jax", "flax", "sequel.algos.jax", "sequel.backbones.jax"
+CALLBACKS = tuple(f"sequel.utils.callbacks.metrics.jax_metric{end}" for end in ("s", "_callback"))
 library = Library("sequel-core", "SequeL (torch)", {
     "fisher": (fisher, "depends on the batch size", "the square of the batches' summed gradient", EWC),
     "ewc_2": (penalty(1), "exact", "lambda / 2", BASE),
@@ -117,4 +115,4 @@ library = Library("sequel-core", "SequeL (torch)", {
     "mas": (mas, "depends on the batch size", "absolute gradients of the mean over batch and outputs", MAS),
     "agem": (agem, "exact", "the paper's projection", AGEM),
     "forgetting": (forgetting, "another quantity", "the last row minus the best of all, over all tasks", METRICS),
-})  # fmt: skip
+}, absent=LOGS + JAX + CALLBACKS)  # fmt: skip

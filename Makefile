@@ -8,7 +8,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 quoted = '$(subst ','\'',$(1))'
 
 .PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures docs regress mutants bench-train \
-  bench-fisher bench-sweep cluster-setup cluster-scheduler cluster-worker figure-fisher figure-offline-ewc figure-tradeoff \
+  bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker figure-fisher figure-offline-ewc figure-tradeoff \
   figure-landscape clean FORCE
 
 help: ## list the targets
@@ -78,6 +78,9 @@ bench-train: $(READY) ## time a training step of each method as a ratio to a han
 
 bench-sweep: $(READY) ## time a sweep's cost a run, in processes and on cluster workers of this machine; RUNS=<number>
 	@$(PYTHON) -m benchmarks.timing.bench_sweep $${RUNS:+"$$RUNS"}
+
+bench-device: $(READY) ## time steps of 1, 5, 10 and 20 seeds trained together on DEVICE=cuda, beside one on the CPU
+	@$(PYTHON) -m benchmarks.timing.bench_device $${DEVICE:+"$$DEVICE"}
 
 bench-fisher: $(READY) ## time the Fisher estimators, and compare them with other packages, where installed
 	@$(PYTHON) -m pytest benchmarks/timing/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \

@@ -5,20 +5,21 @@ again. SI and RWalk need the gradient of the task loss by definition.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from benchmarks import models
 from benchmarks.checkpoint import Checkpoint
 from benchmarks.stream import Stream
 from benchmarks.trace import Trace
-from methods.base.errors import check_either
+from methods.base.errors import UserError, check_either
 from methods.base.net import Net
 from methods.base.options import Count, Positive, check_options
 from methods.base.rng import derive
@@ -33,6 +34,7 @@ OPTIMIZERS = {
 }
 # An SGD step overshoots a quadratic of curvature a if lr * a is above 2 (1 + momentum) (Polyak, 1964).
 STABLE = {"sgd": 2.0, "momentum": 2 * (1 + MOMENTUM)}
+MEASURED = ("all", "learnt")
 EVALUATION_BATCH = 2500
 CHECK_EVERY = 100  # steps between looks at the loss, because a look waits for the device
 
@@ -47,6 +49,8 @@ class Train:
 
     optimizer_state: "keep" or "reset" the optimiser's moments when a task begins. Papers differ; this moves results.
     curve: how many batches of each task are followed by a measurement of that task. One precedes the first. None: none.
+    measured: after each task, measure the test sets of all tasks, or of those learnt so far. The time saved is half of
+    all evaluation. What is measured does not change, to the bit.
     """
 
     net: str
@@ -57,6 +61,7 @@ class Train:
     epochs: Count | None = None
     steps: Count | None = None
     curve: Count | None = None
+    measured: Literal[*MEASURED] = "all"
 
     def __post_init__(self):
         models.parse(self.net)
@@ -69,17 +74,34 @@ class Train:
 
 
 def start(
-    method, stream: Stream, train: Train, seed: int, device: str, trace: Trace, checkpoint: Checkpoint | None = None
+    method,
+    streams: Sequence[Stream],
+    train: Train,
+    seeds: tuple[int, ...],
+    device: str,
+    trace: Trace,
+    checkpoint: Checkpoint | None = None,
 ) -> int:
-    """Train a fresh network from `seed`, as `train` says, by `learn`. Return its final number of parameters."""
+    """Train a fresh network from each seed on its stream, as `train` says, by `learn`: one, or several stacked.
+
+    Return the final number of parameters of one. UserError says why networks or streams cannot be stacked.
+    """
     if method.joins_tasks:
-        steps = train.steps and train.steps * len(stream.tasks)
-        stream, train = stream.joined(), replace(train, steps=steps)
+        steps = train.steps and train.steps * len(streams[0].tasks)
+        streams, train = [stream.joined() for stream in streams], replace(train, steps=steps)
+    stream = Stream.stacked(streams)
     shape = stream.tests[0].parts[0].source.shape[1:]
-    trace.seeds |= {"init": derive(seed, "init"), "stream": derive(seed, "stream")}
-    net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device))
-    learn(method, net, net.vector(), stream.to(device), train, (seed,), trace, checkpoint)
+    nets = [Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device)) for seed in seeds]
+    if len(seeds) > 1 and _keeps_or_draws(nets[0].module):
+        raise UserError(f"replicas of {train.net} would share batch statistics, or what dropout draws from")
+    thetas = [net.vector() for net in nets]
+    theta = thetas[0] if len(seeds) == 1 else torch.stack(thetas)
+    learn(method, nets[0], theta, stream.to(device), train, seeds, trace, checkpoint)
     return method.n_parameters
+
+
+def _keeps_or_draws(module: nn.Module) -> bool:
+    return any(True for _ in module.buffers()) or any(isinstance(m, _DropoutNd) for m in module.modules())
 
 
 def learn(
@@ -113,7 +135,7 @@ def learn(
         theta, optimizer = _restore(saved, method, train, trace)
         correct = trace.correct
     else:
-        correct[0] = trace.time("evaluation", evaluate, method, theta, stream, 0)
+        correct[0] = trace.time("evaluation", evaluate, method, theta, stream, 0, train.measured)
     for k, task in enumerate(stream.tasks[done:], done + 1):
         method.net, grown = trace.time("training", method.grow, method.net, theta, task)
         if train.optimizer_state == "reset" or grown is not theta:
@@ -131,7 +153,8 @@ def learn(
             trace.time("training", fit, method, theta, task, optimizer, length, generators)
         with torch.no_grad():
             trace.time("importance", method.after_task, theta.clone(), task)
-        correct[task.index + 1] = trace.time("evaluation", evaluate, method, theta, stream, task.index + 1)
+        seen = task.index + 1
+        correct[seen] = trace.time("evaluation", evaluate, method, theta, stream, seen, train.measured)
         trace.weigh(method)
         if checkpoint:
             checkpoint.save(_state(k, method, theta, optimizer, trace))
@@ -255,9 +278,14 @@ def batches(n: int, train: Train, generators: list[torch.Generator], theta: Tens
         yield order[..., position * train.batch : (position + 1) * train.batch]
 
 
-def evaluate(method, theta: Tensor, stream: Stream, seen: int) -> list:
-    """Return how many examples of each test set are right after `seen` tasks, or None where not applicable."""
-    return [_correct(method, theta, stream, seen, j) for j in range(len(stream.tests))]
+def evaluate(method, theta: Tensor, stream: Stream, seen: int, measured: str = "all") -> list:
+    """Return how many examples of each test set are right after `seen` tasks.
+
+    An entry is None where a measurement is not applicable, or is not asked for (Train.measured).
+    """
+    asked = len(stream.tests) if measured == "all" else seen
+    learnt = [_correct(method, theta, stream, seen, j) for j in range(asked)]
+    return learnt + [None] * (len(stream.tests) - asked)
 
 
 @torch.no_grad()
@@ -267,7 +295,8 @@ def _correct(method, theta: Tensor, stream: Stream, seen: int, j: int) -> int | 
         return None
     mask = mask.to(theta.device)
     count = torch.zeros(theta.shape[:-1], dtype=torch.int64, device=theta.device)
-    for x, y, _ in stream.tests[j].batches(EVALUATION_BATCH):
-        x = x.expand(*theta.shape[:-1], *x.shape)
+    test = stream.tests[j]
+    for x, y, _ in test.batches(EVALUATION_BATCH):
+        x = test.spread(x, theta)
         count += (method.predict(theta, x, mask) == y).sum(-1)
     return count.tolist()

@@ -141,7 +141,9 @@ def forward_transfer(accuracy, total):
     """Return 1/(T-1) sum_{j>1} (R[j-1, j] - R[0, j]); row 0 is untrained (Lopez-Paz and Ranzato, 2017)."""
     gain = accuracy.diagonal()[1:] - accuracy[0, 1:]
     if np.isnan(gain).any():
-        return Measure(np.nan, "needs the accuracy on tasks not yet learnt; a class-incremental run has none")
+        return Measure(
+            np.nan, "needs the accuracy on tasks not yet learnt; the run has none (class-incremental: never)"
+        )
     return gain.mean()
 
 
@@ -237,5 +239,7 @@ def lca_10(accuracy, total, curve):
     return Measure(float((Z.sum() - (Z[0] + Z[-1]) / 2) / BATCHES))
 
 
+# They see the accuracy on tasks not yet learnt, where it was measured.
+BEFORE_LEARNT = ("forward_transfer", "forgetting")
 # name -> function(accuracy, total, curve) -> Measure.
 OF_THE_CURVE = {"lca_10": lca_10}

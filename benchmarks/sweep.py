@@ -8,7 +8,7 @@ folder from doing the same run at once.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
 
 PATIENCE = 5.0  # seconds between two looks at a run that another sweep has
+STACK = 20  # the most seeds that are trained together
 
 
 class Refused(UserError):
@@ -117,7 +118,7 @@ def sweep(
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
     locks.clear_leftovers(folder)
     commit = machine.commit()
-    work = [_job(run, folder, root, device, commit, curves) for run in todo]
+    work = [_job(together, folder, root, device, commit, curves) for together in _together(todo, device)]
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
@@ -126,7 +127,7 @@ def sweep(
     try:
         _check(executor, work)
         desk = _Desk(executor, folder, say)
-        with Line(console, len(work)) as line:
+        with Line(console, len(todo)) as line:
             desk.serve(work, line)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
@@ -145,11 +146,28 @@ def _stream_of(run: Run) -> tuple:
     return run.stream.name, run.scenario, run.stream_seed or 0
 
 
-def _job(run: Run, folder: Path, root: Path, device: str, commit: str, curves: Path | None) -> Job:
-    context = Context(device, commit, fingerprint(run, root), run.digest)
-    checkpoint = folder / ".checkpoints" / f"{locks.name(run)}-{context.digest}-{context.data}.pt"
-    own = str((curves / locks.name(run)).resolve()) if curves else ""
-    return Job(run, str(root.resolve()), context, str(checkpoint.resolve()), own)
+def _together(runs: list[Run], device: str) -> list[list[Run]]:
+    """Return the runs in groups. An accelerator trains those of a group, which differ in their seed alone, together."""
+    if device == "cpu":
+        return [[run] for run in runs]
+    alike: dict[Run, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(replace(run, seed=0) if worker.stacks(run) else run, []).append(run)
+    return [group[n : n + STACK] for group in alike.values() for n in range(0, len(group), STACK)]
+
+
+def _job(runs: list[Run], folder: Path, root: Path, device: str, commit: str, curves: Path | None) -> Job:
+    context = Context(device, commit, fingerprint(runs[0], root), runs[0].digest)
+    checkpoint = folder.resolve() / ".checkpoints" / "any"
+    own = str(curves.resolve()) if curves else ""
+    return _part_of(Job(runs[0], str(root.resolve()), context, str(checkpoint), curves=own), runs)
+
+
+def _part_of(job: Job, runs: list[Run]) -> Job:
+    """Return a job like this one that does only these of its runs."""
+    name = f"{locks.name(runs[0])}-{job.context.digest}-{job.context.data}.pt"
+    seeds = tuple(run.seed for run in runs[1:])
+    return replace(job, run=runs[0], checkpoint=str(Path(job.checkpoint).with_name(name)), beside=seeds)
 
 
 def _check(executor: Executor, work: list[Job]) -> None:
@@ -167,7 +185,7 @@ class _Desk:
 
     def __init__(self, executor: Executor, folder: Path, say: Callable[[str], None]):
         self.executor, self.folder, self.say = executor, folder, say
-        self.inside: dict[Future, tuple[Job, FileLock]] = {}
+        self.inside: dict[Future, tuple[Job, list[FileLock]]] = {}
         self.deaths: Counter[Job] = Counter()
         self.failed: list[Record] = []
         self.holders = ""
@@ -186,8 +204,13 @@ class _Desk:
                     self._wait_for(elsewhere)
                     waiting, elsewhere = deque(elsewhere), []
         finally:
-            for _, lock in self.inside.values():
-                locks.release(lock)
+            for _, held in self.inside.values():
+                self._release(held)
+
+    @staticmethod
+    def _release(held: list[FileLock]) -> None:
+        for lock in held:
+            locks.release(lock)
 
     def _wait_for(self, elsewhere: list[Job]) -> None:
         """Wait a while for runs that another sweep has. Say who has them when that changes."""
@@ -198,40 +221,51 @@ class _Desk:
         time.sleep(PATIENCE)
 
     def _hand_out(self, job: Job, elsewhere: list[Job], line: Line) -> None:
-        try:
-            lock = locks.acquire(self.folder, job.run)
-        except Timeout:
-            elsewhere.append(job)
-            return
-        locks.remove_unfinished(self.folder / job.run.place)
-        if _is_done(self.folder, job.run, job.context.digest, job.context.data):  # by another sweep, by now
-            locks.release(lock)
-            line.end(job.run)
-            return
-        line.begin(job.run)
-        self.inside[self.executor.submit(worker.work, job.to_text())] = job, lock
+        """Give what is left to do of a job to the executor. Runs that another sweep has wait elsewhere."""
+        mine, held = [], []
+        for run in job.runs:
+            try:
+                lock = locks.acquire(self.folder, run)
+            except Timeout:
+                elsewhere.append(_part_of(job, [run]))
+                continue
+            locks.remove_unfinished(self.folder / run.place)
+            if _is_done(self.folder, run, job.context.digest, job.context.data):  # by another sweep, by now
+                locks.release(lock)
+                line.end(run)
+                continue
+            mine.append(run)
+            held.append(lock)
+        if mine:
+            left = _part_of(job, mine)
+            for run in mine:
+                line.begin(run)
+            self.inside[self.executor.submit(worker.work, left.to_text())] = left, held
 
     def _take_in(self, future: Future, waiting: deque[Job], line: Line) -> None:
-        job, lock = self.inside.pop(future)
+        job, held = self.inside.pop(future)
         try:
-            found = self._record_of(job, future)
-            if found is None:
-                line.drop(job.run)
+            records = self._records_of(job, future)
+            if not records:
+                for run in job.runs:
+                    line.drop(run)
                 waiting.append(job)
                 return
-            record.save(found, self.folder / job.run.place)
-            checkpoints = Path(job.checkpoint).parent.glob(f"{locks.name(job.run)}-*.pt")
-            for left in checkpoints:  # also those of other code or data
-                left.unlink(missing_ok=True)
+            for found in records:
+                record.save(found, self.folder / found.run.place)
+                checkpoints = Path(job.checkpoint).parent.glob(f"{locks.name(found.run)}-*.pt")
+                for left in checkpoints:  # also those of other code or data
+                    left.unlink(missing_ok=True)
         finally:
-            locks.release(lock)
-        if found.reason is not None:
-            self.say(f"failed: {job.run}: {found.reason}")
-            self.failed.append(found)
-        line.end(job.run, failed=found.reason is not None)
+            self._release(held)
+        for found in records:
+            if found.reason is not None:
+                self.say(f"failed: {found.run}: {found.reason}")
+                self.failed.append(found)
+            line.end(found.run, failed=found.reason is not None)
 
-    def _record_of(self, job: Job, future: Future) -> Record | None:
-        """Return the record of a job that is done. Return None if its worker died and the job is to be tried again."""
+    def _records_of(self, job: Job, future: Future) -> Sequence[Record]:
+        """Return the records of a job that is done, or none if its worker died and the job is to be tried again."""
         try:
             outcome = Outcome.from_text(future.result())
         except BrokenExecutor as error:
@@ -239,10 +273,10 @@ class _Desk:
             why = error if isinstance(error, Lost) else "was killed (out of memory?)"
             if self.deaths[job] < self.executor.tries:
                 self.say(f"the worker of {job.run} {why}: the run is tried again")
-                return None
+                return ()
             return worker.failed(job, f"its worker {why}, {self.deaths[job]} times")
         for note in outcome.notes:
             self.say(note)
-        if outcome.record is None:
+        if not outcome.records:
             raise Refused(job.run, outcome.refusal)
-        return outcome.record
+        return outcome.records

@@ -36,10 +36,10 @@ class AGEM(Method):
     eps: NonNegative = 0.0
 
     presets: ClassVar[dict[str, dict]] = {"vdv": {"eps": 1e-7}, "mammoth": {"per_class": None}}
+    stacks: ClassVar[bool] = False
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.refuse_replicas(theta)
         self.kept = None  # examples of earlier tasks
         self.batch = 0  # examples in a training batch
         self.ring = Ring(self.per_class) if self.per_class else None

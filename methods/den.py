@@ -64,6 +64,7 @@ class DEN(Method):
     presets: ClassVar[dict[str, dict]] = {
         "released": {"retrain_steps": 1, "output": "first", "split": "least", "bias": "uniform"}
     }
+    stacks: ClassVar[bool] = False
 
     @property
     def added(self):
@@ -71,7 +72,6 @@ class DEN(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.refuse_replicas(theta)
         self.sizes = widths("den", net)
         self.stamps = [[0] * n for n in self.sizes[1:-1]]  # of the units of each hidden layer
         self.units: list[list[int]] = []  # of each task so far

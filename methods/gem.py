@@ -56,6 +56,7 @@ class GEM(Method):
         "pure": {"margin": 0.0, "eps": 0.0},
         "hsu": {"memory": "random", "rehearse": True},
     }
+    stacks: ClassVar[bool] = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -71,7 +72,6 @@ class GEM(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.refuse_replicas(theta)
         self.memories = []  # of each earlier task
         self.ring = Ring(self.per_task) if self.memory == "last" else None
 

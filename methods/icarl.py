@@ -71,6 +71,7 @@ class ICaRL(Method):
         "lwf_mc": {"K": 0, "classifier": "hybrid1"},
         "vdv": {"selection": "random", "T": 2.0},
     }
+    stacks: ClassVar[bool] = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -85,7 +86,6 @@ class ICaRL(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.refuse_replicas(theta)
         self.exemplars: dict[int, Examples] = {}  # raw inputs of each unit, in the order of selection
         self.means: dict[int, Tensor] = {}  # mu_y [D] of each unit, between tasks
         self.zero_norm, self.teacher = 0, None  # zero_norm: exemplars with features of norm 0, after the last task

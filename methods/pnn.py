@@ -39,6 +39,7 @@ class PNN(Method):
     bias: float = 0.1
 
     scenarios: ClassVar[tuple[str, ...]] = ("task",)
+    stacks: ClassVar[bool] = False
 
     @property
     def n_parameters(self):
@@ -46,7 +47,6 @@ class PNN(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.refuse_replicas(theta)
         self.sizes = widths("pnn", net)  # of inputs, hidden layers and outputs of the network that was given
         self.columns: list[Column] = []  # of the tasks that are learnt
         self.units: list[list[int]] = []  # of each task so far

@@ -7,6 +7,7 @@ memory is repeated max(1, floor(N_k / budget)) times, so that old and new are ab
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from methods.base.method import Method
 from methods.base.options import Count
@@ -19,9 +20,10 @@ class Rehearsal(Method):
 
     budget: Count
 
+    stacks: ClassVar[bool] = False
+
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.refuse_replicas(theta)
         self.memories = []
 
     def before_task(self, theta, task):

@@ -20,7 +20,7 @@ replayed examples share a pass and its batch statistics. Each step draws its exa
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -46,6 +46,8 @@ class Replay(Method):
     weighting: Literal["joint", "half", "vdv"] = "joint"
     replay_current: bool = False
 
+    stacks: ClassVar[bool] = False
+
     def __post_init__(self):
         super().__post_init__()
         check_either(memory=self.memory, per_class=self.per_class)
@@ -59,7 +61,6 @@ class Replay(Method):
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.refuse_replicas(theta)
         self.kept: Examples | None = None
         self.places, self.seen = {}, {}  # of each group of the buffer: its places in `kept`; how many came
 

@@ -52,13 +52,15 @@ class RWalk(Method):
     presets: ClassVar[dict[str, dict]] = {"released": {"variant": "released"}}
 
     @property
+    def stacks(self):
+        return self.sampler is None
+
+    @property
     def wants_squares(self):
         return self.variant == "paper"
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        if self.sampler is not None:
-            self.refuse_replicas(theta)
         self.quadratic = Quadratic(2 * self.lam)
         recursion = PaperScores if self.variant == "paper" else ReleasedScores
         self.scores = recursion(theta, self.alpha, self.interval, self.eps)

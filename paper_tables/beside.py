@@ -16,12 +16,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from benchmarks.markdown import table as markdown_table
 from benchmarks.record import Record
 from methods.base.errors import UserError, unknown
-from paper_tables import render
+from paper_tables import render, student
 from paper_tables.declaration import Row, Table
 from paper_tables.references import recorded_seeds, references
 from paper_tables.runs import Results, measures, results_of, runs_of
@@ -130,8 +129,8 @@ def _difference(mine: dict, theirs: dict, floor: float) -> dict:
 def _interval(difference: float, samples: list[np.ndarray], floor: float) -> dict:
     """Return a 95 % t interval and its p-value. Two samples have Welch's degrees of freedom."""
     error, freedom = error_of(*((max(sample.std(ddof=1), floor), len(sample)) for sample in samples))
-    half = stats.t.isf(RATE / 2, freedom) * error
-    p = 2 * stats.t.sf(abs(difference) / error, freedom)
+    half = student.isf(RATE / 2, freedom) * error
+    p = 2 * student.sf(abs(difference) / error, freedom)
     ends = {"low": difference - half, "high": difference + half, "p": p}
     return {"difference": float(difference)} | {name: float(value) for name, value in ends.items()}
 

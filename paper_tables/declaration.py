@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.files import read_text
-from benchmarks.metrics import AGAINST_A_REFERENCE, BATCHES, OF_THE_CURVE
+from benchmarks.metrics import AGAINST_A_REFERENCE, BATCHES, BEFORE_LEARNT, OF_THE_CURVE
 from benchmarks.run import Run
 from methods.base.errors import UserError, unknown
 from methods.base.examples import SCENARIOS
@@ -210,6 +210,8 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
     search = ledger.declared(entry, where)
     if method is not None and metric in OF_THE_CURVE and (train.get("curve") or 0) < BATCHES:
         raise UserError(f"{where}: {metric} needs curve = {BATCHES} in train, which measures each task as it begins")
+    if method is not None and metric in BEFORE_LEARNT and "learnt" in str(train.get("measured")):
+        raise UserError(f"{where}: {metric} counts tasks not yet learnt: leave measured = 'learnt' out of train")
     if method is not None and (metric in AGAINST_A_REFERENCE) != ("reference" in entry):
         raise UserError(f"{where}: {metric} {'takes no' if 'reference' in entry else 'needs a'} reference")
     return Row(

@@ -9,8 +9,8 @@ import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy import stats
 
+from paper_tables import student
 from paper_tables.declaration import Table
 
 BLUE, ORANGE, GREEN, RED, PURPLE, *_, YELLOW, CYAN = sns.color_palette("colorblind")
@@ -84,7 +84,7 @@ def _point(axes, mean, half, line, **style):
 
 def half_width(std, n) -> float:
     """Return half of the 90 % t interval of a mean. NaN: a single run has none."""
-    return stats.t.isf(0.05, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
+    return student.isf(0.05, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
 
 
 def _legend(cells) -> list[Line2D]:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from scipy import stats
-
 from benchmarks.files import read_text
 from benchmarks.metrics import AFTER
 from methods.base.errors import UserError, unknown
+from paper_tables import student
 
 FOLDER = Path(__file__).parent / "published"
 KINDS = ("sem", "std", "std_pop", "ci95", "none")
@@ -78,7 +77,7 @@ class Published:
             return None
         if self.spread_kind == "std_pop":
             return self.spread * math.sqrt(self.n / (self.n - 1))
-        sem = self.spread if self.spread_kind == "sem" else self.spread / stats.t.isf(0.025, self.n - 1)
+        sem = self.spread if self.spread_kind == "sem" else self.spread / student.isf(0.025, self.n - 1)
         return float(sem * math.sqrt(self.n))
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 from benchmarks.files import write_atomically
 from benchmarks.markdown import table as markdown_table
 from benchmarks.record import Record
-from paper_tables import plot
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table
 from paper_tables.runs import Results, measures
@@ -30,6 +29,8 @@ def write(
 
     `stale` counts the records that were set aside. `below` is Markdown that follows the table.
     """
+    from paper_tables import plot  # here, as it imports Matplotlib, which takes a second
+
     text = "\n".join(filter(None, [markdown(table, cells, seeds, stale), below]))
     write_atomically(folder / f"{table.name}.md", text)
     write_atomically(folder / f"{table.name}.tex", latex(table, cells, seeds))

@@ -27,9 +27,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from methods.base.errors import UserError
+from paper_tables import student
 from paper_tables.published import Published
 
 RATE = 0.05  # of false verdicts, of each kind, over all looks
@@ -77,19 +77,19 @@ def error_of(*sides):
 def welch(difference, std, n, paper_std, paper_n, rate=RATE):
     """Return Welch's 1 - 2 * rate interval (low, high) of a difference of two means. Arrays broadcast."""
     error, freedom = error_of((std, n), (paper_std, paper_n))
-    half = stats.t.isf(rate, freedom) * error
+    half = student.isf(rate, freedom) * error
     return difference - half, difference + half
 
 
 def borrowed(difference, std, n, paper_n, rate=RATE):
     """Return the interval with STAND_IN * std for the paper's spread, which then brings no degree of freedom."""
-    half = stats.t.isf(rate, n - 1) * std * np.sqrt(1 / n + STAND_IN**2 / paper_n)
+    half = student.isf(rate, n - 1) * std * np.sqrt(1 / n + STAND_IN**2 / paper_n)
     return difference - half, difference + half
 
 
 def prediction(difference, std, n, rate=RATE):
     """Return the interval of d. It holds 0 if the paper's run is in our 1 - rate prediction interval for one run."""
-    half = stats.t.isf(rate / 2, n - 1) * std * np.sqrt(1 + 1 / n)
+    half = student.isf(rate / 2, n - 1) * std * np.sqrt(1 + 1 / n)
     return difference - half, difference + half
 
 

@@ -37,6 +37,7 @@ class Method(Stateful):
     presets: ClassVar[dict[str, dict]] = {}  # options by which other code differs, by the name of that code
     scenarios: ClassVar[tuple[str, ...]] = ("task", "domain", "class")
     joins_tasks: ClassVar[bool] = False  # trains once, on all tasks together
+    stacks: ClassVar[bool] = True  # can train several seeds at once, theta [R, P]; False: keeps the memory of one run
     likelihood: ClassVar[object] = None  # that a loss of its own is of (methods/importance/likelihoods.py)
 
     def __post_init__(self):
@@ -69,6 +70,11 @@ class Method(Stateful):
 
     def begin(self, net, theta: Tensor, rng: Callable[[str, int, int], torch.Generator]) -> None:
         """Begin a run, before all else. rng(role, task, replica) is a generator that no other component draws from."""
+        if theta.dim() > 1 and not self.stacks:
+            raise UserError(
+                f"{type(self).__name__} keeps the memory of one run and cannot train R = {len(theta)} stacked replicas"
+                ": run one process per seed"
+            )
         self.net, self.rng = net, rng
         self.quadratic: Quadratic | None = None
 
@@ -84,14 +90,6 @@ class Method(Stateful):
     def check_stream(self, n_tasks: int, n_classes: int) -> None:
         """Refuse, before training, a stream that the options cannot serve. n_classes: those of its tasks, added up."""
 
-    def refuse_replicas(self, theta: Tensor) -> None:
-        """Refuse a theta [R, P]. A method that keeps the examples of one run in its memory calls this in `begin`."""
-        if theta.dim() > 1:
-            raise UserError(
-                f"{type(self).__name__} keeps the memory of one run and cannot train R = {len(theta)} stacked replicas"
-                ": run one process per seed"
-            )
-
     def generators(self, role: str, theta: Tensor, task) -> list[torch.Generator]:
         """Return the generators of this task for `role`, one for each replica of theta [..., P]."""
         replicas = 1 if theta.dim() == 1 else len(theta)
@@ -100,7 +98,7 @@ class Method(Stateful):
     def by_replica(self, function: Callable[..., Tensor], role: str, theta: Tensor, task) -> Tensor:
         """Return function(theta [P], training examples, generator for `role`) of each replica of theta [..., P]."""
         generators = self.generators(role, theta, task)
-        return by_replica(lambda theta, generator: function(theta, task.train, generator), theta, generators)
+        return by_replica(function, theta, task.train.of_each(len(generators)), generators)
 
     def grow(self, net, theta: Tensor, task):
         """Return the network and the theta [..., P] to train from now on. This is called before `before_task`.

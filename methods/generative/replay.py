@@ -18,7 +18,7 @@ could use. The softmax of z is over all units in use, and the softmax of v gives
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -63,13 +63,14 @@ class GenerativeReplay(Method):
     KD: Literal["sum", "sum_T2", "mean_T2"] = "sum_T2"
     own_images: bool = False
 
+    stacks: ClassVar[bool] = False
+
     def make_vae(self, shape: tuple[int, ...], n_features: int) -> VAE:
         """Return the generator of images of `shape` for a network with so many features."""
         raise NotImplementedError
 
     def begin(self, net, theta, rng):
         super().begin(net, theta, rng)
-        self.refuse_replicas(theta)
         self.made_for: tuple[tuple[int, ...], int] | None = None  # shape of an image, features of the network
         self.heads: list[Tensor] = []  # the units of each old head
         self.old: Tensor | None = None  # theta after the last task

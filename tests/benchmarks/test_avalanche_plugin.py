@@ -22,7 +22,8 @@ from tests.support.slow import orders
 
 SEED = 1
 pytestmark = pytest.mark.filterwarnings("ignore:No loggers specified")
-ADAM = replace(toy.TRAIN, optimizer="adam", lr=0.01)
+TRAIN = replace(toy.TRAIN, batch=5)
+ADAM = replace(TRAIN, optimizer="adam", lr=0.01)
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 CASES = [(name, scenario) for name in toy.PLUGINS for scenario in methods.find(name).scenarios]
 
@@ -37,7 +38,7 @@ class Ordered(Naive):
 
 def by_class(scenario, dtype=torch.float64):
     """The toy stream with its training examples in the order of their units, which is how Avalanche splits a set."""
-    stream = toy.stream(scenario, dtype)
+    stream = toy.stream(scenario, dtype, toy.SMALL)
     orders = [task.train.parts[0].y.argsort(stable=True) for task in stream.tasks]
     tasks = [replace(task, train=task.train.select(order)) for task, order in zip(stream.tasks, orders, strict=True)]
     one_mask = [replace(task.train.parts[0], mask=task.train.parts[0].mask[0]) for task in tasks]
@@ -67,7 +68,7 @@ def benchmark(stream):
     )
 
 
-def strategy(plugin, model, train=toy.TRAIN, cls=Ordered):
+def strategy(plugin, model, train=TRAIN, cls=Ordered):
     made = cls(
         model=model,
         optimizer=OPTIMIZERS[train.optimizer](model.parameters(), lr=train.lr),
@@ -104,7 +105,7 @@ def check(name, scenario, train, build):
 @pytest.mark.parametrize(("name", "scenario"), CASES)
 def test_plugin_is_our_own_loop(name, scenario):
     """Every method and scenario: the accuracy matrix exactly, the parameters to rounding."""
-    check(name, scenario, toy.TRAIN, toy.module)
+    check(name, scenario, TRAIN, toy.module)
 
 
 @pytest.mark.parametrize("name", ["naive", "ewc", "si", "agem", "replay", "lwf", "icarl"])
@@ -121,8 +122,8 @@ def normed(stream, seed=1):
 
 @pytest.mark.parametrize("name", ["naive", "ewc", "lwf"])
 def test_plugin_moves_batch_statistics_once_in_a_step(name):
-    model = check(name, "class", toy.TRAIN, normed)
-    steps = sum(2 * -(-len(task.train) // toy.TRAIN.batch) for task in toy.stream("class").tasks)
+    model = check(name, "class", TRAIN, normed)
+    steps = sum(2 * -(-len(task.train) // TRAIN.batch) for task in by_class("class").tasks)
     assert int(model[2].num_batches_tracked) == steps
 
 

@@ -30,7 +30,7 @@ def changed(part, **options):
 def execute(description):
     run = Run.of(**description)
     stream = streams.build(run.stream, run.scenario, run.seed, Path("data"))
-    return worker.execute(run, stream, CONTEXT, 1.25)
+    return worker.execute([run], [stream], CONTEXT, 1.25)[0]
 
 
 def test_every_option_is_filled_in():
@@ -57,7 +57,7 @@ def test_every_option_is_filled_in():
             "n_samples": None,
             "fisher_batch": 128,
         },
-        "train": {**TRAIN, "steps": None, "curve": None},
+        "train": {**TRAIN, "steps": None, "curve": None, "measured": "all"},
         "seed": 5,
     }
     assert Run.of(**found.to_json()) == found

@@ -82,12 +82,12 @@ def test_one_network_is_its_slice_of_several_or_several_are_refused(name, scenar
     """Only what is more than a penalty may refuse, and does so before anything else."""
     stream = toy.stream(scenario)
     try:
-        counts, thetas = toy.run(toy.make(name), stream, (1, 2, 7))
+        counts, thetas = toy.run(toy.make(name), stream, (2, 7))
     except UserError:
         assert CLASSES[name].strength is None and name not in ("naive", "joint")
         check_refusal(toy.make(name), stream)
         return
-    for r, seed in enumerate((1, 2, 7)):
+    for r, seed in enumerate((2, 7)):
         alone_counts, alone = toy.run(toy.make(name), stream, (seed,))
         torch.testing.assert_close(thetas[r], alone, rtol=1e-10, atol=1e-10)
         for row, alone_row in zip(counts, alone_counts, strict=True):

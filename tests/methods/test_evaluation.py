@@ -1,5 +1,7 @@
 """Counts of right predictions: which units may win, and where there is none."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,6 +46,17 @@ def test_rows_between_the_first_and_last_of_joint_are_not_applicable(scenario):
     assert all(isinstance(count, int) for count in counts[3])
     assert counts[0] == ([None] * 3 if scenario == "class" else counts[0])
     assert scenario == "class" or None not in counts[0]
+
+
+@SCENARIOS
+@pytest.mark.parametrize("method", ["naive", "joint"])
+def test_learnt_tasks_alone_have_the_counts_of_all(method, scenario):
+    """Row k keeps its first k entries, to the last digit, and measures nothing else. Row T is whole."""
+    everything, theta = toy.run(toy.make(method), toy.stream(scenario))
+    counts, same = toy.run(toy.make(method), toy.stream(scenario), train=replace(toy.TRAIN, measured="learnt"))
+    assert torch.equal(theta, same)
+    assert counts == [row[:k] + [None] * (3 - k) for k, row in enumerate(everything)]
+    assert None not in counts[3]
 
 
 def test_counts_of_replicas_are_lists():

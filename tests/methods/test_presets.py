@@ -78,9 +78,7 @@ def test_every_preset_is_here():
     assert set(PRESETS) == {(name, preset) for name in NAMES for preset in methods.find(name).presets}
 
 
-@pytest.mark.parametrize(
-    ("scenario", "train"), [("task", "sgd"), ("domain", "sgd"), ("class", "sgd"), ("class", "adam")]
-)
+@pytest.mark.parametrize(("scenario", "train"), [("task", "sgd"), ("domain", "sgd"), ("class", "adam")])
 @pytest.mark.parametrize(("name", "preset"), PRESETS)
 def test_preset(name, preset, scenario, train):
     theirs = {"slow": name} | PRESETS[name, preset]

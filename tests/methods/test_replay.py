@@ -188,8 +188,7 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@SCENARIOS
+@pytest.mark.parametrize(("scenario", "optimizer"), [("task", "sgd"), ("domain", "sgd"), ("class", "adam")])
 @pytest.mark.parametrize("case", WHOLE)
 def test_whole_run(case, scenario, optimizer):
     stream = toy.stream(scenario, sizes=toy.SMALL)

@@ -31,6 +31,14 @@ VOID = {"meta", "br", "hr", "img", "input", "link", "source"}  # elements withou
 BAD = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;"
 
 
+class Element(SimpleNamespace):
+    """An element: tag, attrs, the elements that it is in, and the pieces of its text."""
+
+    @property
+    def text(self):
+        return "".join(self.pieces)
+
+
 class Page(HTMLParser):
     """The elements of a page in their order, each with its attributes and its text, checked to be nested."""
 
@@ -44,7 +52,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         names = [name for name, _ in attrs]
         assert len(names) == len(set(names)), (tag, names)
-        element = SimpleNamespace(tag=tag, attrs=dict(attrs), text="", within=list(self.inside))
+        element = Element(tag=tag, attrs=dict(attrs), pieces=[], within=list(self.inside))
         self.elements.append(element)
         if tag not in VOID:
             self.inside.append(element)
@@ -54,7 +62,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         for element in self.inside:
-            element.text += data
+            element.pieces.append(data)
 
     def all(self, tag, **attrs):
         wanted = {name.replace("_", "-"): value for name, value in attrs.items()}

@@ -320,3 +320,16 @@ def test_a_learning_curve_must_be_measured(toy):
         toy(metric, paper)
     found = toy(metric, paper, ("epochs = 1 }", "epochs = 1, curve = 10 }"))
     assert found.rows[1].run("task", 1).train.curve == 10
+
+
+@pytest.mark.parametrize("value", ['"learnt"', '{ task = "learnt", domain = "all", class = "all" }'])
+def test_a_measure_of_tasks_not_yet_learnt_needs_them_measured(toy, value):
+    paper = ('paper    = { task = "toy/ewc/task" }', "")
+    learnt = ("epochs = 1 }", f"epochs = 1, measured = {value} }}")
+    for metric in ("forward_transfer", "forgetting"):
+        with pytest.raises(
+            UserError, match=rf"row EWC: {metric} counts tasks not yet learnt: leave measured = 'learnt'"
+        ):
+            toy(('label    = "EWC"', f'label    = "EWC"\nmetric   = "{metric}"'), paper, learnt)
+    found = toy(('label    = "EWC"', 'label    = "EWC"\nmetric   = "forgetting_since_learnt"'), paper, learnt)
+    assert found.rows[1].run("task", 1).train.measured == "learnt"

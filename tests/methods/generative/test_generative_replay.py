@@ -45,8 +45,7 @@ def make(name, preset=None, **options):
     return toy.make(name, preset=preset, **SIZES | {"recon": "bce"} | options)
 
 
-@SCENARIOS
-@pytest.mark.parametrize("train", [TRAIN, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize(("scenario", "train"), [("task", TRAIN), ("domain", TRAIN), ("class", ADAM)])
 @pytest.mark.parametrize(("name", "preset", "options"), VARIANTS)
 def test_a_whole_run_is_that_of_the_second_implementation(name, preset, options, train, scenario):
     """Of 2018, too, where the generator takes its steps after the classifier has taken all of its."""
@@ -95,7 +94,9 @@ def test_what_is_kept_between_tasks_is_one_copy_of_both_networks_and_no_example(
     assert (examples, size) == (0, 4 * len(theta) + units)
     assert trace.memory == {"examples": 0, "bytes": size}
     assert (
-        start(make(name), made, ADAM, 1, "cpu", Trace()) == len(theta) == net.n_parameters + method.net.vae.n_parameters
+        start(make(name), [made], ADAM, (1,), "cpu", Trace())
+        == len(theta)
+        == net.n_parameters + method.net.vae.n_parameters
     )
 
 

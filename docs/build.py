@@ -3,7 +3,7 @@
 pdoc renders modules. So each page is shown to it as a module `guide.<page>`, whose docstring is the page.
 """
 
-import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -25,6 +25,8 @@ LINK = re.compile(r"\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)")  # to a file: [text](fil
 
 def main() -> None:
     """Build the site anew and say where it is."""
+    if importlib.util.find_spec("pdoc") is None:
+        sys.exit("error: pdoc is not installed: make setup")
     size = build(SITE)
     print(f"{os.path.relpath(SITE / 'index.html')}, {size / 1e6:.1f} MB: open it in a browser")
 

@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from benchmarks import machine
@@ -25,6 +26,7 @@ from benchmarks.record import ROOT
 
 FOLDER = ROOT / "results" / "tables"
 DPI = 150
+LEAST = 1.0  # points of accuracy that an axis spans at least, so that tenths do not look large
 COLOURS = 128  # of a small picture
 DIGITS = "%.4g"  # of a number in a CSV
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, CYAN = sns.color_palette("colorblind")
@@ -98,6 +100,14 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
         drawing = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawing)
         yield drawing
+
+
+def readable(axes) -> None:
+    """Give the horizontal axis a few round ticks, and a span of LEAST points at least."""
+    left, right = axes.get_xlim()
+    if right - left < LEAST:
+        axes.set_xlim((left + right - LEAST) / 2, (left + right + LEAST) / 2)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
 def png(drawing: Figure, dpi: int = DPI) -> bytes:

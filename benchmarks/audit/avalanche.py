@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import torch
 
 from benchmarks.audit.base.library import Library
-from benchmarks.audit.base.problem import flat, value_and_gradient
+from benchmarks.audit.base.problem import flat, load, value_and_gradient
+from benchmarks.audit.base.quantities import LAM
 from benchmarks.audit.parts.avalanche import entries, plugin, stream, train
 
 
@@ -59,6 +60,16 @@ def score(problem):
     return values(rwalk(problem).exp_scores)
 
 
+def step(problem):
+    own = plugin("EWC", LAM)
+    strategy = train(problem, own, epochs=0, theta=problem["anchor_0"])
+    load(strategy.model, problem["theta"])
+    x, y = problem.task(1)
+    strategy.loss = strategy._criterion(strategy.model(x), y)
+    own.before_backward(strategy)
+    return value_and_gradient(strategy.loss, strategy.model)[1:]
+
+
 def penalty(tasks, decay=None):
     def of(problem, lam):
         from avalanche.training.utils import ParamData
@@ -92,6 +103,7 @@ own_entries = {
     "ewc_2": (penalty(1), "times 2", "no 1/2", EWC),
     "ewc_3": (penalty(2), "times 2", "one term for each task, no 1/2", EWC),
     "online_ewc": (penalty(2, "gamma"), "times 2.2222", "no 1/2, and gamma spares the last Fisher", EWC),
+    "ewc_step": (step, "exact", "our preset avalanche, with twice their lambda", EWC),
     "si_path": (path, "no effect", "on a CPU the kept weights are views of the live ones, so no step is seen", SI),
     "si_importance": (omega, "no effect", "0, as its path integral", SI),
     "mas": (mas, "depends on the batch size", "absolute values of the gradients of batch means", MAS),

@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import Rooted, flat, value_and_gradient
+from benchmarks.audit.base.quantities import LAM
 from benchmarks.audit.parts.capymoa import metric, replay
 
 SCHEMA = SimpleNamespace(get_num_attributes=lambda: 6)
@@ -62,6 +63,16 @@ def penalty(tasks, **options):
     return of
 
 
+def si_step(problem):
+    own = strategy(problem, "SI", lr=problem["lr"], lambda_=LAM, damping=problem["xi"])
+    show(problem, own, 0, problem["steps"])
+    begin(own, 1)
+    put(own, problem["theta"])
+    own._optimiser.param_groups[0]["lr"] = 1.0
+    show(problem, own, 1)
+    return problem["theta"] - flat(own._model.parameters())
+
+
 def trained(name, kept, end=False, **options):
     def of(problem):
         given = {option: problem[name] for option, name in options.items()}
@@ -85,9 +96,8 @@ def lwf(problem, lam):
 
 fisher = importance("EWC", "_fisher_diags", "fim_batch_size", "fim_buffer")
 mas, mas_2 = (importance("MAS", "_importance", "importance_batch_size", "buffer_capacity", n) for n in (1, 2))
-squares, score = (
-    trained("RWalk", kept, alpha="alpha", delta_t="interval") for kept in ("_iter_importances", "_checkpoint_scores")
-)
+windows = {"alpha": "alpha", "delta_t": "interval"}
+squares, score = (trained("RWalk", kept, **windows) for kept in ("_iter_importances", "_checkpoint_scores"))
 EWC, SI, MAS, RWALK, LWF = (f"ocl/strategy/_{name}.py" for name in ("ewc", "si", "mas", "rwalk", "lwf"))
 METRICS = "ocl/evaluation/_metrics.py"
 entries = {
@@ -97,6 +107,7 @@ entries = {
     "online_ewc": (penalty(2, gamma="gamma"), "times 1.1111", "lambda / 2, and gamma spares the last Fisher", EWC),
     "si_path": (trained("SI", "_buf_trajectory", damping="xi"), "exact", "of the task gradient alone", SI),
     "si_importance": (trained("SI", "_buf_importance", True, damping="xi"), "exact", "", SI),
+    "si_step": (si_step, "exact", "our preset capymoa, with half their lambda", SI),
     "mas": (mas, "depends on the batch size", "half the absolute gradients of batch means (alpha 0.5)", MAS),
     "mas_2": (mas_2, "another quantity", "an average that starts from 0, of the last examples (256)", MAS),
     "rwalk_fisher": (squares, "another quantity", "of batch means, averaged in every step", RWALK),

@@ -4,13 +4,11 @@ from types import SimpleNamespace
 
 import torch
 
-from benchmarks.audit.base.absent import stand_in
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import flat, load
 
 
 def algorithm(problem, name, **options):
-    stand_in("comet_ml")
     from cl_gym import algorithms
 
     def batches(k, batch_size):
@@ -60,7 +58,6 @@ def agem(problem):
 
 def metric(name):
     def of(R, total):
-        stand_in("comet_ml")
         from cl_gym.utils import metrics
 
         own = getattr(metrics, name)(len(total))
@@ -84,4 +81,5 @@ library = Library(
         "average_accuracy": (metric("PerformanceMetric"), "exact", "", "utils/metrics/accuracy.py"),
         "forgetting": (forgetting, "another quantity", "the last row counts too: never below 0", FORGETTING),
     },
+    absent=("comet_ml",),
 )  # fmt: skip

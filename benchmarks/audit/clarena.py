@@ -4,12 +4,10 @@ from types import SimpleNamespace
 
 import torch
 
-from benchmarks.audit.base.absent import stand_in
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import Rooted, flat, load, value_and_gradient
+from benchmarks.audit.base.quantities import LAM
 from benchmarks.audit.parts.clarena import accuracy, bwt
-
-stand_in("captum", "rarfile", "tinyimagenet", "pyrootutils", "hydra_colorlog")
 
 
 class Heads(torch.nn.Module):
@@ -65,6 +63,15 @@ def fisher(problem, batch):
     return flat(own.parameter_importance[1].values())
 
 
+def step(problem):
+    own = ewc(problem, LAM)
+    load(own.backbone, problem["anchor_0"])
+    end_task(problem, own, 0)
+    load(own.backbone, problem["theta"])
+    own.task_id = 2
+    return value_and_gradient(own.training_step(problem.task(1))["loss"], own.backbone)[1:]
+
+
 def penalty(tasks):
     def of(problem, lam):
         own = ewc(problem, max(lam, 1e-9))  # 0 is no valid factor
@@ -100,8 +107,10 @@ library = Library(
         "fisher": (fisher, "depends on the batch size", "squares of batch means, weighted by batch size", EWC),
         "ewc_2": (penalty(1), "exact", "lambda / 2", EWC),
         "ewc_3": (penalty(2), "exact", "a term for each task", EWC),
+        "ewc_step": (step, "exact", "our preset clarena", EWC),
         "lwf": (lwf, "no effect", "the student's outputs are taken without a graph", "cl_algorithms/lwf.py"),
         "average_accuracy": (accuracy, "another quantity", "all batches weigh the same", "metrics/cl_acc.py"),
         "bwt": (bwt, "another quantity", "none for two tasks", "pipelines/cl_full_eval.py"),
     },
+    absent=("captum", "rarfile", "tinyimagenet", "pyrootutils", "hydra_colorlog"),
 )  # fmt: skip

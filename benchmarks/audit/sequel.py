@@ -4,14 +4,9 @@ from types import SimpleNamespace
 
 import torch
 
-from benchmarks.audit.base.absent import stand_in
 from benchmarks.audit.base.definitions import steps_against
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.problem import flat, gradient_of, load, set_gradient, value_and_gradient
-
-stand_in("comet_ml", "omegaconf", "optax", "beautifultable", "hydra", "jax", "flax", "sequel.utils.loggers")
-stand_in("sequel.algos.jax", "sequel.backbones.jax", "sequel.utils.callbacks.metrics.jax_metric_callback")
-stand_in("sequel.utils.callbacks.metrics.jax_metrics")
 
 
 def algorithm(problem, name, batch=64, lr=0.0, **options):
@@ -21,17 +16,11 @@ def algorithm(problem, name, batch=64, lr=0.0, **options):
     def batches(k, *_):
         return [(x, y, torch.full_like(y, k)) for x, y in problem.loader(k - 1, batch)]
 
-    def grouped(k, *_):
-        x, y = problem.task(0)
-        return [(x, y, torch.ones_like(y))]
-
-    module = problem.module()
-    loaders = {"train_dataloader": batches, "memory_dataloader": grouped}
+    module, loaders = problem.module(), {"train_dataloader": batches, "memory_dataloader": lambda *_: batches(1)}
     benchmark = SimpleNamespace(num_tasks=3, classes_per_task=4, dimensions=[6], **loaders)
     torch.set_default_dtype(torch.float64)  # it counts parameters with an input of the default dtype
-    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
-    callbacks = [MetricCallback(SimpleNamespace(clone=lambda: None))]
-    given = {"backbone": module, "benchmark": benchmark, "optimizer": optimizer, "callbacks": callbacks}
+    optimizer, counts = torch.optim.SGD(module.parameters(), lr=lr), SimpleNamespace(clone=lambda: None)
+    given = {"backbone": module, "benchmark": benchmark, "optimizer": optimizer, "callbacks": [MetricCallback(counts)]}
     own = getattr(pytorch, name)(**given, device="cpu", **options)
     torch.set_default_dtype(torch.float32)
     own.task_counter, own.step_counter, own.callbacks = 1, 0, []
@@ -57,8 +46,8 @@ def penalty(tasks):
         load(own.backbone, problem["theta"])
         (x, y), own.task_counter = problem.task(1), tasks + 1
         z = own.backbone(x, None)
-        with_penalty = own.compute_loss(z, y, None)
-        return value_and_gradient(with_penalty - torch.nn.functional.cross_entropy(z, y), own.backbone)
+        penalty = own.compute_loss(z, y, None) - torch.nn.functional.cross_entropy(z, y)
+        return value_and_gradient(penalty, own.backbone)
 
     return of
 
@@ -90,8 +79,7 @@ def mas(problem, batch):
 def agem(problem):
     found = []
     for g in steps_against(problem):
-        options = {"per_task_memory_samples": 64, "memory_batch_size": 64, "memory_group_by": "task"}
-        own = algorithm(problem, "AGEM", **options)
+        own = algorithm(problem, "AGEM", per_task_memory_samples=64, memory_batch_size=64, memory_group_by="task")
         own.update_episodic_memory()
         own.task_counter = 2
         set_gradient(own.backbone, g)
@@ -115,6 +103,9 @@ def forgetting(problem):
 
 BASE, METRICS = "algos/pytorch/pytorch_base_algo.py", "utils/callbacks/metrics/pytorch_metric_callback.py"
 EWC, SI, MAS, AGEM = (f"algos/pytorch/{name}.py" for name in ("ewc", "si", "mas", "agem"))
+LOGS = "comet_ml", "omegaconf", "optax", "beautifultable", "hydra", "sequel.utils.loggers"
+JAX = "jax", "flax", "sequel.algos.jax", "sequel.backbones.jax"
+CALLBACKS = tuple(f"sequel.utils.callbacks.metrics.jax_metric{end}" for end in ("s", "_callback"))
 library = Library("sequel-core", "SequeL (torch)", {
     "fisher": (fisher, "depends on the batch size", "the square of the batches' summed gradient", EWC),
     "ewc_2": (penalty(1), "exact", "lambda / 2", BASE),
@@ -124,4 +115,4 @@ library = Library("sequel-core", "SequeL (torch)", {
     "mas": (mas, "depends on the batch size", "absolute gradients of the mean over batch and outputs", MAS),
     "agem": (agem, "exact", "the paper's projection", AGEM),
     "forgetting": (forgetting, "another quantity", "the last row minus the best of all, over all tasks", METRICS),
-})  # fmt: skip
+}, absent=LOGS + JAX + CALLBACKS)  # fmt: skip

@@ -6,6 +6,7 @@ and the cell says which. Formulas are slow loops in float64, or the suite's own 
     ewc             lam / 2 sum_k sum_i F^k_i (theta_i - theta^k_i)^2            and its gradient
     online_ewc      lam / 2 sum_i gamma F~_i (theta_i - theta^2_i)^2, F~ = gamma F^1 + F^2   and its gradient
     si              w = - sum_t g_t (theta_{t+1} - theta_t);  Omega = w / (Delta^2 + xi)
+    ewc_step, si_step   the whole gradient in a second task, as the suite's own method has it with a preset
     mas             1/N sum_n | d ||f(x_n)||^2 / d theta |;  two tasks: the sum
     lwf             gradient of lam KD alone, KD = - 1/N sum_n softmax(v/T) . log softmax(z/T)
     gem, agem       the projected gradient, where the memories oppose it and where they do not
@@ -13,6 +14,7 @@ and the cell says which. Formulas are slow loops in float64, or the suite's own 
 
 from collections.abc import Callable
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -22,8 +24,11 @@ from torch import Tensor
 from benchmarks import metrics
 from benchmarks.audit.base.problem import Case, Problem, flat, gradient
 from benchmarks.audit.base.quantities import LAM, NETS
+from methods import make
+from methods.base.net import Net
 from methods.base.projection import against
 from methods.gem import GEM
+from methods.importance.fisher import as_examples
 
 DEFINITIONS: dict[str, Callable[[Problem], dict[str, Tensor | np.ndarray]]] = {}
 
@@ -114,6 +119,35 @@ def si_importance(problem):
     """Return Omega after the first task."""
     moved = path(problem)[-1][0] - problem["theta"]
     return {"": si_path(problem)[""] / (moved**2 + problem["xi"])}
+
+
+def _in_second_task(problem: Problem, method) -> Tensor:
+    """Return the gradient that a method of this suite descends at theta in the second task."""
+    return method.add_penalty_grad(problem["theta"], gradient(problem.module(), *problem.task(1)))
+
+
+@_define
+def ewc_step(problem):
+    """Return the gradient in the second task, after the first one ended at its anchor, by the presets of our EWC."""
+    task = SimpleNamespace(index=0, train=as_examples(problem.task(0), "empirical", torch.device("cpu")))
+    found = {}
+    for preset, lam in (("avalanche", 2 * LAM), ("clarena", LAM)):
+        method = make("ewc", preset=preset, lam=lam, fisher_batch=64)
+        method.begin(Net(problem.module()), problem["anchor_0"], lambda *_: torch.Generator().manual_seed(0))
+        method.after_task(problem["anchor_0"], task)
+        found[f"preset {preset}"] = _in_second_task(problem, method)
+    return found
+
+
+@_define
+def si_step(problem):
+    """Return the gradient in the second task, after steps in the first one, by the preset of our SI."""
+    method, steps = make("si", preset="capymoa", c=LAM / 2), path(problem)
+    method.begin(Net(problem.module()), problem["theta"], None)
+    for (old, g), (new, _) in pairwise(steps):
+        method.after_step(old, new, g)
+    method.after_task(steps[-1][0], None)
+    return {"preset capymoa": _in_second_task(problem, method)}
 
 
 @_define

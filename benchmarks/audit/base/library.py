@@ -24,10 +24,16 @@ class Entry:
 
 
 class Library:
-    """A package and what it computes. `label` is its name in the picture."""
+    """A package and what it computes. `label` is its name in the picture.
 
-    def __init__(self, package: str, label: str, entries: dict[str, tuple[Callable, str, str, str]]):
-        self.package, self.label = package, label
+    absent: modules that the package imports though no quantity needs them: loggers, plots, other frameworks. The worker
+    has stand-ins for them (absent.py).
+    """
+
+    def __init__(
+        self, package: str, label: str, entries: dict[str, tuple[Callable, str, str, str]], absent: tuple[str, ...] = ()
+    ):
+        self.package, self.label, self.absent = package, label, absent
         self.entries = {quantity: Entry(*entry) for quantity, entry in entries.items()}
         for quantity in self.entries:
             if quantity not in QUANTITIES:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.audit.base import library, problem
+from benchmarks.audit.base.absent import stand_in
 from benchmarks.audit.base.quantities import QUANTITIES
 
 
@@ -23,6 +24,7 @@ def main(name: str, folder: str) -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     work, found = problem.read(Path(folder)), library.find(name)
+    stand_in(*found.absent)
     with open(Path(folder) / "answers.jsonl", "w", encoding="utf-8") as answers:
 
         def say(**line) -> None:

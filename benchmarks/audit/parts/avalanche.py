@@ -23,11 +23,11 @@ def stream(problem, tasks, dtype=torch.float64):
     return benchmark_from_datasets(train=train).train_stream
 
 
-def train(problem, own, tasks=1, batch=64, epochs=None, dtype=torch.float64):
+def train(problem, own, tasks=1, batch=64, epochs=None, dtype=torch.float64, theta=None):
     """Train tasks in their order by SGD with a plugin, by default for the problem's steps on whole tasks."""
     from avalanche.training import Naive
 
-    module, epochs = problem.module().to(dtype), problem["steps"] if epochs is None else epochs
+    module, epochs = problem.module(theta).to(dtype), problem["steps"] if epochs is None else epochs
     optimizer = torch.optim.SGD(module.parameters(), lr=problem["lr"])
     options = {"train_mb_size": batch, "train_epochs": epochs, "evaluator": None}
     strategy = Naive(model=module, optimizer=optimizer, plugins=[own], **options)

@@ -129,6 +129,7 @@ def test_an_installation_that_fails_says_why_and_is_tried_again(tmp_path, monkey
 
 def test_every_library_has_a_file_of_at_most_120_lines_and_exact_pins():
     assert len(library.names()) > 15
+    finders = list(sys.meta_path)
     for name in library.names():
         assert library.find(name).entries, name
         file = environments.LISTS / f"{name}.py"
@@ -137,6 +138,7 @@ def test_every_library_has_a_file_of_at_most_120_lines_and_exact_pins():
         lines = pinned.read_text(encoding="utf-8").splitlines() if pinned.exists() else []
         assert all(line.count("==") == 1 for line in lines), name
         assert lines or name == "avalanche"
+    assert sys.meta_path == finders  # stand-ins are for the library's own process
 
 
 def test_unknown_names_are_refused():
@@ -144,3 +146,23 @@ def test_unknown_names_are_refused():
         library.find("avalanch")
     with pytest.raises(UserError, match="unknown quantity 'emc_2'"):
         Library("x", "x", {"emc_2": (None, "exact", "", "")})
+
+
+def test_stand_ins_are_modules_with_every_attribute_base_class_and_decorator():
+    script = """
+from benchmarks.audit.base.absent import stand_in
+stand_in("not_here", "json.tool")
+from not_here.deep import Base, decorated
+import json, json.tool, not_here
+class Own(Base.of.any.depth):
+    @decorated
+    def f(self):
+        return 3
+assert Own().f() == 3 and json.loads("3") == 3 and json.tool.main and not_here.make(1).attribute
+try:
+    import not_there
+except ModuleNotFoundError:
+    print("well")
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=run.ROOT, capture_output=True, text=True)
+    assert done.stdout == "well\n", done.stderr

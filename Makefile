@@ -7,9 +7,9 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures docs regress mutants bench-train \
-  bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker figure-fisher figure-offline-ewc figure-tradeoff \
-  figure-landscape clean FORCE
+.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures gallery docs audit regress \
+  mutants bench-train bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker \
+  figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
@@ -56,7 +56,7 @@ judge: $(READY) ## judge the runs in FILE=<csv> (columns cell, seed, value) agai
 report: $(READY) ## write all tables, and what is behind each cell, as one HTML page; RESULTS=results/local shows your runs
 	@$(PYTHON) -m paper_tables report $${RESULTS:+--results "$$RESULTS"} $${FILE:+--file "$$FILE"} $${LIVE:+--live}
 
-figures: $(READY) ## draw learning curves and accuracy matrices of all tables, or of TABLE=<name>, into results/local/figures
+figures: $(READY) ## draw curves, matrices, ranks and more of all tables, or of TABLE=<name>, into results/local/figures
 	@$(PYTHON) -m paper_tables figures $${TABLE:+--table "$$TABLE"} $${RESULTS:+--results "$$RESULTS"}
 
 docs: $(READY) ## build a searchable site of the handbook and the docstrings, to be opened from disk: results/local/site
@@ -101,6 +101,10 @@ cluster-worker: $(READY) ## start JOBS=1 workers for CLUSTER=tcp://127.0.0.1:878
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 exec $(PYTHON) -m distributed.cli.dask_worker \
 	  "$${CLUSTER:-tcp://127.0.0.1:8786}" --host "$${LISTEN:-127.0.0.1}" --nworkers "$${JOBS:-1}" --nthreads 1 \
 	  --memory-limit 0 --death-timeout 60 --no-dashboard --dashboard-address 127.0.0.1:0
+
+# Each library has an environment of its own, made on first use: about 200 MB in all. CapyMOA needs Java.
+audit: $(READY) ## measure what other libraries compute under the names of the field (5 minutes); LIBS=avalanche,gmumcl
+	@$(PYTHON) -m paper_tables audit $${LIBS:+--libs "$$LIBS"} $${JOBS:+--jobs "$$JOBS"}
 
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
 	@$(PYTHON) -m paper_tables figure fisher $${DATA:+--data "$$DATA"}

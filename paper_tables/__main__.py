@@ -130,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     regress.add_argument("--junit", help="also write a JUnit file")
     regress.add_argument("--json", help="also write a JSON file")
     sweeping(regress)
+    audited = command("audit", _audit, "measure what other libraries compute under the names of the field")
+    audited.add_argument("--libs", help="libraries, separated by commas (default: all)")
+    audited.add_argument("--jobs", help="libraries at a time, one thread each (default: the number of cores)")
     data = command("data", _data, "fetch and verify a data set")
     data.add_argument("name")
     data.add_argument("--data")
@@ -184,12 +187,15 @@ def _tune(options: argparse.Namespace) -> int:
 def _tables(options: argparse.Namespace) -> int:
     from benchmarks.files import read_text, shown
     from benchmarks.record import ROOT
+    from paper_tables import gallery
     from paper_tables.references import render_references
 
     folder = ROOT / "results" / "tables"
     *done, board = render_references(folder)
     for name in done:
         print(f"{shown(folder / name)}.md, .tex, .csv and .png", file=sys.stderr)
+    gallery.write()
+    print(f"{shown(gallery.PAGE)} and its pictures", file=sys.stderr)
     print(read_text(folder / f"{board}.md"), end="")
     return 0
 
@@ -242,12 +248,13 @@ def _figures(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL, REFERENCE
     from methods.base.errors import UserError
-    from paper_tables import declaration, figures
+    from paper_tables import declaration
+    from paper_tables.figures.draw import write
     from paper_tables.options import path
 
     folder = path(options.results, "RESULTS") if options.results else REFERENCE
     names = [options.table] if options.table else declaration.names()
-    written = [file for name in names for file in figures.write(declaration.load(name), folder, LOCAL / "figures")]
+    written = [file for name in names for file in write(declaration.load(name), folder, LOCAL / "figures")]
     if not written:
         raise UserError(f"no finished run of {options.table or 'any table'} is recorded in {folder}")
     print("\n".join(str(shown(file)) for file in written))
@@ -263,6 +270,19 @@ def _regress(options: argparse.Namespace) -> int:
         raise UserError('--accept and --reason "..." go together: a reference changes for a reason')
     files = {form: path(file, f"--{form}") for form in ("junit", "json") if (file := getattr(options, form))}
     return regress(options.table or NAME, *sweeping(options), options.reason, files)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from methods.base.errors import UserError
+    from paper_tables import audit
+    from paper_tables.options import jobs
+
+    names = None
+    if options.libs is not None:
+        names = list(dict.fromkeys(name.strip().replace("-", "_") for name in options.libs.split(",") if name.strip()))
+        if not names:
+            raise UserError("LIBS must name libraries, separated by commas: LIBS=avalanche,gmumcl")
+    return audit.main(names, jobs(options.jobs))
 
 
 def _data(options: argparse.Namespace) -> int:

@@ -1,8 +1,11 @@
 """The figures share this module: the looks of each method, a canvas, and the files of a figure.
 
-A method has the same colour, line and marker in all figures. Line and marker tell it without its colour.
+A method has the same colour, line and marker in all figures. The marker tells it without its colour: where two markers
+look alike, one of the colours is lighter. Rows of one table that run the same method differ by how
+their marker is filled and by their line.
 """
 
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from benchmarks import machine
 from benchmarks.files import shown, write_atomically
@@ -21,6 +25,7 @@ from benchmarks.record import ROOT
 
 FOLDER = ROOT / "results" / "tables"
 DPI = 150
+COLOURS = 128  # of a small picture
 DIGITS = "%.4g"  # of a number in a CSV
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, CYAN = sns.color_palette("colorblind")
 
@@ -32,20 +37,58 @@ class Style:
     label: str
     colour: tuple[float, float, float] | str
     line: str | tuple
-    marker: str
+    marker: str | tuple
 
 
+# Colours of one family of methods are neighbours. A marker of numbers is a star: (points, 1, degrees).
+HOURGLASS = ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1))
+BOW_TIE = ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1))
+FLAT = ((-1, -0.45), (1, -0.45), (1, 0.45), (-1, 0.45), (-1, -0.45))
+TEE = ((-1, 1), (1, 1), (1, 0.3), (0.35, 0.3), (0.35, -1), (-0.35, -1), (-0.35, 0.3), (-1, 0.3), (-1, 1))
+UPRIGHT = ((-0.45, -1), (-0.45, 1), (0.45, 1), (0.45, -1), (-0.45, -1))
 STYLES = {
     "naive": Style("fine-tuning", "0.35", (0, (1, 1.2)), "*"),
+    "joint": Style("joint training", "0.0", "-", "d"),
     "ewc": Style("EWC", BLUE, "-", "s"),
     "online_ewc": Style("online EWC", CYAN, (0, (5, 1.5)), "D"),
+    "ewcpp": Style("EWC++", "#17426b", (0, (5, 1.5, 1, 1.5)), "p"),
     "si": Style("SI", ORANGE, (0, (4, 1, 1, 1)), "^"),
     "mas": Style("MAS", GREEN, (0, (6, 1)), "o"),
     "rwalk": Style("RWalk", PURPLE, (0, (2, 1)), "v"),
     "scp": Style("SCP", RED, (0, (3, 1, 1, 1, 1, 1)), "X"),
     "l2": Style("L2", BROWN, (0, (6, 1, 1, 1)), "P"),
     "gem": Style("GEM", "0.0", (0, (3, 1.5)), "h"),
+    "agem": Style("A-GEM", "0.68", (0, (3, 3)), "H"),
+    "replay": Style("experience replay", "#7a3b00", (0, (8, 1)), (4, 1, 0)),
+    "rehearsal": Style("rehearsal", "#b5651d", (0, (8, 1, 1, 1)), (4, 1, 45)),
+    "icarl": Style("iCaRL", "#005f46", (0, (8, 1, 3, 1)), TEE),
+    "lwf": Style("LwF", "#a89000", (0, (4, 2)), "<"),
+    "dgr": Style("DGR", "#8f2d63", (0, (2, 2)), ">"),
+    "rtf": Style("RtF", "#e377ad", (0, (2, 2, 4, 2)), BOW_TIE),
+    "xdg": Style("XdG", "#a8a4e6", (0, (1, 2)), FLAT),
+    "pnn": Style("PNN", "#6a3d9a", (0, (6, 2)), HOURGLASS),
+    "den": Style("DEN", "#4b5d16", (0, (6, 2, 2, 2)), UPRIGHT),
 }
+FILLS = ("full", "none", "left", "right", "top", "bottom")  # of the marker, for rows of one method
+LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 2)))
+
+
+def style(method: str) -> Style:
+    """Return the looks of a method. One that is not listed is grey, and its first letter is its marker."""
+    if method in STYLES:
+        return STYLES[method]
+    grey = 0.25 + int(hashlib.sha256(method.encode()).hexdigest(), 16) % 5 / 10
+    return Style(method, f"{grey:.2f}", "-", f"${method[0].upper()}$")
+
+
+def marks(methods: dict[str, str]) -> dict[str, dict]:
+    """Return how the marker of each row is drawn: {row: method} -> {row: options of Axes.plot}."""
+    drawn, before = {}, list(methods.values())
+    for n, (row, method) in enumerate(methods.items()):
+        fill = FILLS[before[:n].count(method) % len(FILLS)]
+        looks = style(method)
+        drawn[row] = {"color": looks.colour, "marker": looks.marker, "fillstyle": fill, "markerfacecoloralt": "white"}
+    return drawn
 
 
 @contextmanager
@@ -67,6 +110,14 @@ def picture(drawing: Figure, form: str, dpi: int = DPI) -> bytes:
     data = io.BytesIO()
     with rc_context({"svg.hashsalt": "continual"}):
         drawing.savefig(data, format=form, dpi=dpi, metadata={"Date": None} if form == "svg" else None)
+    return data.getvalue()
+
+
+def small(png: bytes) -> bytes:
+    """Return a PNG with COLOURS colours, a third of its bytes. MAXCOVERAGE keeps colours of few pixels, as of marks."""
+    data, picture = io.BytesIO(), Image.open(io.BytesIO(png)).convert("RGB")
+    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(data, format="png", optimize=True)
     return data.getvalue()
 
 

@@ -13,6 +13,7 @@ from benchmarks.run import Run
 from paper_tables import render
 from paper_tables.caption import MARKS, ORIGINS, caption, usual_n
 from paper_tables.declaration import Row, Table
+from paper_tables.figures.courses import Course, of_results
 from paper_tables.ledger import NotSearched
 from paper_tables.published import Published
 from paper_tables.references import core_hours, recorded_seeds, usable
@@ -68,6 +69,7 @@ class Page:
     caption: list[str]
     hours: float
     faults: list[str]  # records that cannot be used, each with its reason
+    courses: list[Course]  # what its figures are drawn from
 
 
 def of(table: Table, folder: Path) -> Page:
@@ -107,7 +109,7 @@ def of(table: Table, folder: Path) -> Page:
         )
     found = any(records)
     notes = caption(table, frame, seeds, stale) if found else []
-    return Page(table, cells, frame if found else None, notes, core_hours(records), faults)
+    return Page(table, cells, frame if found else None, notes, core_hours(records), faults, of_results(results))
 
 
 def _runs(row: Row, records: list[Record], references: list[Record]) -> list[Ran]:

@@ -5,26 +5,33 @@ import hashlib
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import jinja2
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+from rich.console import Console
+from rich.progress import track
 
 from benchmarks.files import read_text, shown, write_atomically
 from methods.base.errors import UserError
 from methods.base.examples import SCENARIOS
-from paper_tables import declaration, plot, scoreboard
+from paper_tables import declaration, drawing, plot, scoreboard
 from paper_tables.caption import MARKS, meaning
 from paper_tables.declaration import Table
+from paper_tables.figures.draw import figures as draw_figures
 from paper_tables.render import interval, mean_and_std
 from paper_tables.report import content, drawings
 from paper_tables.report.content import Page
 from paper_tables.verdict import STAND_IN
 
 HERE = Path(__file__).parent
+MOST = 5_000_000  # bytes of a page
+MARKUP = 300  # bytes around a picture
 DPI = 100  # of the figures: sharp at the width that they are shown in
+SMALL_DPI = 80  # of those below a table
 EVERY = 5.0  # seconds between two versions of a live report
 SPREADS = {
     "sem": "standard error",
@@ -36,10 +43,18 @@ SPREADS = {
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
 
 
-def write(folder: Path, file: Path, tables: list[Table] | None = None, live: float | None = None) -> int:
-    """Write the report on the records in `folder`, and return its size in bytes. live: seconds until it reloads."""
+def write(
+    folder: Path, file: Path, tables: list[Table] | None = None, live: float | None = None, whole: bool = True
+) -> int:
+    """Write the report on the records in `folder`, and return its size in bytes.
+
+    live: seconds until it reloads. whole: with the figures below the tables, which take a while.
+    """
     tables = [declaration.load(name) for name in declaration.names()] if tables is None else tables
-    text = html([content.of(table, folder) for table in tables], folder, live)
+    pages = [content.of(table, folder) for table in tables]
+    text = html(pages, folder, live)
+    if whole:
+        text = html(pages, folder, live, pictures(pages, MOST - len(text.encode("utf-8"))))
     write_atomically(file, text)
     return len(text.encode("utf-8"))
 
@@ -51,11 +66,11 @@ def keep_writing(folder: Path, file: Path, every: float = EVERY) -> None:
     try:
         while True:
             if (now := _versions(folder)) != before:
-                write(folder, file, live=every)
+                write(folder, file, live=every, whole=False)
                 before = now
             time.sleep(every)
     except KeyboardInterrupt:
-        write(folder, file)
+        write(folder, file, whole=False)
 
 
 def _versions(folder: Path) -> set[tuple[Path, int]]:
@@ -67,8 +82,37 @@ def _versions(folder: Path) -> set[tuple[Path, int]]:
     return found
 
 
-def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
-    """Return the page. The same records give the same text, but for the time of day of a live one."""
+@dataclass(frozen=True)
+class Picture:
+    """Hold a figure below a table: a PNG in base 64, and what to see in it."""
+
+    data: str
+    see: str
+
+
+def pictures(pages: list[Page], room: int) -> dict[str, list[Picture]]:
+    """Draw the figures of each table. Those for which no room of so many bytes is left are left out."""
+    drawn: dict[str, list[Picture]] = {}
+    waiting = [(page, draw) for page in pages for draw in draw_figures(page.table, page.courses).values()]
+    for page, draw in track(waiting, description="figures", console=Console(stderr=True)):
+        if room > 0 and (found := draw()):
+            data = base64.b64encode(drawing.small(drawing.png(found.figure, SMALL_DPI))).decode()
+            room -= len(data) + 2 * len(found.see.encode("utf-8")) + MARKUP
+            if room > 0:
+                drawn.setdefault(page.table.name, []).append(Picture(data, found.see))
+    return drawn
+
+
+def html(
+    pages: list[Page],
+    folder: Path,
+    live: float | None = None,
+    below: dict[str, list[Picture]] | None = None,
+) -> str:
+    """Return the page. The same records give the same text, but for the time of day of a live one.
+
+    below: the further figures of each table.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -89,6 +133,7 @@ def html(pages: list[Page], folder: Path, live: float | None = None) -> str:
         stand_in=STAND_IN,
         spreads=SPREADS,
         figures={page.table.name: _figure(page) for page in pages if page.frame is not None},
+        below=below or {},
         style=Markup(read_text(HERE / "page.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode(),
@@ -137,7 +182,7 @@ def _figure(page: Page) -> str:
 
 @lru_cache(maxsize=200)
 def _drawn(drawn: _ByValue) -> str:
-    return base64.b64encode(plot.figure(drawn.page.table, drawn.page.frame, DPI)).decode()
+    return base64.b64encode(drawing.small(plot.figure(drawn.page.table, drawn.page.frame, DPI))).decode()
 
 
 def check(folder: Path) -> None:

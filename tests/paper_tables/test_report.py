@@ -27,6 +27,7 @@ from tests.support.records import kept
 from tests.support.toy_table import toy_loader
 
 MEGABYTES = 5
+DRAWN = "fisher"  # the table whose figures are drawn below it here
 VOID = {"meta", "br", "hr", "img", "input", "link", "source"}  # elements without an end
 BAD = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;"
 
@@ -80,8 +81,11 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory):
     """The report on the committed records: its file, and what is on it."""
-    file = tmp_path_factory.mktemp("report") / "report.html"
-    assert main(["report", "--file", str(file)]) == 0
+    file, whole = tmp_path_factory.mktemp("report") / "report.html", page.pictures
+    with pytest.MonkeyPatch.context() as patch:
+        fisher = [DRAWN]  # all figures of all tables take a minute
+        patch.setattr(page, "pictures", lambda pages, room: whole([p for p in pages if p.table.name in fisher], room))
+        assert main(["report", "--file", str(file)]) == 0
     return SimpleNamespace(file=file, page=Page(file.read_text(encoding="utf-8")))
 
 
@@ -141,6 +145,28 @@ def test_the_states_add_up_to_the_scoreboard(committed, frames):
         assert states[name, content.WAITING] + states[name, content.FAILED] == line.runnable - line.run
     titles = [e.text for e in committed.page.all("title") if e.within[-1].tag == "g"]
     assert sum(int(title.split(": ")[1].split()[0]) for title in titles) == counts.published["all"]
+
+
+def test_the_figures_of_a_table_are_below_it(committed):
+    images = [e for e in committed.page.all("img") if any(w.attrs.get("id") == DRAWN for w in e.within)]
+    shown = content.of(declaration.load(DRAWN), record.REFERENCE)
+    sees = [found.see for draw in page.draw_figures(shown.table, shown.courses).values() if (found := draw())]
+    assert len(sees) == 5 and [e.attrs["alt"] for e in images[1:]] == sees  # the first is the table's own
+    captions = [e.text.strip() for e in committed.page.all("figcaption")]
+    assert set(sees) <= set(captions)
+    assert all(len(base64.b64decode(e.attrs["src"].partition(",")[2])) > 2000 for e in images)
+
+
+def test_a_page_never_grows_beyond_its_limit(toy, tmp_path, monkeypatch):
+    table, folder = toy
+    shown = [content.of(table, folder)]
+    alone = len(page.html(shown, folder).encode())
+    (first, *more) = page.pictures(shown, 10**9)[table.name]
+    assert len(more) >= 2 and page.pictures(shown, 0) == {}
+    room = len(first.data) + 3 * len(first.see) + page.MARKUP
+    assert page.pictures(shown, room) == {table.name: [first]}
+    monkeypatch.setattr(page, "MOST", alone + room)
+    assert alone < page.write(folder, tmp_path / "report.html", [table]) <= alone + room
 
 
 def test_each_cell_opens_its_own_provenance(committed, frames):
@@ -206,6 +232,7 @@ def test_a_figure_is_drawn_again_only_when_its_numbers_change(toy, monkeypatch):
     table, folder = toy
     drawn = []
     monkeypatch.setattr(page.plot, "figure", lambda table, cells, dpi: drawn.append(dpi) or b"png")
+    monkeypatch.setattr(page.drawing, "small", lambda png: png)
     page._drawn.cache_clear()
     for _ in range(2):
         page.html([content.of(table, folder)], folder)

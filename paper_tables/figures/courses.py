@@ -1,0 +1,89 @@
+"""What the figures of a table are drawn from: the finished runs of each row in each scenario."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import metrics
+from benchmarks.record import Record
+from paper_tables.alike import common
+from paper_tables.declaration import Table
+from paper_tables.references import recorded_seeds, usable
+from paper_tables.runs import Results, results_of, runs_of
+
+
+@dataclass(frozen=True)
+class Course:
+    """Hold the S finished runs of a row in a scenario, and the seeds whose run failed."""
+
+    label: str
+    scenario: str
+    records: tuple[Record, ...]
+    failed: tuple[int, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """Return the name of the method."""
+        return self.records[0].run.method.name
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of the runs, [S]."""
+        return tuple(record.seed for record in self.records)
+
+    @cached_property
+    def accuracy(self) -> np.ndarray:
+        """Return R [S, T + 1, T] in percent."""
+        return 100 * np.stack([record.accuracy for record in self.records])
+
+    @property
+    def so_far(self) -> np.ndarray:
+        """Return the mean accuracy on the tasks learnt so far, [S, T]."""
+        T = self.accuracy.shape[2]
+        return np.stack([self.accuracy[:, k, :k].mean(1) for k in range(1, T + 1)], 1)
+
+    @property
+    def first(self) -> np.ndarray:
+        """Return the accuracy on the first task, [S, T]."""
+        return self.accuracy[:, 1:, 0]
+
+    @property
+    def final(self) -> np.ndarray:
+        """Return the mean accuracy over all tasks after the last one, [S]."""
+        return self.accuracy[:, -1].mean(1)
+
+    @property
+    def is_joint(self) -> bool:
+        """Say whether only the end was measured."""
+        return bool(np.isnan(self.accuracy[:, 1:-1]).all()) and self.accuracy.shape[2] > 1
+
+    def only(self, n: int) -> "Course":
+        """Return the course of one run."""
+        return replace(self, records=self.records[n : n + 1])
+
+    def measured(self, metric: str, *references: np.ndarray) -> np.ndarray:
+        """Return a measure of each run, [S], in percent. NaN: it is undefined for this run."""
+        found = metrics.find(metric)
+        return np.array([found(record.accuracy, record.total, *references).percent for record in self.records])
+
+
+def courses(table: Table, folder: Path) -> list[Course]:
+    """Return the courses of a table by the records in `folder`."""
+    seeds = recorded_seeds(table, folder)
+    runs = runs_of(table, seeds) if seeds else {}
+    return of_results(results_of(runs, usable(runs, folder)[0]))
+
+
+def of_results(results: Results) -> list[Course]:
+    """Return the courses of all rows that have finished runs, each set of runs once."""
+    groups: dict = {}
+    for (label, scenario), records in results.items():
+        finished = tuple(record for record in records if record.reason is None)
+        failed = tuple(record.seed for record in records if record.reason is not None)
+        if finished:
+            groups.setdefault(replace(finished[0].run, seed=0), (scenario, finished, failed, []))[3].append(label)
+    return [
+        Course(common(labels), scenario, finished, failed) for scenario, finished, failed, labels in groups.values()
+    ]

@@ -35,6 +35,7 @@ from paper_tables.audit_picture import figure
 COLUMNS = ["library", "version", "quantity", "kind", "of", "error", "factor", "at_1", "at_8", "at_64", "text"]
 KNOWN = {"1/2": 0.5, "2": 2.0, "T^2": NUMBERS["T"] ** 2, "N": SIZES[0], "N/(N-1)": SIZES[0] / (SIZES[0] - 1)}
 KNOWN |= {"1/gamma": 1 / NUMBERS["gamma"], "2/gamma": 2 / NUMBERS["gamma"], "2/P": 2 / 59}
+HEADER = ["", "measured", "what it computes", "where"]
 LONG = 90  # of an error's line
 GRIDS = {"Methods": (METHODS,), "Metrics": (METRICS,), "Fisher diagonals": (FISHERS,)}
 
@@ -131,16 +132,23 @@ def page(found: pd.DataFrame) -> str:
         if len(own):
             parts.append(f"## {title}\n\n{_grid(own, quantities)}")
     parts.append("## Cell by cell\n\nThe words and the places are those of the version named.")
+    for title, cells in by_library(found).items():
+        lines = [[*texts, f"`{where}`"] for *texts, where in cells]
+        parts.append(f"### {title}\n\n{markdown_table(HEADER, lines, [True] * 4)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def by_library(found: pd.DataFrame) -> dict[str, list[tuple[str, str, str, str]]]:
+    """Return for each library and version its cells: quantity, what was measured, words, place in the source."""
+    cells = {}
     for name, own in found.groupby("library", sort=False):
         one = library.find(name)
-        lines = []
-        for cell in own.itertuples():
-            entry = one.entries[cell.quantity]
-            measured = f"{cell.kind}: {said(cell)}"
-            lines.append([QUANTITIES[cell.quantity].title, measured, entry.words, f"`{entry.where}`"])
-        header = ["", "measured", "what it computes", "where"]
-        parts.append(f"### {one.label} {own.version.iloc[0]}\n\n{markdown_table(header, lines, [True] * 4)}")
-    return "\n\n".join(parts) + "\n"
+        cells[f"{one.label} {own.version.iloc[0]}".strip()] = [
+            (QUANTITIES[cell.quantity].title, f"{cell.kind}: {said(cell)}", entry.words, entry.where)
+            for cell in own.itertuples()
+            for entry in [one.entries[cell.quantity]]
+        ]
+    return cells
 
 
 def _counts(found: pd.DataFrame) -> str:

@@ -1,6 +1,8 @@
 """The page and the picture of the audit. What the words claim is what the committed measurement shows."""
 
 import io
+import re
+from html import unescape
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +16,7 @@ from benchmarks.audit.base.quantities import QUANTITIES
 from benchmarks.audit.base.run import Row
 from paper_tables import audit, drawing
 from paper_tables.__main__ import main
+from paper_tables.report.page import audit_of, html
 
 COMMITTED = drawing.FOLDER / "audit.csv"
 
@@ -152,3 +155,14 @@ def test_a_library_that_was_not_run_claims_nothing(measured):
 def test_mistakes_are_one_line(libs, message, capsys):
     assert main(["audit", "--libs", libs]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_report_shows_the_picture_and_each_cell(found, tmp_path):
+    text = html([], tmp_path, audited=audit_of(drawing.FOLDER))
+    assert "<script>alert" not in text and text.count("data:image/png;base64,") == 1
+    rows = re.findall(r"<tr><th scope=.row.>([^<]*)</th><td>([^<]*)</td><td>([^<]*)</td><td><code>", text)
+    assert [tuple(map(unescape, row)) for row in rows] == [
+        tuple(cell[:3]) for cells in audit.by_library(found).values() for cell in cells
+    ]
+    assert len(rows) == len(found) and "curvlinops 3.0.1 (" in text
+    assert audit_of(tmp_path) is None and "audit-title" not in html([], tmp_path)

@@ -118,8 +118,7 @@ def sweep(
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
     locks.clear_leftovers(folder)
     commit = machine.commit()
-    groups = _together(todo, device) if curves is None else [[run] for run in todo]  # curves are of one run each
-    work = [_job(together, folder, root, device, commit, curves) for together in groups]
+    work = [_job(together, folder, root, device, commit, curves) for together in _together(todo, device)]
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
@@ -160,8 +159,8 @@ def _together(runs: list[Run], device: str) -> list[list[Run]]:
 def _job(runs: list[Run], folder: Path, root: Path, device: str, commit: str, curves: Path | None) -> Job:
     context = Context(device, commit, fingerprint(runs[0], root), runs[0].digest)
     checkpoint = folder.resolve() / ".checkpoints" / "any"
-    own = str((curves / locks.name(runs[0])).resolve()) if curves else ""
-    return _part_of(Job(runs[0], str(root.resolve()), context, str(checkpoint), own), runs)
+    own = str(curves.resolve()) if curves else ""
+    return _part_of(Job(runs[0], str(root.resolve()), context, str(checkpoint), curves=own), runs)
 
 
 def _part_of(job: Job, runs: list[Run]) -> Job:

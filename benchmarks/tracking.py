@@ -14,6 +14,9 @@ curves: points beyond that are taken back.
 import json
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
 from benchmarks.files import read_text, write_atomically
 from benchmarks.trace import Trace
 from methods.base.errors import UserError
@@ -24,15 +27,15 @@ ENDS = "ends.json"  # the number of steps at the end of each task, by how many t
 
 
 class Curves:
-    """Write the curves of one run into `folder`. A folder that cannot be written costs the curves, not the run.
+    """Write the curves of a run into its folder, or those of R runs that are trained together, each into its own.
 
-    notes: what the user should hear.
+    A folder that cannot be written costs the curves, not the run. notes: what the user should hear.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folders: list[Path]):
+        self.folders = folders
         self.notes: list[str] = []
-        self._writer, self._closed = None, False
+        self._writers, self._closed = [], False
         self._step, self._rows, self._goes_on, self._loss = 0, 0, False, None
         self._ends: dict[str, int] = {}
 
@@ -79,8 +82,8 @@ class Curves:
     def close(self) -> None:
         """Write what the last task left, and end."""
         self._try(self._write_accuracies)
-        if self._writer:
-            self._try(self._writer.close)
+        for writer in self._writers:
+            self._try(writer.close)
 
     def _try(self, work, *arguments) -> None:
         if self._closed:
@@ -89,44 +92,49 @@ class Curves:
             work(*arguments)
         except (OSError, UserError) as error:
             self._closed = True
-            self.notes.append(f"the curves in {self.folder} end here: {error}")
+            self.notes.append(f"the curves in {self.folders[0]} end here: {error}")
 
     def _begin(self, k: int) -> None:
-        """Open the file before the first task of this process, which is task k."""
-        if self._writer:
+        """Open the files before the first task of this process, which is task k."""
+        if self._writers:
             return
         from torch.utils.tensorboard import SummaryWriter  # here, as it takes a second to import
 
-        file = self.folder / ENDS
+        file = self.folders[0] / ENDS
         if self._goes_on and file.exists():
             self._ends = {tasks: step for tasks, step in json.loads(read_text(file)).items() if int(tasks) <= k}
         if str(k) in self._ends:
             self._step, self._rows = self._ends[str(k)], k
         else:  # from the beginning, or followed from here on
             self._ends = {}
-            for left in (file, *self.folder.glob("events.out.tfevents.*")):
-                left.unlink(missing_ok=True)
-        self._writer = SummaryWriter(self.folder, purge_step=self._step or None)
+            for folder in self.folders:
+                for left in (folder / ENDS, *folder.glob("events.out.tfevents.*")):
+                    left.unlink(missing_ok=True)
+        self._writers = [SummaryWriter(folder, purge_step=self._step or None) for folder in self.folders]
 
-    def _write_point(self, penalty) -> None:
-        self._writer.add_scalar("loss", float(self._loss), self._step)
+    def _write(self, tag: str, values: list[float]) -> None:
+        for writer, value in zip(self._writers, values, strict=True):
+            writer.add_scalar(tag, value, self._step)
+
+    def _write_point(self, penalty: Tensor | None) -> None:
+        self._write("loss", self._loss.reshape(-1).tolist())
         if penalty is not None:
-            self._writer.add_scalar("penalty", float(penalty), self._step)
+            self._write("penalty", penalty.reshape(-1).tolist())
 
     def _write_accuracies(self) -> None:
         """Write the rows of the accuracy array that are new."""
         for k, row in enumerate(self._trace.correct or ()):
-            measured = {j: right / self._total[j] for j, right in enumerate(row) if right is not None}
+            measured = {j: np.ravel(right) / self._total[j] for j, right in enumerate(row) if right is not None}
             if k < self._rows or not measured:
                 continue
             for j, accuracy in measured.items():
-                self._writer.add_scalar(f"accuracy/task_{j + 1}", accuracy, self._step)
-            learnt = [accuracy for j, accuracy in measured.items() if j < k]
-            if learnt:
-                self._writer.add_scalar("accuracy/mean", sum(learnt) / len(learnt), self._step)
+                self._write(f"accuracy/task_{j + 1}", accuracy.tolist())
+            if learnt := [accuracy for j, accuracy in measured.items() if j < k]:
+                self._write("accuracy/mean", np.mean(learnt, axis=0).tolist())
             self._rows = k + 1
 
     def _end(self, tasks: int) -> None:
         self._ends[str(tasks)] = self._step
-        write_atomically(self.folder / ENDS, json.dumps(self._ends))
-        self._writer.flush()
+        for folder, writer in zip(self.folders, self._writers, strict=True):
+            write_atomically(folder / ENDS, json.dumps(self._ends))
+            writer.flush()

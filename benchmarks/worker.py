@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from benchmarks import machine, numerics, record, streams
+from benchmarks import locks, machine, numerics, record, streams
 from benchmarks.checkpoint import Checkpoint
 from benchmarks.learner import start
 from benchmarks.record import Record
@@ -35,16 +35,16 @@ class Context:
 class Job:
     """Hold a run and what a worker needs for it.
 
-    checkpoint: the file for a long run's state, or "". curves: the folder for its curves (tracking.py), or "". beside:
-    the seeds of runs that are alike but for it, and are trained together with it (`stacks`).
+    checkpoint: the file for a long run's state, or "". beside: the seeds of runs that are alike but for it, and are
+    trained together with it (`stacks`). curves: the folder in which each has one for its curves (tracking.py), or "".
     """
 
     run: Run
     root: str
     context: Context
     checkpoint: str = ""
-    curves: str = ""
     beside: tuple[int, ...] = ()
+    curves: str = ""
 
     @property
     def runs(self) -> list[Run]:
@@ -105,19 +105,22 @@ def work(text: str) -> str:
     if job.beside:
         identity["beside"] = list(job.beside)
     saved = Checkpoint(Path(job.checkpoint), identity, every=CHECKPOINT_EVERY) if job.checkpoint else None
-    curves = _curves(job.curves) if job.curves else None
-    found = execute(job.runs, streams, job.context, sum(seconds) / len(seconds), saved, curves)
+    curves = [_curves(job, job.runs)]
+    found = execute(job.runs, streams, job.context, sum(seconds) / len(seconds), saved, curves[0])
     if job.beside and found[0].reason is not None:  # what stops one replica stops all: each is done by itself
-        alone = zip(job.runs, streams, seconds, strict=True)
-        found = [execute([run], [stream], job.context, spent)[0] for run, stream, spent in alone]
-    notes = [note for part in (saved, curves) if part for note in part.notes]
+        curves = [_curves(job, [run]) for run in job.runs]
+        alone = zip(job.runs, streams, seconds, curves, strict=True)
+        found = [execute([run], [stream], job.context, spent, None, own)[0] for run, stream, spent, own in alone]
+    notes = [note for part in (saved, *curves) if part for note in part.notes]
     return Outcome(tuple(found), notes=tuple(notes)).to_text()
 
 
-def _curves(folder: str):
+def _curves(job: Job, runs: Sequence[Run]):
+    if not job.curves:
+        return None
     from benchmarks.tracking import Curves  # here, as nobody else needs it
 
-    return Curves(Path(folder))
+    return Curves([Path(job.curves) / locks.name(run) for run in runs])
 
 
 def stacks(run: Run) -> bool:
@@ -139,7 +142,7 @@ def execute(
 ) -> list[Record]:
     """Train and evaluate a run, or several that differ in their seed alone, together. Return their records.
 
-    Whatever stops them gives failed records with the reason and the finished tasks. `curves` follow a single run.
+    Whatever stops them gives failed records with the reason and the finished tasks.
     """
     machine.reset_peak_memory()
     run, R = runs[0], len(runs)

@@ -3,7 +3,7 @@
 pdoc renders modules. So each page is shown to it as a module `guide.<page>`, whose docstring is the page.
 """
 
-import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -18,13 +18,17 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs"
 FLOORS = ("methods", "benchmarks", "paper_tables")
+APART = re.compile(r"benchmarks\.audit\.(?!base\b)")  # each runs in an environment of its own, with another library
 SITE = ROOT / "results" / "local" / "site"
 GUIDE = "guide"
-LINK = re.compile(r"\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)")  # to a file: [text](file#part)
+LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)")  # to a file: [text](file#part)
+PICTURE = re.compile(r"\]\(([^)]+\.png)\)")
 
 
 def main() -> None:
     """Build the site anew and say where it is."""
+    if importlib.util.find_spec("pdoc") is None:
+        sys.exit("error: pdoc is not installed: make setup")
     size = build(SITE)
     print(f"{os.path.relpath(SITE / 'index.html')}, {size / 1e6:.1f} MB: open it in a browser")
 
@@ -57,9 +61,14 @@ def build(site: Path) -> int:
         for name, text in files.items():
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             (new / name).write_text(text, encoding="utf-8")
+        (new / "pictures").mkdir()
+        for page in PAGES.glob("*.md"):
+            for picture in PICTURE.findall(page.read_text(encoding="utf-8")):
+                shutil.copy(PAGES / picture, new / "pictures")
+        size = sum(file.stat().st_size for file in new.rglob("*"))
         shutil.rmtree(site, ignore_errors=True)
         new.rename(site)
-    return sum(len(text.encode()) for text in files.values())
+    return size
 
 
 def _impersonal(text: str) -> str:
@@ -75,7 +84,7 @@ def _is_found(doc) -> bool:
 def _pages() -> dict[str, ModuleType]:
     """Return the pages as modules: docs/index.md is `guide`, and the others follow in its order."""
     index = (PAGES / "index.md").read_text(encoding="utf-8")
-    order = [link for link, _ in LINK.findall(index) if link in {file.name for file in PAGES.glob("*.md")}]
+    order = [link for _, link, _ in LINK.findall(index) if link in {file.name for file in PAGES.glob("*.md")}]
     pages = {}
     for file in ["index.md", *order]:
         name = GUIDE if file == "index.md" else f"{GUIDE}.{Path(file).stem}"
@@ -84,27 +93,39 @@ def _pages() -> dict[str, ModuleType]:
 
 
 def _with_links(text: str, name: str) -> str:
-    """Return a page whose links to pages and to modules lead to their places in the site."""
+    """Return a page whose links to pages, modules and pictures lead to their places in the site.
+
+    A link to any other file becomes the file's name.
+    """
     up = "" if name == GUIDE else "../"
 
     def place(link: re.Match) -> str:
-        file, part = link[1], link[2] or ""
-        if file.endswith(".md"):
-            there = f"{GUIDE}.html" if file == "index.md" else f"{GUIDE}/{Path(file).stem}.html"
+        shown, file, part = link[1], link[2], link[3] or ""
+        inside = file.removeprefix("../")
+        if file.endswith(".png"):
+            there = f"pictures/{Path(file).name}"
+        elif file == "index.md":
+            there = f"{GUIDE}.html"
+        elif file.endswith(".md") and file == inside:
+            there = f"{GUIDE}/{Path(file).stem}.html"
+        elif file.endswith(".py"):
+            there = inside.removesuffix("/__init__.py").removesuffix(".py") + ".html"
         else:
-            there = file.removeprefix("../").removesuffix("/__init__.py").removesuffix(".py").rstrip("/") + ".html"
-        return f"]({up}{there}{part})"
+            return f"{shown} (`{inside}`)"
+        return f"[{shown}]({up}{there}{part})"
 
     return LINK.sub(place, text)
 
 
 def _code() -> dict[str, ModuleType]:
-    """Return the modules of the floors. One that imports a package which is not installed is named and left out."""
+    """Return the modules of the floors, but for those APART. A module that lacks a package is named and left out."""
     modules, left_out = {}, {}
     for floor in FLOORS:
         folder = importlib.import_module(floor).__path__
         inside = sorted(found.name for found in pkgutil.walk_packages(folder, f"{floor}.") if "._" not in found.name)
         for name in [floor, *inside]:
+            if APART.match(name):
+                continue
             try:
                 modules[name] = importlib.import_module(name)
             except ModuleNotFoundError as error:

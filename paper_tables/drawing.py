@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from benchmarks import machine
@@ -25,7 +26,8 @@ from benchmarks.record import ROOT
 
 FOLDER = ROOT / "results" / "tables"
 DPI = 150
-COLOURS = 128  # of a small picture
+LEAST = 1.0  # points of accuracy that an axis spans at least, so that tenths do not look large
+COLOURS, GREYS = 128, (0, *range(7, 256, 8))  # of a small picture
 DIGITS = "%.4g"  # of a number in a CSV
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, CYAN = sns.color_palette("colorblind")
 
@@ -100,6 +102,14 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
         yield drawing
 
 
+def readable(axes) -> None:
+    """Give the horizontal axis a few round ticks, and a span of LEAST points at least."""
+    left, right = axes.get_xlim()
+    if right - left < LEAST:
+        axes.set_xlim((left + right - LEAST) / 2, (left + right + LEAST) / 2)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+
+
 def png(drawing: Figure, dpi: int = DPI) -> bytes:
     """Return the figure as a PNG."""
     return picture(drawing, "png", dpi)
@@ -114,10 +124,12 @@ def picture(drawing: Figure, form: str, dpi: int = DPI) -> bytes:
 
 
 def small(png: bytes) -> bytes:
-    """Return a PNG with COLOURS colours, a third of its bytes. MAXCOVERAGE keeps colours of few pixels, as of marks."""
+    """Return a PNG with few colours, a third of its bytes. MAXCOVERAGE keeps colours of few pixels, as of marks."""
     data, picture = io.BytesIO(), Image.open(io.BytesIO(png)).convert("RGB")
-    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(data, format="png", optimize=True)
+    colours = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).getpalette()[: 3 * COLOURS]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*colours, *(grey for grey in GREYS for _ in range(3))])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(data, format="png", optimize=True)
     return data.getvalue()
 
 

@@ -37,7 +37,6 @@ ACROSS = 4  # panels of curves in a line, at most
 NARROW = 1.8  # inches of such a panel
 LINE = 0.3  # inches of a row
 LABEL = 30  # characters of an axis' label in a line
-LEAST = 1.0  # points that an axis spans at least
 APART = 0.08  # tasks that our curve is moved to the left, and the paper's marks to the right, so that both are seen
 BARS = "bars: 90 % confidence interval of the mean"
 BANDS = "bars and bands: 90 % confidence interval of the mean"
@@ -133,10 +132,7 @@ def _panel(axes, cells, labels):
             axes.text(0.98, line, f"failed {cell.failed}", color=RED, fontsize=8, **where)
     axes.grid(False, axis="y")
     axes.margins(x=0.08)
-    left, right = axes.get_xlim()
-    if right - left < LEAST:
-        axes.set_xlim((left + right - LEAST) / 2, (left + right + LEAST) / 2)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    drawing.readable(axes)
     sns.despine(ax=axes, left=True)
 
 

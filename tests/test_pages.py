@@ -44,7 +44,7 @@ def test_the_first_table_is_planned_printed_and_drawn(outcomes):
     shown = output_of(outcomes, "first_table")
     assert re.search(r"splitdigits: 186 of 201 runs to do", shown) and "30 of 45 runs to do" in shown
     assert re.search(r"^\| EWC +\|", shown, re.MULTILINE)
-    assert "report.html" in shown and "splitdigits-curves.png" in shown
+    assert "report.html" in shown and "splitdigits-curves-class.png" in shown
 
 
 def test_made_up_runs_get_a_verdict(outcomes):

@@ -33,6 +33,7 @@ def test_every_page_and_every_module_has_a_file(site):
         str(file.relative_to(build.ROOT)) for floor in build.FLOORS for file in (build.ROOT / floor).rglob("*.py")
     }
     modules = {name.removesuffix(".py").removesuffix("/__init__") for name in modules if "__main__" not in name}
+    modules = {name for name in modules if not build.APART.match(name.replace("/", "."))}
     needs_a_cluster = {"benchmarks/cluster", "benchmarks/cluster_worker", "benchmarks/engine"}
     found = {str(file.relative_to(site))[:-5] for file in site.rglob("*.html")}
     assert (pages | modules | {"guide", "index"}) - found <= needs_a_cluster
@@ -48,9 +49,10 @@ def test_links_inside_the_site_lead_to_files(site):
 
 
 def test_the_site_is_small_and_names_no_place_of_this_machine(site):
-    texts = {file: file.read_text(encoding="utf-8") for file in site.rglob("*") if file.is_file()}
-    assert sum(len(text.encode()) for text in texts.values()) < 8e6
-    for file, text in texts.items():
+    files = [file for file in site.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 10e6
+    for file in files:
+        text = file.read_bytes().decode("utf-8", errors="ignore")
         assert str(build.ROOT) not in text and " at 0x" not in text, file.relative_to(site)
 
 
@@ -70,7 +72,7 @@ def test_a_build_takes_the_place_of_the_one_before_and_leaves_nothing_beside(sit
 def test_pages_fit_the_window_and_ask_for_nothing_else(window, site, width):
     window.size(width)
     window.requests.clear()
-    for page in ("index", "guide", "guide/first_table", "guide/cluster", "methods/ewc", "methods/importance/fisher"):
+    for page in ("index", "guide", "guide/gallery", "guide/cluster", "methods/ewc", "methods/importance/fisher"):
         window.visit((site / f"{page}.html").as_uri())
         assert window.js("document.documentElement.scrollWidth") <= width, page
         assert window.js("getComputedStyle(document.querySelector('main')).display") == "block", page

@@ -4,6 +4,7 @@ After task k: 1/k sum_{j<=k} R[k, j], the mean over the tasks learnt so far, and
 is measured once, at the end: it has a point.
 """
 
+import math
 import textwrap
 
 import numpy as np
@@ -17,6 +18,7 @@ from paper_tables.figures import panels
 from paper_tables.figures.courses import Course
 from paper_tables.figures.panels import Drawn
 
+MARKS = 10  # on a curve, at most
 FIRST = (0, (1, 1.2))  # the line of the first task
 
 
@@ -31,7 +33,7 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn:
             looks = drawing.style(course.method)
             mean, half = course.so_far.mean(0), panels.half_widths(course.so_far)
             line = {"color": looks.colour, "linewidth": 1.4}
-            axes.plot(after, mean, marker=looks.marker, markersize=4, **line)
+            axes.plot(after, mean, marker=looks.marker, markersize=4, markevery=math.ceil(len(after) / MARKS), **line)
             axes.fill_between(after, mean - half, mean + half, color=looks.colour, alpha=0.25, linewidth=0)
             if not course.is_joint:
                 axes.plot(after, course.first.mean(0), linestyle=FIRST, **line)
@@ -43,11 +45,10 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn:
         handles = [
             Line2D([], [], color="0.3", marker="o", markersize=4, label="tasks learnt so far, with 90 % interval"),
             Line2D([], [], color="0.3", linestyle=FIRST, label="first task"),
-            Line2D([], [], color="0.85", label="the other rows, tasks learnt so far"),
         ]
-        panels.entitle(
-            figure, f"{table.title}: accuracy after each task{panels.of(table, scenario)}", caption, handles, 2
-        )
+        if len(found) > 1:
+            handles.append(Line2D([], [], color="0.85", label="the other rows, tasks learnt so far"))
+        panels.entitle(figure, f"{table.title}: accuracy after each task{panels.of(table, scenario)}", caption, handles)
     return Drawn(figure, caption, _see(found))
 
 

@@ -30,12 +30,15 @@ class Drawn:
 
 @contextmanager
 def grid(
-    n: int, width: float, height: float, below: str, beside: str, share: bool = True
+    n: int, width: float, height: float, below: str, beside: str, share: str = "xy"
 ) -> Iterator[tuple[Figure, list]]:
-    """Lend a figure of n panels of this size in inches, and its axes. below, beside: the labels of the axes."""
+    """Lend a figure of n panels of this size in inches, and its axes.
+
+    below, beside: the labels of the axes. share: which of the axes "x" and "y" all panels have in common.
+    """
     lines, across = math.ceil(n / ACROSS), min(n, ACROSS)
     with drawing.canvas(max(5.0, width * across), height * lines + 1.3) as figure:
-        axes = figure.subplots(lines, across, squeeze=False, sharex=share, sharey=share)
+        axes = figure.subplots(lines, across, squeeze=False, sharex="x" in share, sharey="y" in share)
         for number, panel in enumerate(axes.flat):
             panel.set_visible(number < n)
             if number + across >= n:  # nothing is below it
@@ -46,12 +49,12 @@ def grid(
         yield figure, list(axes.flat[:n])
 
 
-def entitle(figure: Figure, title: str, caption: str, handles: list[Line2D] = (), across: int | None = None) -> None:
+def entitle(figure: Figure, title: str, caption: str, handles: list[Line2D] = ()) -> None:
     """Write the title above, and below it the legend and the caption."""
     width = figure.get_figwidth()
     figure.suptitle(textwrap.fill(title, int(HEADING * width), break_on_hyphens=False), fontsize=11)
     entries = max((len(handle.get_label()) for handle in handles), default=0)
-    columns = across or max(1, min(len(handles), int(TEXT * width / (entries + 9))))
+    columns = max(1, min(len(handles), int(TEXT * width / (entries + 9))))
     looks = {"loc": "outside lower center", "frameon": False, "fontsize": 8, "title_fontsize": 8}
     lines = textwrap.fill(caption, int(TEXT * width), break_on_hyphens=False)
     figure.legend(handles=list(handles), ncols=columns, title=lines, **looks)

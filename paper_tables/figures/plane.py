@@ -25,7 +25,7 @@ def draw(table: Table, found: list[Course]) -> Drawn | None:
         return None
     methods = {course.label: course.method for course, _ in placed.values()}
     marks = drawing.marks(methods)
-    with panels.grid(len(scenarios), 3.4, 3.6, "intransigence (points)", "forgetting (points)", False) as (
+    with panels.grid(len(scenarios), 3.4, 3.6, "intransigence (points)", "forgetting (points)", "") as (
         figure,
         axes_of,
     ):

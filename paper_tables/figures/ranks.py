@@ -29,6 +29,7 @@ from paper_tables.figures.panels import Drawn
 ALPHA = 0.05
 LEAST = 5  # blocks; with fewer nothing is said to differ
 ROWS = 3  # are needed to compare
+TICKS = 12  # of the axis, at most
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn | None:
             axes.text(1 + critical_difference(k, N), low, "\u00a0\u00a0critical difference", va="center", fontsize=8)
         axes.set_xlim(1 - 0.05 * k, 1.05 * k)
         axes.spines["top"].set(bounds=(1, k), color="0.3")
-        axes.xaxis.set_major_locator(FixedLocator(range(1, k + 1)))
+        axes.xaxis.set_major_locator(FixedLocator(range(1, k + 1, math.ceil(k / TICKS))))
         axes.xaxis.set_label_position("top")
         axes.set_xlabel(f"mean rank over {panels.span([N], 'seed')} (1: the highest accuracy)", fontsize=8)
         caption = _caption(compared, left_out)

@@ -40,6 +40,7 @@ def draw(table: Table, found: list[Course]) -> Drawn | None:
             axes.set(title=f"{scenario}-incremental", xlabel="accuracy over all tasks (%)")
             axes.grid(False, axis="y")
             axes.margins(x=0.06)
+            drawing.readable(axes)
             sns.despine(ax=axes, left=True)
         axes_of[0].set_yticks(range(len(labels)), labels)
         axes_of[0].set_ylim(len(labels) - 0.5, -0.5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from benchmarks import data, learner, worker
+from benchmarks import data, learner, locks, worker
 from benchmarks.run import Run
 from benchmarks.trace import Trace
 from benchmarks.tracking import EVERY, Curves
@@ -26,11 +26,16 @@ EWC = Run.of({"name": "splitdigits"}, "class", {"name": "ewc", "lam": 100.0}, TR
 def job(tmp_path):
     """The run, for a worker's work to be done in this process, with its curves."""
     context = Context("cpu", "abc", data.fingerprint("digits", Path("data")), EWC.digest)
-    return Job(EWC, "data", context, str(tmp_path / "run.pt"), str(tmp_path / "curves" / "run"))
+    return Job(EWC, "data", context, str(tmp_path / "run.pt"), curves=str(tmp_path / "curves"))
 
 
 def do(job):
     return Outcome.from_text(worker.work(job.to_text()))
+
+
+def folder_of(job, run=EWC):
+    """Where a run's curves are."""
+    return Path(job.curves) / locks.name(run)
 
 
 def read(folder):
@@ -59,8 +64,8 @@ def watched(monkeypatch):
 
     def _step(method, theta, *rest):
         penalty = method.quadratic.value(theta)
-        losses.append((float(step(method, theta, *rest)), penalty))
-        return torch.tensor(losses[-1][0])
+        losses.append((step(method, theta, *rest), penalty))
+        return losses[-1][0]
 
     def counting(*arguments):
         fit(*arguments)
@@ -73,23 +78,42 @@ def watched(monkeypatch):
 
 def test_the_curves_hold_what_the_run_did(job, watched):
     losses, ends = watched
-    found = do(job).records[0]
+    (found,) = do(job).records
     assert found.reason is None
-    curves = read(job.curves)
+    curves = read(folder_of(job))
     points = range(0, len(losses), EVERY)
     assert len(points) > 5
-    assert curves.pop("loss") == [(step, pytest.approx(losses[step][0])) for step in points]
+    assert curves.pop("loss") == [(step, pytest.approx(float(losses[step][0]))) for step in points]
     penalties = {step: float(losses[step][1]) for step in points if step >= ends[1]}
     assert losses[ends[1] - 1][1] is None and max(penalties.values()) > 0
     assert curves.pop("penalty") == [(step, pytest.approx(value)) for step, value in penalties.items()]
     assert curves == of_record(found, ends)
 
 
-def test_the_record_is_the_same_to_the_bit(job):
+def measured_apart(records):
+    """Records without what a clock or the machine gave."""
+    return [replace(found, seconds={}, peak_memory_mb=0.0) for found in records]
+
+
+@pytest.mark.parametrize("beside", [(), (2, 3)], ids=["alone", "together"])
+def test_the_records_are_the_same_to_the_bit(job, beside):
+    job = replace(job, beside=beside)
     tracked, plain = do(job), do(replace(job, curves=""))
-    assert tracked.notes == plain.notes == () and tracked.records[0].reason is None
-    measured = {"seconds": {}, "peak_memory_mb": 0.0}
-    assert replace(tracked.records[0], **measured) == replace(plain.records[0], **measured)
+    assert tracked.notes == plain.notes == () and not any(found.reason for found in tracked.records)
+    assert measured_apart(tracked.records) == measured_apart(plain.records)
+
+
+def test_runs_that_are_trained_together_have_curves_of_their_own(job, watched):
+    _, ends = watched
+    job = replace(job, beside=(2, 3))
+    records = do(job).records
+    losses = []
+    for run, found in zip(job.runs, records, strict=True):
+        curves = read(folder_of(job, run))
+        losses.append(curves.pop("loss"))
+        assert curves.pop("penalty")
+        assert found.replicas == 3 and curves == of_record(found, ends)
+    assert len({tuple(loss) for loss in losses}) == 3
 
 
 @pytest.mark.parametrize("name", toy.CLASSES)
@@ -97,7 +121,7 @@ def test_a_method_that_is_followed_does_the_same_to_the_bit(name, tmp_path):
     stream = toy.stream(toy.CLASSES[name].scenarios[0], sizes=toy.SMALL)
     method, trace = toy.make(name), Trace()
     stream = stream.joined() if method.joins_tasks else stream
-    curves = Curves(tmp_path)
+    curves = Curves([tmp_path])
     curves.follow(method, trace, [len(test) for test in stream.tests])
     net = Net(toy.module(stream))
     correct, theta = learner.learn(method, net, net.vector(), stream, toy.TRAIN, (1,), trace)
@@ -142,15 +166,15 @@ def test_a_run_that_is_stopped_has_the_curves_of_one_that_is_not(job, stops, tmp
             do(job)
         due.pop(0)
     assert do(job).records[0].reason is None
-    assert len(list(Path(job.curves).glob("events*"))) == len(stops) + 1
-    assert read(job.curves) == read(whole.curves)
+    assert len(list(folder_of(job).glob("events*"))) == len(stops) + 1
+    assert read(folder_of(job)) == read(folder_of(whole))
 
 
 def test_a_run_that_is_done_anew_begins_its_curves_anew(job):
     do(job)
-    before = read(job.curves)
+    before = read(folder_of(job))
     do(job)
-    assert read(job.curves) == before and len(list(Path(job.curves).glob("events*"))) == 1
+    assert read(folder_of(job)) == before and len(list(folder_of(job).glob("events*"))) == 1
 
 
 def test_without_it_nothing_is_imported(job, monkeypatch):

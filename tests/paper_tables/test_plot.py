@@ -68,7 +68,7 @@ def test_every_cell_is_drawn_and_no_text_covers_another(drawn, name):
     assert len([line for line in ours if line.get_marker() not in ("|", "None")]) == (cells.ours_n > 0).sum()
     labels = [axes.get_xlabel() for axes in shown(figure)]
     assert all(label.endswith(("(%)", "(points)")) for label in labels)
-    assert all(np.ptp(axes.get_xlim()) >= plot.LEAST - 1e-9 for axes in shown(figure))
+    assert all(np.ptp(axes.get_xlim()) >= drawing.LEAST - 1e-9 for axes in shown(figure))
     assert faults(figure) == []
 
 

@@ -3,7 +3,6 @@
 import io
 import re
 import sys
-import threading
 import time
 from html import unescape
 from itertools import pairwise
@@ -148,23 +147,17 @@ def test_a_claim_that_no_longer_holds_is_named_and_is_status_1(measured, capsys)
 
 
 def test_ctrl_c_ends_the_libraries_at_work(measured, monkeypatch, tmp_path):
-    started, mark = threading.Event(), tmp_path / "alive"
-    script = f"import time; time.sleep(3); open({str(mark)!r}, 'w')"
-
     def work(name):
         if name == "gmumcl":
-            started.wait(10)
-            time.sleep(0.3)
+            while not run.RUNNING:
+                time.sleep(0.02)
             raise KeyboardInterrupt
-        started.set()
-        run._run([sys.executable, "-c", script], str(tmp_path), 60.0)
+        run._run([sys.executable, "-c", "import time; time.sleep(300)"], str(tmp_path), 200.0)
 
     monkeypatch.setattr(audit, "audit", work)
     begun = time.monotonic()
     assert main(["audit", "--jobs", "2", "--libs", "gmumcl,renate,avalanche,capymoa"]) == 130
-    assert time.monotonic() - begun < 2.5 and not run.RUNNING
-    time.sleep(3.2 - (time.monotonic() - begun))
-    assert not mark.exists()
+    assert time.monotonic() - begun < 60 and not run.RUNNING  # a process leaves it once it has ended
 
 
 def test_a_library_that_was_not_run_claims_nothing(measured):

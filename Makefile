@@ -7,16 +7,16 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures regress mutants bench-train \
-  bench-fisher bench-sweep cluster-setup cluster-scheduler cluster-worker figure-fisher figure-offline-ewc figure-tradeoff \
-  figure-landscape clean FORCE
+.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures gallery docs audit regress \
+  mutants bench-train bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker \
+  figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z% -]+:.*## / { printf "%-22s %s\n", $$1, $$2 }' Makefile
 	@for table in $(TABLES); do name=$${table##*/}; \
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>   CLUSTER=tcp://HOST:PORT'
-	@echo '         BESIDE=reference (the committed rows beside yours)   PLAN=1 (train nothing, say what there is to do)'
+	@echo '         BESIDE=reference (the committed rows beside yours)   PLAN=1 (train nothing, say what there is to do)   TRACK=tensorboard (curves)'
 	@echo '         FILE=<your runs as CSV for judge; the page for report>   RESULTS=<folder of records>   LIVE=1 (report follows a sweep)'
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
@@ -41,7 +41,7 @@ format: $(READY) ## put the code into the common format
 table-%: $(READY) FORCE ## run what a table lacks, then print it and write it to results/local/tables
 	@$(PYTHON) -m paper_tables table $(call quoted,$*) $${SEEDS:+--seeds "$$SEEDS"} $${JOBS:+--jobs "$$JOBS"} \
 	  $${DATA:+--data "$$DATA"} $${ROWS:+--rows "$$ROWS"} $${BESIDE:+--beside "$$BESIDE"} \
-	  $${DEVICE:+--device "$$DEVICE"} $${CLUSTER:+--cluster "$$CLUSTER"} $${PLAN:+--plan}
+	  $${DEVICE:+--device "$$DEVICE"} $${CLUSTER:+--cluster "$$CLUSTER"} $${TRACK:+--track "$$TRACK"} $${PLAN:+--plan}
 
 tune-%: $(READY) FORCE ## search the options that a table declares as searched, on held-out training data
 	@$(PYTHON) -m paper_tables tune $(call quoted,$*) $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"} \
@@ -59,6 +59,9 @@ report: $(READY) ## write all tables, and what is behind each cell, as one HTML 
 figures: $(READY) ## draw curves, matrices, ranks and more of all tables, or of TABLE=<name>, into results/local/figures
 	@$(PYTHON) -m paper_tables figures $${TABLE:+--table "$$TABLE"} $${RESULTS:+--results "$$RESULTS"}
 
+docs: $(READY) ## build a searchable site of the handbook and the docstrings, to be opened from disk: results/local/site
+	@$(PYTHON) -m docs.build
+
 data-%: $(READY) FORCE ## fetch and verify a data set (mnist, fashionmnist, cifar10, cifar100)
 	@$(PYTHON) -m paper_tables data $(call quoted,$*) $${DATA:+--data "$$DATA"}
 
@@ -75,6 +78,9 @@ bench-train: $(READY) ## time a training step of each method as a ratio to a han
 
 bench-sweep: $(READY) ## time a sweep's cost a run, in processes and on cluster workers of this machine; RUNS=<number>
 	@$(PYTHON) -m benchmarks.timing.bench_sweep $${RUNS:+"$$RUNS"}
+
+bench-device: $(READY) ## time steps of 1, 5, 10 and 20 seeds trained together on DEVICE=cuda, beside one on the CPU
+	@$(PYTHON) -m benchmarks.timing.bench_device $${DEVICE:+"$$DEVICE"}
 
 bench-fisher: $(READY) ## time the Fisher estimators, and compare them with other packages, where installed
 	@$(PYTHON) -m pytest benchmarks/timing/bench_fisher.py --benchmark-storage=file://results/local/benchmarks \
@@ -95,6 +101,10 @@ cluster-worker: $(READY) ## start JOBS=1 workers for CLUSTER=tcp://127.0.0.1:878
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 exec $(PYTHON) -m distributed.cli.dask_worker \
 	  "$${CLUSTER:-tcp://127.0.0.1:8786}" --host "$${LISTEN:-127.0.0.1}" --nworkers "$${JOBS:-1}" --nthreads 1 \
 	  --memory-limit 0 --death-timeout 60 --no-dashboard --dashboard-address 127.0.0.1:0
+
+# Each library has an environment of its own, made on first use: about 200 MB in all. CapyMOA needs Java.
+audit: $(READY) ## measure what other libraries compute under the names of the field (5 minutes); LIBS=avalanche,gmumcl
+	@$(PYTHON) -m paper_tables audit $${LIBS:+--libs "$$LIBS"} $${JOBS:+--jobs "$$JOBS"}
 
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
 	@$(PYTHON) -m paper_tables figure fisher $${DATA:+--data "$$DATA"}

@@ -123,8 +123,8 @@ def _answer(asked: dict) -> dict:
     except Stopped:
         raise
     except BaseException as error:
-        failed = worker.failed(job, worker.reason_of(error)) if asked["do"] == "work" else None
-        outcome = worker.Outcome(failed).to_text()
+        failed = worker.failed(job, worker.reason_of(error)) if asked["do"] == "work" else []
+        outcome = worker.Outcome(tuple(failed)).to_text()
     if checkpoint:
         Path(checkpoint).unlink(missing_ok=True)
     return {"outcome": outcome, "measured": measured() if asked["do"] == "work" else None}

@@ -8,9 +8,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from itertools import islice
 
 from benchmarks import numerics
 
@@ -20,12 +20,16 @@ class Lost(BrokenExecutor):
 
 
 def ended(executor: Executor, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[int, Future]]:
-    """Yield (n, the future of function(*calls[n])) as they end. No more are unfinished than the executor takes."""
-    waiting, inside = deque(enumerate(calls)), {}
-    while waiting or inside:
-        while waiting and len(inside) < executor.n:
-            n, arguments = waiting.popleft()
+    """Yield (n, the future of function(*calls[n])) as they end. No more are unfinished than the executor takes.
+
+    A call is asked for when its turn has come.
+    """
+    waiting, inside = enumerate(calls), {}
+    while True:
+        for n, arguments in islice(waiting, max(0, executor.n - len(inside))):
             inside[executor.submit(function, *arguments)] = n
+        if not inside:
+            return
         for future in wait(inside, return_when=FIRST_COMPLETED).done:
             yield inside.pop(future), future
 

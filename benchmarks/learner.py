@@ -5,20 +5,21 @@ again. SI and RWalk need the gradient of the task loss by definition.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from benchmarks import models
 from benchmarks.checkpoint import Checkpoint
 from benchmarks.stream import Stream
 from benchmarks.trace import Trace
-from methods.base.errors import check_either
+from methods.base.errors import UserError, check_either
 from methods.base.net import Net
 from methods.base.options import Count, Positive, check_options
 from methods.base.rng import derive
@@ -73,17 +74,34 @@ class Train:
 
 
 def start(
-    method, stream: Stream, train: Train, seed: int, device: str, trace: Trace, checkpoint: Checkpoint | None = None
+    method,
+    streams: Sequence[Stream],
+    train: Train,
+    seeds: tuple[int, ...],
+    device: str,
+    trace: Trace,
+    checkpoint: Checkpoint | None = None,
 ) -> int:
-    """Train a fresh network from `seed`, as `train` says, by `learn`. Return its final number of parameters."""
+    """Train a fresh network from each seed on its stream, as `train` says, by `learn`: one, or several stacked.
+
+    Return the final number of parameters of one. UserError says why networks or streams cannot be stacked.
+    """
     if method.joins_tasks:
-        steps = train.steps and train.steps * len(stream.tasks)
-        stream, train = stream.joined(), replace(train, steps=steps)
+        steps = train.steps and train.steps * len(streams[0].tasks)
+        streams, train = [stream.joined() for stream in streams], replace(train, steps=steps)
+    stream = Stream.stacked(streams)
     shape = stream.tests[0].parts[0].source.shape[1:]
-    trace.seeds |= {"init": derive(seed, "init"), "stream": derive(seed, "stream")}
-    net = Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device))
-    learn(method, net, net.vector(), stream.to(device), train, (seed,), trace, checkpoint)
+    nets = [Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device)) for seed in seeds]
+    if len(seeds) > 1 and _keeps_or_draws(nets[0].module):
+        raise UserError(f"replicas of {train.net} would share batch statistics, or what dropout draws from")
+    thetas = [net.vector() for net in nets]
+    theta = thetas[0] if len(seeds) == 1 else torch.stack(thetas)
+    learn(method, nets[0], theta, stream.to(device), train, seeds, trace, checkpoint)
     return method.n_parameters
+
+
+def _keeps_or_draws(module: nn.Module) -> bool:
+    return any(True for _ in module.buffers()) or any(isinstance(m, _DropoutNd) for m in module.modules())
 
 
 def learn(
@@ -277,7 +295,8 @@ def _correct(method, theta: Tensor, stream: Stream, seen: int, j: int) -> int | 
         return None
     mask = mask.to(theta.device)
     count = torch.zeros(theta.shape[:-1], dtype=torch.int64, device=theta.device)
-    for x, y, _ in stream.tests[j].batches(EVALUATION_BATCH):
-        x = x.expand(*theta.shape[:-1], *x.shape)
+    test = stream.tests[j]
+    for x, y, _ in test.batches(EVALUATION_BATCH):
+        x = test.spread(x, theta)
         count += (method.predict(theta, x, mask) == y).sum(-1)
     return count.tolist()

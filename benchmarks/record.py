@@ -55,6 +55,7 @@ class Record:
     warnings: list[str] | None = None  # what a reader of the number should know; None: not looked for
     added: list[int] | None = None  # units that the method added to each hidden layer
     curve: list[list[int | None]] | None = None  # [T][b + 1]: right on test set k after b batches of it
+    replicas: int = 1  # R, how many seeds were trained together; `seconds` and `memory` are a share of theirs
 
     @property
     def seed(self) -> int:
@@ -151,6 +152,7 @@ FIELDS = {  # tests of whether a value can be that of the field
     "memory": lambda value: value is None or _each(_whole)(value),
     "added": lambda value: value is None or (isinstance(value, list) and all(map(_whole, value))),
     "curve": lambda value: value is None or _counts(value),
+    "replicas": lambda value: _whole(value, 1),
     "warnings": lambda value: value is None or (isinstance(value, list) and all(isinstance(w, str) for w in value)),
 }
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from methods.base.errors import UserError, unknown
-from methods.base.examples import SCENARIOS, Examples, Part, Task, mask_of, usable_units
+from methods.base.examples import SCENARIOS, Examples, Part, Stacked, Task, mask_of, usable_units
 
 ACTIVE_UNITS = ("seen", "all", "current")
 EVALUATE = ("test", "train", "held-out")
@@ -78,9 +78,23 @@ class Stream:
         return stream
 
     def to(self, device: torch.device) -> "Stream":
-        """The same stream on `device`."""
-        tasks = tuple(replace(task, train=task.train.to(device)) for task in self.tasks)
-        return replace(self, tasks=tasks, tests=tuple(test.to(device) for test in self.tests))
+        """The same stream on `device`. What tasks share moves once."""
+        moved: dict[int, Tensor] = {}
+        tasks = tuple(replace(task, train=task.train.to(device, moved)) for task in self.tasks)
+        return replace(self, tasks=tasks, tests=tuple(test.to(device, moved) for test in self.tests))
+
+    @staticmethod
+    def stacked(streams: Sequence["Stream"]) -> "Stream":
+        """One stream for replicas that have a stream each. UserError says why these cannot be stacked."""
+        first = streams[0]
+        if all(stream is first for stream in streams):
+            return first
+        if any((stream.scenario, stream.owned) != (first.scenario, first.owned) for stream in streams):
+            raise UserError("replicas have tasks of other output units")
+        trains = [Stacked.of([s.tasks[k].train for s in streams]) for k in range(len(first.tasks))]
+        tasks = tuple(replace(task, train=train) for task, train in zip(first.tasks, trains, strict=True))
+        tests = tuple(Stacked.of([s.tests[j] for s in streams]) for j in range(len(first.tests)))
+        return replace(first, tasks=tasks, tests=tests)
 
 
 def _one_array(examples: Examples) -> Examples:

@@ -8,25 +8,26 @@ folder from doing the same run at once.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import data, locks, machine, record, streams, worker
 from benchmarks.executors import Lost, Processes, ended
 from benchmarks.files import set_aside
+from benchmarks.progress import Line
 from benchmarks.record import Damaged, Outdated, Record
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
 
 PATIENCE = 5.0  # seconds between two looks at a run that another sweep has
+STACK = 20  # the most seeds that are trained together
 
 
 class Refused(UserError):
@@ -91,27 +92,33 @@ def fingerprint(run: Run, root: Path) -> str:
     return data.fingerprint(streams.data_set(run.stream), root)
 
 
-def sweep(runs: list[Run], folder: Path, root: Path, jobs: int | str, device: str = "cpu") -> list[Record]:
+def sweep(
+    runs: list[Run], folder: Path, root: Path, jobs: int | str, device: str = "cpu", curves: Path | None = None
+) -> list[Record]:
     """Do the runs whose records are missing or stale. Return the records of those that failed.
 
     jobs: how many at a time, each in a process here, or the address of a cluster's scheduler (docs/cluster.md).
+    curves: where each run writes its curves while it trains, in a folder of its own (tracking.py), or None.
     Ctrl-C stops the workers and raises KeyboardInterrupt. A run that cannot begin stops the sweep before any training.
     """
     runs = list(dict.fromkeys(runs))  # a run that several rows measure is done once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
+    console = Console(stderr=True)
+    if curves and (without := [run for run in set(runs) - set(todo) if not (curves / locks.name(run)).exists()]):
+        text = f"{len(without)} of {len(runs)} runs were done before and leave no curves"
+        console.print(text, markup=False, soft_wrap=True)
     if not todo:
         return []
     if not isinstance(jobs, str):
         machine.check_device(device)
     for name in {streams.data_set(run.stream) for run in todo}:
         data.require(name, root)
-    console = Console(stderr=True)
     where = f"on {jobs}" if isinstance(jobs, str) else f"{jobs} at a time"
     console.print(f"{len(todo)} of {len(runs)} runs to do, {where}", markup=False, soft_wrap=True)
     todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
     locks.clear_leftovers(folder)
     commit = machine.commit()
-    work = [_job(run, folder, root, device, commit) for run in todo]
+    work = [_job(together, folder, root, device, commit, curves) for together in _together(todo, device)]
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
@@ -120,8 +127,8 @@ def sweep(runs: list[Run], folder: Path, root: Path, jobs: int | str, device: st
     try:
         _check(executor, work)
         desk = _Desk(executor, folder, say)
-        with progress(console, len(work)) as announce:
-            desk.serve(work, announce)
+        with Line(console, len(todo)) as line:
+            desk.serve(work, line)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         raise
@@ -139,10 +146,28 @@ def _stream_of(run: Run) -> tuple:
     return run.stream.name, run.scenario, run.stream_seed or 0
 
 
-def _job(run: Run, folder: Path, root: Path, device: str, commit: str) -> Job:
-    context = Context(device, commit, fingerprint(run, root), run.digest)
-    checkpoint = folder / ".checkpoints" / f"{locks.name(run)}-{context.digest}-{context.data}.pt"
-    return Job(run, str(root.resolve()), context, str(checkpoint.resolve()))
+def _together(runs: list[Run], device: str) -> list[list[Run]]:
+    """Return the runs in groups. An accelerator trains those of a group, which differ in their seed alone, together."""
+    if device == "cpu":
+        return [[run] for run in runs]
+    alike: dict[Run, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(replace(run, seed=0) if worker.stacks(run) else run, []).append(run)
+    return [group[n : n + STACK] for group in alike.values() for n in range(0, len(group), STACK)]
+
+
+def _job(runs: list[Run], folder: Path, root: Path, device: str, commit: str, curves: Path | None) -> Job:
+    context = Context(device, commit, fingerprint(runs[0], root), runs[0].digest)
+    checkpoint = folder.resolve() / ".checkpoints" / "any"
+    own = str(curves.resolve()) if curves else ""
+    return _part_of(Job(runs[0], str(root.resolve()), context, str(checkpoint), curves=own), runs)
+
+
+def _part_of(job: Job, runs: list[Run]) -> Job:
+    """Return a job like this one that does only these of its runs."""
+    name = f"{locks.name(runs[0])}-{job.context.digest}-{job.context.data}.pt"
+    seeds = tuple(run.seed for run in runs[1:])
+    return replace(job, run=runs[0], checkpoint=str(Path(job.checkpoint).with_name(name)), beside=seeds)
 
 
 def _check(executor: Executor, work: list[Job]) -> None:
@@ -160,27 +185,32 @@ class _Desk:
 
     def __init__(self, executor: Executor, folder: Path, say: Callable[[str], None]):
         self.executor, self.folder, self.say = executor, folder, say
-        self.inside: dict[Future, tuple[Job, FileLock]] = {}
+        self.inside: dict[Future, tuple[Job, list[FileLock]]] = {}
         self.deaths: Counter[Job] = Counter()
         self.failed: list[Record] = []
         self.holders = ""
 
-    def serve(self, work: list[Job], announce: Callable[[Run], None]) -> None:
-        """Do all of the work. `announce` is told of each run that is done."""
+    def serve(self, work: list[Job], line: Line) -> None:
+        """Do all of the work. `line` shows how far it is."""
         waiting, elsewhere = deque(work), []  # elsewhere: runs that another sweep has
         try:
             while waiting or self.inside or elsewhere:
                 while waiting and len(self.inside) < self.executor.n:
-                    self._hand_out(waiting.popleft(), elsewhere, announce)
+                    self._hand_out(waiting.popleft(), elsewhere, line)
                 if self.inside:
                     for future in wait(self.inside, return_when=FIRST_COMPLETED).done:
-                        self._take_in(future, waiting, announce)
+                        self._take_in(future, waiting, line)
                 elif elsewhere:
                     self._wait_for(elsewhere)
                     waiting, elsewhere = deque(elsewhere), []
         finally:
-            for _, lock in self.inside.values():
-                locks.release(lock)
+            for _, held in self.inside.values():
+                self._release(held)
+
+    @staticmethod
+    def _release(held: list[FileLock]) -> None:
+        for lock in held:
+            locks.release(lock)
 
     def _wait_for(self, elsewhere: list[Job]) -> None:
         """Wait a while for runs that another sweep has. Say who has them when that changes."""
@@ -190,39 +220,52 @@ class _Desk:
             self.holders = holders
         time.sleep(PATIENCE)
 
-    def _hand_out(self, job: Job, elsewhere: list[Job], announce: Callable[[Run], None]) -> None:
-        try:
-            lock = locks.acquire(self.folder, job.run)
-        except Timeout:
-            elsewhere.append(job)
-            return
-        locks.remove_unfinished(self.folder / job.run.place)
-        if _is_done(self.folder, job.run, job.context.digest, job.context.data):  # by another sweep, by now
-            locks.release(lock)
-            announce(job.run)
-            return
-        self.inside[self.executor.submit(worker.work, job.to_text())] = job, lock
+    def _hand_out(self, job: Job, elsewhere: list[Job], line: Line) -> None:
+        """Give what is left to do of a job to the executor. Runs that another sweep has wait elsewhere."""
+        mine, held = [], []
+        for run in job.runs:
+            try:
+                lock = locks.acquire(self.folder, run)
+            except Timeout:
+                elsewhere.append(_part_of(job, [run]))
+                continue
+            locks.remove_unfinished(self.folder / run.place)
+            if _is_done(self.folder, run, job.context.digest, job.context.data):  # by another sweep, by now
+                locks.release(lock)
+                line.end(run)
+                continue
+            mine.append(run)
+            held.append(lock)
+        if mine:
+            left = _part_of(job, mine)
+            for run in mine:
+                line.begin(run)
+            self.inside[self.executor.submit(worker.work, left.to_text())] = left, held
 
-    def _take_in(self, future: Future, waiting: deque[Job], announce: Callable[[Run], None]) -> None:
-        job, lock = self.inside.pop(future)
+    def _take_in(self, future: Future, waiting: deque[Job], line: Line) -> None:
+        job, held = self.inside.pop(future)
         try:
-            found = self._record_of(job, future)
-            if found is None:
+            records = self._records_of(job, future)
+            if not records:
+                for run in job.runs:
+                    line.drop(run)
                 waiting.append(job)
                 return
-            record.save(found, self.folder / job.run.place)
-            checkpoints = Path(job.checkpoint).parent.glob(f"{locks.name(job.run)}-*.pt")
-            for left in checkpoints:  # also those of other code or data
-                left.unlink(missing_ok=True)
+            for found in records:
+                record.save(found, self.folder / found.run.place)
+                checkpoints = Path(job.checkpoint).parent.glob(f"{locks.name(found.run)}-*.pt")
+                for left in checkpoints:  # also those of other code or data
+                    left.unlink(missing_ok=True)
         finally:
-            locks.release(lock)
-        if found.reason is not None:
-            self.say(f"failed: {job.run}: {found.reason}")
-            self.failed.append(found)
-        announce(job.run)
+            self._release(held)
+        for found in records:
+            if found.reason is not None:
+                self.say(f"failed: {found.run}: {found.reason}")
+                self.failed.append(found)
+            line.end(found.run, failed=found.reason is not None)
 
-    def _record_of(self, job: Job, future: Future) -> Record | None:
-        """Return the record of a job that is done. Return None if its worker died and the job is to be tried again."""
+    def _records_of(self, job: Job, future: Future) -> Sequence[Record]:
+        """Return the records of a job that is done, or none if its worker died and the job is to be tried again."""
         try:
             outcome = Outcome.from_text(future.result())
         except BrokenExecutor as error:
@@ -230,32 +273,10 @@ class _Desk:
             why = error if isinstance(error, Lost) else "was killed (out of memory?)"
             if self.deaths[job] < self.executor.tries:
                 self.say(f"the worker of {job.run} {why}: the run is tried again")
-                return None
+                return ()
             return worker.failed(job, f"its worker {why}, {self.deaths[job]} times")
         for note in outcome.notes:
             self.say(note)
-        if outcome.record is None:
+        if not outcome.records:
             raise Refused(job.run, outcome.refusal)
-        return outcome.record
-
-
-@contextmanager
-def progress(console: Console, total: int) -> Iterator[Callable[[object], None]]:
-    """Lend what announces a finished run. A bar counts them, or without a terminal a line now and then."""
-    begun, done, said = time.monotonic(), 0, 0.0
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn("elapsed"), TimeElapsedColumn()
-    left = TextColumn("left"), TimeRemainingColumn()
-    with Progress(TextColumn("{task.description}"), *columns, *left, console=console) as bars:
-        bar = bars.add_task("training", total=total)
-
-        def announce(run: object) -> None:
-            nonlocal done, said
-            done += 1
-            bars.update(bar, advance=1, description=str(run))
-            now = time.monotonic() - begun
-            if not console.is_terminal and (now - said > 30 or done == total):
-                said = now
-                rest = now / done * (total - done)
-                console.print(f"{done} of {total} runs, {now:.0f} s gone, about {rest:.0f} s left")
-
-        yield announce
+        return outcome.records

@@ -12,7 +12,7 @@ from methods.base.rng import derive, generator
 
 @dataclass
 class Trace:
-    """Hold what a run leaves beside its counts: seconds by phase, and the first seed of every role that drew numbers.
+    """Hold what a run leaves beside its counts: seconds by phase, and each role that drew numbers, with its first task.
 
     correct: as `learn` returns it, up to the last task that was evaluated. curve [T][curve + 1]: how many test examples
     of task k are right after b batches of it, where `Train.curve` asks for it. memory: the most that the method held
@@ -20,7 +20,7 @@ class Trace:
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "importance": 0.0, "evaluation": 0.0})
-    seeds: dict[str, int] = field(default_factory=dict)
+    roles: dict[str, int] = field(default_factory=lambda: {"init": 0, "stream": 0})
     memory: dict[str, int] = field(default_factory=lambda: {"examples": 0, "bytes": 0})
     correct: list[list] | None = None
     curve: list[list] | None = None
@@ -28,9 +28,13 @@ class Trace:
     warnings: list[str] = field(default_factory=list)
 
     def generator(self, seed: int, role: str, task: int) -> torch.Generator:
-        """Return the generator of `role` in `task`, and note its seed."""
-        self.seeds.setdefault(role, derive(seed, role, task))
+        """Return the generator of `role` in `task` of the run with this seed, and note the role."""
+        self.roles.setdefault(role, task)
         return generator(seed, role, task)
+
+    def seeds(self, seed: int) -> dict[str, int]:
+        """Return the first seed of each role in the run with this seed."""
+        return {role: derive(seed, role, task) for role, task in self.roles.items()}
 
     def time(self, phase: str, work: Callable, *arguments):
         """Return work(*arguments), and add its duration to `phase`. A phase inside of it counts for itself alone."""

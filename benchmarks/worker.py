@@ -3,11 +3,12 @@
 import json
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from benchmarks import machine, numerics, record, streams
+from benchmarks import locks, machine, numerics, record, streams
 from benchmarks.checkpoint import Checkpoint
 from benchmarks.learner import start
 from benchmarks.record import Record
@@ -32,12 +33,23 @@ class Context:
 
 @dataclass(frozen=True)
 class Job:
-    """Hold a run and what a worker needs for it. checkpoint: the file for a long run's state, or ""."""
+    """Hold a run and what a worker needs for it.
+
+    checkpoint: the file for a long run's state, or "". beside: the seeds of runs that are alike but for it, and are
+    trained together with it (`stacks`). curves: the folder in which each has one for its curves (tracking.py), or "".
+    """
 
     run: Run
     root: str
     context: Context
     checkpoint: str = ""
+    beside: tuple[int, ...] = ()
+    curves: str = ""
+
+    @property
+    def runs(self) -> list[Run]:
+        """Return all runs of the job."""
+        return [self.run, *(replace(self.run, seed=seed) for seed in self.beside)]
 
     def to_text(self) -> str:
         """Return the job as JSON."""
@@ -47,88 +59,137 @@ class Job:
     def from_text(cls, text: str) -> "Job":
         """Return the job in a JSON text."""
         values = json.loads(text)
-        return cls(**values | {"run": Run.of(**values["run"]), "context": Context(**values["context"])})
+        values["run"], values["context"] = Run.of(**values["run"]), Context(**values["context"])
+        return cls(**values | {"beside": tuple(values["beside"])})
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold a record, or the reason why nothing was trained. notes: what the user should hear."""
+    """Hold the records of a job's runs, or the reason why nothing was trained. notes: what the user should hear."""
 
-    record: Record | None
+    records: tuple[Record, ...] = ()
     refusal: str | None = None
     notes: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         """Return the outcome as JSON."""
-        return json.dumps({**vars(self), "record": self.record and record.to_text(self.record)})
+        return json.dumps({**vars(self), "records": list(map(record.to_text, self.records))})
 
     @classmethod
     def from_text(cls, text: str) -> "Outcome":
         """Return the outcome in a JSON text."""
         values = json.loads(text)
-        found = values["record"] and record.from_text(values["record"])
-        return cls(found, values["refusal"], tuple(values["notes"]))
+        return cls(tuple(map(record.from_text, values["records"])), values["refusal"], tuple(values["notes"]))
 
 
 def check(text: str) -> str:
-    """Return an Outcome without a record. It says whether the run of a job can begin: stream or method may refuse."""
+    """Return an Outcome without records. It says whether the run of a job can begin: stream or method may refuse."""
     job = Job.from_text(text)
     try:
         stream, _ = _stream(job.run, job.root)
         job.run.make_method().check_stream(stream.n_tasks, stream.n_classes)
     except UserError as error:
-        return Outcome(None, str(error)).to_text()
-    return Outcome(None).to_text()
+        return Outcome(refusal=str(error)).to_text()
+    return Outcome().to_text()
 
 
 def work(text: str) -> str:
-    """Do the run of a job. Return an Outcome with its record."""
+    """Do the runs of a job. Return an Outcome with their records."""
     numerics.settle()
     job = Job.from_text(text)
     try:
-        stream, seconds = _stream(job.run, job.root)
+        streams, seconds = zip(*(_stream(run, job.root) for run in job.runs), strict=True)
     except UserError as error:
-        return Outcome(None, str(error)).to_text()
+        return Outcome(refusal=str(error)).to_text()
     identity = job.run.to_json() | {name: getattr(job.context, name) for name in ("digest", "data", "device")}
+    if job.beside:
+        identity["beside"] = list(job.beside)
     saved = Checkpoint(Path(job.checkpoint), identity, every=CHECKPOINT_EVERY) if job.checkpoint else None
-    found = execute(job.run, stream, job.context, seconds, saved)
-    return Outcome(found, notes=tuple(saved.notes if saved else ())).to_text()
+    curves = [_curves(job, job.runs)]
+    found = execute(job.runs, streams, job.context, sum(seconds) / len(seconds), saved, curves[0])
+    if job.beside and found[0].reason is not None:  # what stops one replica stops all: each is done by itself
+        curves = [_curves(job, [run]) for run in job.runs]
+        alone = zip(job.runs, streams, seconds, curves, strict=True)
+        found = [execute([run], [stream], job.context, spent, None, own)[0] for run, stream, spent, own in alone]
+    notes = [note for part in (saved, *curves) if part for note in part.notes]
+    return Outcome(tuple(found), notes=tuple(notes)).to_text()
+
+
+def _curves(job: Job, runs: Sequence[Run]):
+    if not job.curves:
+        return None
+    from benchmarks.tracking import Curves  # here, as nobody else needs it
+
+    return Curves([Path(job.curves) / locks.name(run) for run in runs])
+
+
+def stacks(run: Run) -> bool:
+    """Say whether runs that differ from this one in their seed alone may be trained together, as theta [R, P].
+
+    A network is bound by the launch of its kernels on an accelerator, where R networks cost little more than one. On a
+    CPU they cost R times as much.
+    """
+    return run.make_method().stacks
 
 
 def execute(
-    run: Run, stream: Stream, context: Context, seconds_of_data: float, checkpoint: Checkpoint | None = None
-) -> Record:
-    """Train and evaluate. Whatever stops the run gives a failed record with the reason and the finished tasks."""
+    runs: Sequence[Run],
+    streams: Sequence[Stream],
+    context: Context,
+    seconds_of_data: float,
+    checkpoint: Checkpoint | None = None,
+    curves=None,
+) -> list[Record]:
+    """Train and evaluate a run, or several that differ in their seed alone, together. Return their records.
+
+    Whatever stops them gives failed records with the reason and the finished tasks.
+    """
     machine.reset_peak_memory()
-    trace, reason, diverged, n_parameters = Trace(), None, False, None
+    run, R = runs[0], len(runs)
+    seeds, trace, reason, diverged, n_parameters = tuple(run.seed for run in runs), Trace(), None, False, None
     try:
-        n_parameters = start(run.make_method(), stream, run.train, run.seed, context.device, trace, checkpoint)
+        method = run.make_method()
+        if curves:
+            curves.follow(method, trace, [len(test) for test in streams[0].tests])
+        n_parameters = start(method, streams, run.train, seeds, context.device, trace, checkpoint)
     except (Exception, SystemExit) as error:
         reason, diverged = reason_of(error), isinstance(error, FloatingPointError)
-    seconds = {"data": round(seconds_of_data, 3)} | {phase: round(s, 3) for phase, s in trace.seconds.items()}
-    return Record(
-        schema=record.SCHEMA,
-        run=run,
-        reason=reason,
-        correct=trace.correct,
-        curve=trace.curve,
-        added=trace.added,
-        total=[len(test) for test in stream.tests],
-        n_parameters=n_parameters,
-        seeds=trace.seeds,
-        seconds=seconds,
-        peak_memory_mb=round(machine.peak_memory_mb(), 1),
-        diverged=diverged,
-        memory=None if reason else trace.memory,
-        warnings=trace.warnings,
-        **_made_by(context),
-    )
+    finally:
+        if curves:
+            curves.close()
+    seconds = {"data": round(seconds_of_data, 3)} | {phase: round(s / R, 3) for phase, s in trace.seconds.items()}
+    return [
+        Record(
+            schema=record.SCHEMA,
+            run=run,
+            reason=reason,
+            correct=_of_replica(trace.correct, r),
+            curve=_of_replica(trace.curve, r),
+            added=trace.added,
+            total=[len(test) for test in streams[r].tests],
+            n_parameters=n_parameters,
+            seeds=trace.seeds(run.seed),
+            seconds=seconds,
+            peak_memory_mb=round(machine.peak_memory_mb(), 1),
+            diverged=diverged,
+            memory=None if reason else {name: held // R for name, held in trace.memory.items()},
+            warnings=trace.warnings,
+            replicas=R,
+            **_made_by(context),
+        )
+        for r, run in enumerate(runs)
+    ]
 
 
-def failed(job: Job, reason: str) -> Record:
-    """Return the failed record of a run that gave nothing back."""
+def _of_replica(counts: list[list] | None, r: int) -> list[list[int | None]] | None:
+    return counts and [[count[r] if isinstance(count, list) else count for count in row] for row in counts]
+
+
+def failed(job: Job, reason: str) -> list[Record]:
+    """Return the failed records of a job that gave nothing back."""
     nothing = {"correct": None, "total": [], "n_parameters": None, "seeds": {}, "seconds": {}, "peak_memory_mb": 0.0}
-    return Record(schema=record.SCHEMA, run=job.run, reason=reason, **nothing, **_made_by(job.context))
+    made_by = _made_by(job.context)
+    return [Record(schema=record.SCHEMA, run=run, reason=reason, **nothing, **made_by) for run in job.runs]
 
 
 def _made_by(context: Context) -> dict:

@@ -37,6 +37,7 @@ class EWC(Method):
         # The penalties of the others have no 1/2: lam is twice theirs.
         "hsu": {"fisher": "argmax"},
         "avalanche": {"fisher": "batched"},  # fisher_batch is their training batch
+        "clarena": {"fisher": "batched"},  # with the 1/2: lam is theirs; a short last batch weighs less there
         # They take a task's first n_memories examples as one batch. Here they are drawn. Both counts are n_memories.
         "gem": {"fisher": "batched", "n_samples": 1000, "fisher_batch": 1000},
     }

@@ -40,6 +40,7 @@ class SI(Method):
         "vdv": {"xi": 0.1, "clamp": "none", "grad": "total"},
         "agem": {"xi": 1e-3, "clamp": "increment"},
         "pathint": {"xi": 0.1, "from_zero": True},  # the authors' Permuted MNIST: star is not set at first
+        "capymoa": {"xi": 0.1, "clamp": "increment"},  # their penalty has a 1/2: c is half theirs
         # Maltoni and Lomonaco (2019), as in Avalanche. Their penalty has a 1/2 (c is half theirs) and no norm layers.
         "maltoni": {"xi": 1e-7, "clamp": "none", "grad": "total", "upper_clip": 1e-3},
     }

@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--rows", help="labels or methods, separated by commas")
     table.add_argument("--beside", metavar="reference", help="show the committed reference rows beside those of --rows")
     table.add_argument("--results", help="folder of the records (default: results/local)")
+    table.add_argument("--track", metavar="tensorboard", help="write curves of each run while it trains")
     table.add_argument("--plan", action="store_true", help="train nothing, say what there is to do")
     sweeping(table)
     tune = command("tune", _tune, "search the options that a table declares as searched, on held-out training data")
@@ -129,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     regress.add_argument("--junit", help="also write a JUnit file")
     regress.add_argument("--json", help="also write a JSON file")
     sweeping(regress)
+    audited = command("audit", _audit, "measure what other libraries compute under the names of the field")
+    audited.add_argument("--libs", help="libraries, separated by commas (default: all)")
+    audited.add_argument("--jobs", help="libraries at a time, one thread each (default: the number of cores)")
     data = command("data", _data, "fetch and verify a data set")
     data.add_argument("name")
     data.add_argument("--data")
@@ -138,20 +142,26 @@ def _parser() -> argparse.ArgumentParser:
 def _table(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
+    from methods.base.errors import UserError
     from paper_tables import beside, declaration
     from paper_tables.complete import complete
-    from paper_tables.options import path, sweeping
+    from paper_tables.options import curves, path, sweeping
     from paper_tables.plan import plan
 
     whole = declaration.load(options.name)
     table = whole.select(options.rows)
     others = beside.find(options.beside, whole, options.rows) if options.beside else None
     folder = path(options.results, "--results") if options.results else LOCAL
+    tracked = curves(options, folder)
     if options.plan:
+        if options.cluster:
+            raise UserError("PLAN=1 and CLUSTER exclude each other: a plan is for this machine")
         root, at_a_time, _ = sweeping(options)
         print(plan(table, options.seeds, folder, root, at_a_time))
         return 0
-    failed = complete(table, options.seeds, folder, *sweeping(options), others)
+    failed = complete(table, options.seeds, folder, *sweeping(options), others, tracked)
+    if tracked and tracked.exists():
+        print(f"curves: tensorboard --logdir {shown(tracked)}", file=sys.stderr)
     others = [record for record in failed if not record.diverged]
     for record in others:
         file = shown(folder / record.run.place)
@@ -260,6 +270,19 @@ def _regress(options: argparse.Namespace) -> int:
         raise UserError('--accept and --reason "..." go together: a reference changes for a reason')
     files = {form: path(file, f"--{form}") for form in ("junit", "json") if (file := getattr(options, form))}
     return regress(options.table or NAME, *sweeping(options), options.reason, files)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from methods.base.errors import UserError
+    from paper_tables import audit
+    from paper_tables.options import jobs
+
+    names = None
+    if options.libs is not None:
+        names = list(dict.fromkeys(name.strip().replace("-", "_") for name in options.libs.split(",") if name.strip()))
+        if not names:
+            raise UserError("LIBS must name libraries, separated by commas: LIBS=avalanche,gmumcl")
+    return audit.main(names, jobs(options.jobs))
 
 
 def _data(options: argparse.Namespace) -> int:

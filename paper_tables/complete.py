@@ -28,10 +28,12 @@ def complete(
     jobs: int | str,
     device: str,
     beside: Beside | None = None,
+    curves: Path | None = None,
 ) -> list[Record]:
     """Do what is missing of these seeds, print the table, and write it to folder/tables. Return the failed runs.
 
     With `beside`, reference rows follow those of the table, and then the differences between them.
+    With `curves`, each run that is done writes its curves into a folder of its own in there.
     Ctrl-C prints the table so far and raises KeyboardInterrupt.
     """
     later: tuple[int, ...] = ()
@@ -42,7 +44,7 @@ def complete(
 
     def do() -> None:
         try:
-            sweep(list(runs.values()), folder, root, jobs, device)
+            sweep(list(runs.values()), folder, root, jobs, device, curves)
         except Refused as refusal:
             labels = [label for (label, _, _), run in runs.items() if run == refusal.run]
             raise of_rows(table, labels, refusal) from refusal

@@ -58,11 +58,11 @@ LABELS = {  # of the rows of the figure
 def main(root: Path, jobs: int, folder: Path = drawing.FOLDER) -> None:
     """Search the strengths, train, and write the figure, its page and its numbers."""
     trials = [(name, {option: value}, SEARCH_SEED) for name, (option, values) in SEARCH.items() for value in values]
-    tried = in_processes(work, trials, jobs, [f"search {name} {options}" for name, options, _ in trials])
+    tried = in_processes(work, trials, jobs)
     rows = variants(best(trials, tried))
     runs = [(row, seed) for row in rows for seed in SEEDS]
     arguments = [(*rows[row], seed) for row, seed in runs]
-    found = in_processes(work, arguments, jobs, [f"{row} seed {seed}" for row, seed in runs])
+    found = in_processes(work, arguments, jobs)
     learnt = dict(zip(runs, found, strict=True))
     fishers = fishers_of_first_task(SEEDS[0])
     files = {"": numbers(learnt), "-search": search(trials, tried), "-curves": curves(learnt)}

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.standard_sets import DEFAULT_ROOT
-from methods.base.errors import UserError
+from methods.base.errors import UserError, unknown
+
+TRACKERS = ("tensorboard",)  # benchmarks/tracking.py
 
 
 def sweeping(options: argparse.Namespace) -> tuple[Path, int | str, str]:
@@ -22,6 +24,17 @@ def sweeping(options: argparse.Namespace) -> tuple[Path, int | str, str]:
     at_a_time = jobs(options.jobs)
     machine.check_device(options.device)
     return root, at_a_time, options.device
+
+
+def curves(options: argparse.Namespace, folder: Path) -> Path | None:
+    """Return where the runs of a table write their curves, or None without TRACK. `folder` is that of the records."""
+    if options.track is None:
+        return None
+    if options.track not in TRACKERS:
+        raise unknown("TRACK", options.track, TRACKERS)
+    if options.cluster:
+        raise UserError(f"TRACK={options.track} and CLUSTER exclude each other: the workers would keep the curves")
+    return folder / options.track / options.name
 
 
 def jobs(text: str | None) -> int:

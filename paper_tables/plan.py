@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks import data, streams
 from benchmarks.files import shown
+from benchmarks.progress import duration
 from benchmarks.record import Record
 from benchmarks.run import Run
 from benchmarks.sweep import missing
@@ -62,11 +63,3 @@ def _known(table: Table) -> dict[Run, list[Record]]:
         if record is not None and record.reason is None:
             known.setdefault(replace(record.run, seed=0), []).append(record)
     return known
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the largest unit of which there is at least one and a half."""
-    for unit, size in (("hours", 3600), ("minutes", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import pandas as pd
 
 from benchmarks.files import write_atomically
 from benchmarks.markdown import table as markdown_table
-from benchmarks.record import Record
+from benchmarks.record import ROOT, Record
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table
 from paper_tables.runs import Results, measures
 from paper_tables.verdict import LOOKS, columns, verdict
 
 WIDTH = 150  # columns of a terminal
+DRAWN_BY = tuple(ROOT / file for file in ("paper_tables/plot.py", "paper_tables/drawing.py", "requirements.lock"))
 LATEX = str.maketrans(
     {c: "\\" + c for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\^{}", "\\": r"\textbackslash{}"}
 )
@@ -27,16 +29,32 @@ def write(
 ) -> str:
     """Write <name>.md, .tex, .csv and .png. Return the Markdown.
 
-    `stale` counts the records that were set aside. `below` is Markdown that follows the table.
+    `stale` counts the records that were set aside. `below` is Markdown that follows the table. A picture of the same
+    numbers stays: to import Matplotlib and to draw take longer than all else.
     """
-    from paper_tables import plot  # here, as it imports Matplotlib, which takes a second
-
     text = "\n".join(filter(None, [markdown(table, cells, seeds, stale), below]))
-    write_atomically(folder / f"{table.name}.md", text)
-    write_atomically(folder / f"{table.name}.tex", latex(table, cells, seeds))
-    write_atomically(folder / f"{table.name}.csv", cells.to_csv(index=False))
-    write_atomically(folder / f"{table.name}.png", plot.figure(table, cells))
+    written = {"md": text, "tex": latex(table, cells, seeds), "csv": cells.to_csv(index=False)}
+    files = {folder / f"{table.name}.{ending}": content for ending, content in written.items()}
+    picture = folder / f"{table.name}.png"
+    if not all(map(_holds, files, files.values())) or not _is_newer(picture, DRAWN_BY):
+        from paper_tables import plot
+
+        write_atomically(picture, plot.figure(table, cells))
+    for file, content in files.items():  # last, as they say that the picture is theirs
+        write_atomically(file, content)
     return text
+
+
+def _holds(file: Path, text: str) -> bool:
+    with suppress(OSError):
+        return file.read_bytes() == text.encode()
+    return False
+
+
+def _is_newer(file: Path, others: tuple[Path, ...]) -> bool:
+    with suppress(OSError):
+        return file.stat().st_mtime_ns > max(other.stat().st_mtime_ns for other in others)
+    return False
 
 
 def frame(table: Table, results: Results) -> pd.DataFrame:

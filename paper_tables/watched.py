@@ -1,12 +1,12 @@
 """The figures look on while a method trains: its class is given a subclass that keeps theta along the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
 import methods
 from benchmarks.executors import Processes, ended
-from benchmarks.sweep import progress
+from benchmarks.progress import Line
 from methods.base.method import Method
 
 
@@ -41,14 +41,20 @@ def watched(name: str, options: dict, every: int = 1, also: type | None = None) 
     return type(methods.find(name).__name__, bases, {"every": every})(**options)
 
 
-def in_processes(function: Callable, arguments: list[tuple], jobs: int, names: list[str]) -> list:
-    """Return function(*each) for each of `arguments`, `jobs` at a time. A bar shows the names and the time left."""
+def in_processes(function: Callable, arguments: list[tuple], jobs: int) -> list:
+    """Return function(*each) for each of `arguments`, `jobs` at a time. A line shows how far it is."""
     executor, results = Processes(min(jobs, len(arguments))), [None] * len(arguments)
     try:
-        with progress(Console(stderr=True), len(arguments)) as announce:
-            for n, future in ended(executor, function, arguments):
+        with Line(Console(stderr=True), len(arguments)) as line:
+
+            def begun() -> Iterator[tuple]:
+                for n, each in enumerate(arguments):
+                    line.begin(n)
+                    yield each
+
+            for n, future in ended(executor, function, begun()):
                 results[n] = future.result()
-                announce(names[n])
+                line.end(n)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         raise

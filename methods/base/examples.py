@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from methods.base.errors import UserError
+
 OFF = -1e9
 SCENARIOS = ("task", "domain", "class")
 
@@ -81,9 +83,11 @@ class Part:
         return replace(self, rows=self.rows[index], y=self.y[index], mask=mask)
 
 
-def _to(part: Part, device: torch.device) -> Part:
-    moved = {name: value.to(device) for name, value in vars(part).items() if value is not None}
-    return replace(part, **moved)
+def _to(part: Part, device: torch.device, moved: dict[int, Tensor]) -> Part:
+    for value in vars(part).values():
+        if value is not None and id(value) not in moved:
+            moved[id(value)] = value.to(device)
+    return replace(part, **{name: moved[id(value)] for name, value in vars(part).items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,62 @@ class Examples:
         """Return every example `times` times, without copying pixels."""
         return Examples(self.parts * times)
 
-    def to(self, device: torch.device) -> "Examples":
-        """Return the same examples on `device`."""
-        return Examples(tuple(_to(part, device) for part in self.parts))
+    def to(self, device: torch.device, moved: dict[int, Tensor] | None = None) -> "Examples":
+        """Return the same examples on `device`. `moved` holds, by id, the tensors that have been moved before."""
+        moved = {} if moved is None else moved
+        return Examples(tuple(_to(part, device, moved) for part in self.parts))
+
+    def of_each(self, n: int) -> tuple["Examples", ...]:
+        """Return the examples of each of n replicas."""
+        return (self,) * n
+
+    def spread(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Return pixels x of `batches` as a network at theta [..., P] takes them: [..., N, *shape]."""
+        return x.expand(*theta.shape[:-1], *x.shape)
+
+
+@dataclass(frozen=True)
+class Stacked(Examples):
+    """Hold N examples of each of R replicas. `parts` are those of the first, and so are `y` and the number N.
+
+    An index [R, B] is one for each replica, an index [B] is the same for all. Batches have the axis R.
+    """
+
+    replicas: tuple[Examples, ...]
+
+    @classmethod
+    def of(cls, replicas: Sequence[Examples]) -> "Stacked":
+        """Stack the examples of several replicas. UserError says why they cannot be stacked."""
+        first, *others = replicas
+        if any(len(other) != len(first) or len(other.parts) != len(first.parts) for other in others):
+            raise UserError(f"replicas have other numbers of examples: {[len(each) for each in replicas]}")
+        own = (part.mask for part in first.parts)
+        for masks in zip(own, *([part.mask for part in other.parts] for other in others), strict=True):
+            if not all(torch.equal(mask, masks[0]) for mask in masks):
+                raise UserError("replicas train other output units")
+        shared = tuple(Examples(tuple(map(_with_source_of, each.parts, first.parts))) for each in replicas)
+        return cls(shared[0].parts, shared)
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        indices = index.expand(len(self.replicas), -1) if index.dim() == 1 else index
+        x, y, masks = zip(*(own.take(at) for own, at in zip(self.replicas, indices, strict=True)), strict=True)
+        return torch.stack(x), torch.stack(y), masks[0] if masks[0].dim() == 1 else torch.stack(masks)
+
+    def to(self, device: torch.device, moved: dict[int, Tensor] | None = None) -> "Stacked":
+        moved = {} if moved is None else moved
+        replicas = tuple(each.to(device, moved) for each in self.replicas)
+        return Stacked(replicas[0].parts, replicas)
+
+    def of_each(self, n: int) -> tuple[Examples, ...]:
+        return self.replicas
+
+    def spread(self, x: Tensor, theta: Tensor) -> Tensor:
+        return x
+
+
+def _with_source_of(part: Part, other: Part) -> Part:
+    """Return the part with the other's pixels in place of equal ones of its own."""
+    return replace(part, source=other.source) if torch.equal(part.source, other.source) else part
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class Method(Stateful):
     def by_replica(self, function: Callable[..., Tensor], role: str, theta: Tensor, task) -> Tensor:
         """Return function(theta [P], training examples, generator for `role`) of each replica of theta [..., P]."""
         generators = self.generators(role, theta, task)
-        return by_replica(lambda theta, generator: function(theta, task.train, generator), theta, generators)
+        return by_replica(function, theta, task.train.of_each(len(generators)), generators)
 
     def grow(self, net, theta: Tensor, task):
         """Return the network and the theta [..., P] to train from now on. This is called before `before_task`.

@@ -74,18 +74,18 @@ def diagonal(
     if not generators and (subset or estimator == "sample"):
         raise UserError(f"{'n_samples' if subset else 'sample'} draws at random: give `generators`")
 
-    def of_one(theta: Tensor, generator: torch.Generator | None) -> Tensor:
-        some = examples
+    def of_one(theta: Tensor, some: Examples, generator: torch.Generator | None) -> Tensor:
         if subset:
             chosen = torch.randperm(len(examples), generator=generator)[:n_samples]
-            some = examples.select(chosen.to(theta.device))
+            some = some.select(chosen.to(theta.device))
         if estimator.startswith("batched"):
             return _squared_batch_means(net, theta, some, estimator, generator, batch, p)
         return mean(
             net, theta, some, lambda z, y, mask: scores(z, y, mask, estimator, generator, draws, p), torch.square
         )
 
-    return by_replica(of_one, theta, generators or [None] * (1 if theta.dim() == 1 else len(theta)))
+    replicas = 1 if theta.dim() == 1 else len(theta)
+    return by_replica(of_one, theta, examples.of_each(replicas), generators or [None] * replicas)
 
 
 def as_examples(examples: Data, estimator: str, device: torch.device) -> Examples:

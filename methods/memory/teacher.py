@@ -42,8 +42,8 @@ class Teacher:
             if index is None:
                 return self.net(self.theta, x)
             if self.recorded is None:
-                lead = self.theta.shape[:-1]
-                passes = [self.net(self.theta, x.expand(*lead, *x.shape)) for x, _, _ in self.examples.batches(BATCH)]
+                inputs = (self.examples.spread(x, self.theta) for x, _, _ in self.examples.batches(BATCH))
+                passes = [self.net(self.theta, x) for x in inputs]
                 self.recorded, self.examples = torch.cat(passes, dim=-2), None
         return self.recorded.take_along_dim(index.unsqueeze(-1), dim=-2)
 

@@ -18,7 +18,7 @@ from rich.progress import track
 from benchmarks.files import read_text, shown, write_atomically
 from methods.base.errors import UserError
 from methods.base.examples import SCENARIOS
-from paper_tables import declaration, drawing, plot, scoreboard
+from paper_tables import audit, declaration, drawing, plot, scoreboard
 from paper_tables.caption import MARKS, meaning
 from paper_tables.declaration import Table
 from paper_tables.figures.draw import figures as draw_figures
@@ -54,7 +54,9 @@ def write(
     pages = [content.of(table, folder) for table in tables]
     text = html(pages, folder, live)
     if whole:
-        text = html(pages, folder, live, pictures(pages, MOST - len(text.encode("utf-8"))))
+        audited = audit_of(drawing.FOLDER)
+        text = html(pages, folder, live, audited=audited)
+        text = html(pages, folder, live, pictures(pages, MOST - len(text.encode("utf-8"))), audited)
     write_atomically(file, text)
     return len(text.encode("utf-8"))
 
@@ -103,15 +105,27 @@ def pictures(pages: list[Page], room: int) -> dict[str, list[Picture]]:
     return drawn
 
 
+def audit_of(folder: Path) -> tuple[Picture, dict[str, list]] | None:
+    """Return the picture of the audit that lies in a folder, and its cells by library. None: there is none."""
+    if not (folder / "audit.csv").is_file():
+        return None
+    found = audit.read(folder / "audit.csv")
+    data = base64.b64encode(drawing.small((folder / "audit.png").read_bytes())).decode()
+    return Picture(
+        data, "Libraries by quantities: what each computes; the tables below hold its cells"
+    ), audit.by_library(found)
+
+
 def html(
     pages: list[Page],
     folder: Path,
     live: float | None = None,
     below: dict[str, list[Picture]] | None = None,
+    audited: tuple[Picture, dict[str, list]] | None = None,
 ) -> str:
     """Return the page. The same records give the same text, but for the time of day of a live one.
 
-    below: the further figures of each table.
+    below: the further figures of each table. audited: what `audit_of` returns.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -134,6 +148,8 @@ def html(
         spreads=SPREADS,
         figures={page.table.name: _figure(page) for page in pages if page.frame is not None},
         below=below or {},
+        audited=audited,
+        audit_header=audit.HEADER,
         style=Markup(read_text(HERE / "page.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode(),

@@ -118,7 +118,7 @@ def test_seconds_seeds_and_memory_go_on(tmp_path, fitted):
     first.seconds["training"] = 1000.0
     run(toy.make("replay"), "class", trace=whole)
     stopped_and_resumed(fitted, 2, tmp_path / "x", "replay", "class", traces=(first, second))
-    assert second.seeds == whole.seeds
+    assert second.roles == whole.roles
     assert second.memory == whole.memory
     assert second.seconds["training"] > first.seconds["training"] > 1000
 

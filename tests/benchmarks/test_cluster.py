@@ -164,7 +164,7 @@ def test_a_run_that_only_waited_on_a_worker_that_died_is_not_to_blame(placed):
     wait_until(lambda: [*client.run(busy).values()] == [True] * len(others))
     future, call, process = placed.place(run_of(4))
     os.kill(process, signal.SIGKILL)
-    assert Outcome.from_text(future.result(60)).record.reason is None and call.moves == 1
+    assert Outcome.from_text(future.result(60)).records[0].reason is None and call.moves == 1
 
 
 def test_a_run_whose_worker_is_retired_gives_one_record(placed):
@@ -172,7 +172,7 @@ def test_a_run_whose_worker_is_retired_gives_one_record(placed):
     wait_until(lambda: call.name in placed.executor._begun)
     retired = call.address
     placed.client.retire_workers([retired])
-    assert Outcome.from_text(future.result(60)).record.reason is None
+    assert Outcome.from_text(future.result(60)).records[0].reason is None
     wait_until(lambda: retired not in placed.client.scheduler_info(n_workers=-1)["workers"])
 
 
@@ -328,7 +328,7 @@ def test_whatever_a_run_raises_is_a_failed_record(asked, monkeypatch, error):
 
     monkeypatch.setattr(worker, "work", raises)
     monkeypatch.setattr(worker, "check", raises)
-    found = Outcome.from_text(asked.do()["outcome"]).record
+    found = Outcome.from_text(asked.do()["outcome"]).records[0]
     name = error.__name__ if isinstance(error, type) else type(error).__name__
     assert found.run == RUNS[0] and found.reason.startswith(name)
     assert Outcome.from_text(asked.do(what="check")["outcome"]) == Outcome(None)
@@ -337,7 +337,7 @@ def test_whatever_a_run_raises_is_a_failed_record(asked, monkeypatch, error):
 def test_a_run_sets_what_another_task_has_changed_and_reports_it(asked):
     import torch
 
-    wanted, seen = Outcome.from_text(asked.do()["outcome"]).record, []
+    wanted, seen = Outcome.from_text(asked.do()["outcome"]).records[0], []
 
     def after_another():
         torch.set_num_threads(2)
@@ -359,7 +359,7 @@ def test_a_run_sets_what_another_task_has_changed_and_reports_it(asked):
     before, answer = seen
     assert before == {"threads": 2, "denormals": "kept"}
     assert answer["measured"] == {"threads": 1, "denormals": "flushed"} == engine.measured_here() | {"threads": 1}
-    found = Outcome.from_text(answer["outcome"]).record
+    found = Outcome.from_text(answer["outcome"]).records[0]
     assert [getattr(found, name) for name in SAME] == [getattr(wanted, name) for name in SAME]
 
 

@@ -32,7 +32,7 @@ def test_measuring_changes_nothing_else(name, scenario):
     again_counts, again, asked = run(name, scenario, ASKED)
     assert trace.curve is None and again_counts == counts and torch.equal(again, theta)
     assert [len(row) for row in asked.curve] == [11] * 3 and all(type(n) is int for row in asked.curve for n in row)
-    assert asked.seeds == trace.seeds
+    assert asked.roles == trace.roles
 
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
@@ -113,7 +113,7 @@ def test_a_run_that_does_not_ask_lies_where_it_did_and_one_that_asks_does_not():
 
 def work(run):
     job = worker.Job(run, "data", worker.Context("cpu", "abc", "d", "e"))
-    found = worker.Outcome.from_text(worker.work(job.to_text())).record
+    found = worker.Outcome.from_text(worker.work(job.to_text())).records[0]
     assert found.reason is None
     return found
 

@@ -62,7 +62,7 @@ def test_what_is_added_is_trained_and_counted():
     _, theta = learn(method := Grower((0, 2)), net, net.vector(), stream, ADAM, (1,))
     assert len(theta) == net.n_parameters + 12
     assert theta[-6:].count_nonzero() == 6
-    assert start(Grower((0, 2)), stream, ADAM, 1, "cpu", Trace()) == len(theta) == method.net.n_parameters
+    assert start(Grower((0, 2)), [stream], ADAM, (1,), "cpu", Trace()) == len(theta) == method.net.n_parameters
 
 
 @pytest.mark.parametrize("tasks", [(), (1,), (0, 1, 2)])

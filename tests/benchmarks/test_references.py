@@ -10,7 +10,7 @@ import pytest
 from benchmarks import data, record, streams, worker
 from benchmarks.worker import Context, Job, Outcome
 
-SECONDS = 6.0  # of training, evaluation and importances together
+SECONDS = 12.0  # of training, evaluation and importances together
 TOLERANCE = 0.05  # of the average accuracy elsewhere. Between an AMD EPYC and an Intel Xeon four runs moved up to 0.04
 
 
@@ -30,7 +30,7 @@ def drawn():
 def again(found, root):
     """The same run, done now."""
     context = Context("cpu", "again", data.fingerprint(streams.data_set(found.run.stream), root), found.run.digest)
-    return Outcome.from_text(worker.work(Job(found.run, str(root), context).to_text())).record
+    return Outcome.from_text(worker.work(Job(found.run, str(root), context).to_text())).records[0]
 
 
 def agrees(old, new) -> bool:

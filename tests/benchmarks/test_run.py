@@ -30,7 +30,7 @@ def changed(part, **options):
 def execute(description):
     run = Run.of(**description)
     stream = streams.build(run.stream, run.scenario, run.seed, Path("data"))
-    return worker.execute(run, stream, CONTEXT, 1.25)
+    return worker.execute([run], [stream], CONTEXT, 1.25)[0]
 
 
 def test_every_option_is_filled_in():

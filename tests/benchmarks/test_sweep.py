@@ -183,7 +183,7 @@ def job(tmp_path):
 
 
 def do(job):
-    return Outcome.from_text(worker.work(job.to_text())).record
+    return Outcome.from_text(worker.work(job.to_text())).records[0]
 
 
 @pytest.mark.parametrize("stops", [(2,), (1, 3)], ids=["once", "twice"])
@@ -292,7 +292,7 @@ def test_locks_that_is_a_file(tmp_path, monkeypatch):
 
 def test_a_job_and_an_outcome_come_back(job):
     assert Job.from_text(job.to_text()) == job
-    outcome = Outcome(None, "no such data", ("a note",))
+    outcome = Outcome((), "no such data", ("a note",))
     assert Outcome.from_text(outcome.to_text()) == outcome
     assert json.loads(job.to_text())["run"] == job.run.to_json()
 

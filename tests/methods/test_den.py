@@ -183,7 +183,7 @@ def test_units_are_added_above_tau_and_removed_by_the_group():
     def added(**options):
         trace = Trace()
         train = replace(FEW, net=SPEC)
-        n = start(methods.make("den", **options), toy.stream("task", torch.float32), train, 1, "cpu", trace)
+        n = start(methods.make("den", **options), [toy.stream("task", torch.float32)], train, (1,), "cpu", trace)
         widths = [8 + trace.added[0], 7 + trace.added[1]]
         assert n == 16 * widths[0] + widths[0] + widths[0] * widths[1] + widths[1] + 6 * widths[1] + 6
         return trace.added

@@ -198,7 +198,7 @@ def test_parameters_of_all_columns_are_counted():
     train = replace(toy.TRAIN, net=SPEC)
     per_column = [16 * 8 + 8 + t * 8 * 7 + 7 + t * 7 * 2 + 2 for t in (1, 2, 3)]
     trace = Trace()
-    assert start(methods.make("pnn"), stream, train, 1, "cpu", trace) == sum(per_column)
+    assert start(methods.make("pnn"), [stream], train, (1,), "cpu", trace) == sum(per_column)
     assert trace.memory == {"examples": 0, "bytes": 4 * sum(per_column)}
 
 

@@ -12,6 +12,7 @@ SLOW = vars(slow_methods) | vars(slow_penalties)
 NAMES = ("ewc", "ewcpp", "l2", "mas", "online_ewc", "rwalk", "scp", "si")
 PRESETS = {  # what each is, for the second implementation; its name, where that is another
     ("ewc", "avalanche"): {"fisher_estimator": "batched"},
+    ("ewc", "clarena"): {"fisher_estimator": "batched"},
     ("ewc", "gem"): {"fisher_estimator": "batched"},
     ("ewc", "hsu"): {"fisher_estimator": "argmax"},
     ("ewc", "vdv"): {},
@@ -28,6 +29,7 @@ PRESETS = {  # what each is, for the second implementation; its name, where that
     ("rwalk", "released"): {"slow": "released_rwalk"},
     ("scp", "author"): {"from_zero": True},
     ("si", "agem"): {"xi": 1e-3, "clamp": "increment"},
+    ("si", "capymoa"): {"xi": 0.1, "clamp": "increment"},
     ("si", "hsu"): {"xi": 0.1, "clamp": "none"},
     ("si", "maltoni"): {"xi": 1e-7, "clamp": "none", "grad": "total", "upper_clip": 1e-3},
     ("si", "pathint"): {"xi": 0.1, "from_zero": True},
@@ -35,6 +37,7 @@ PRESETS = {  # what each is, for the second implementation; its name, where that
 }
 GIVEN = {  # what both are given: sizes and strengths that suit the toy stream
     ("ewc", "avalanche"): {"fisher_batch": 4},
+    ("ewc", "clarena"): {"fisher_batch": 4},
     ("ewc", "gem"): {"n_samples": 6, "fisher_batch": 6},
     ("ewcpp", "released"): {"interval": 4},
     ("mas", "agem"): {"batch": 4},

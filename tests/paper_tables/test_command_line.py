@@ -13,6 +13,8 @@ from paper_tables import declaration
 from paper_tables.__main__ import main
 from tests.support import sweeps
 
+TRACKED, CLUSTER = ["--track", "tensorboard"], ["--cluster", "tcp://127.0.0.1:1"]
+
 
 def files(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
@@ -41,6 +43,9 @@ def refused(capsys, *arguments):
         (["table", "splitdigits", "--jobs", "two"], "JOBS must be a whole number >= 1, got 'two'"),
         (["table", "splitdigits", "--device", "cuda:99"], "device 'cuda:99' is not available"),
         (["table", "splitdigits", "--device", "gpu"], "device 'gpu' is not available"),
+        (["table", "splitdigits", "--track", "tensorbord"], "unknown TRACK 'tensorbord'; the nearest is 'tensorboard'"),
+        (["table", "splitdigits", *TRACKED, *CLUSTER], "TRACK=tensorboard and CLUSTER exclude each other: the workers"),
+        (["table", "splitdigits", "--plan", *CLUSTER], "PLAN=1 and CLUSTER exclude each other"),
         (["table", "splitmnist", "--data", "nowhere"], "data root nowhere: No such file or directory; set DATA="),
     ],
 )
@@ -163,3 +168,22 @@ def test_the_same_command_goes_on(tables, interrupted, capsys, monkeypatch):
     again = capsys.readouterr()
     assert sweeps.versions(folder) == after
     assert again.out == shown.out and "stale" not in again.err and "damaged" not in again.err
+
+
+def test_each_run_of_a_table_that_is_tracked_has_a_folder_of_curves(tmp_path, capsys, monkeypatch):
+    text = TABLE.replace("epochs = 8", "epochs = 1").replace('"task", "domain", "class"', '"class"')
+    (tmp_path / "one.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(declaration.load, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(sweep, "Processes", sweeps.Inline)
+    arguments, curves = ["table", "one", "--results", str(tmp_path)], tmp_path / "tensorboard" / "one"
+    assert main([*arguments, "--seeds", "1"]) == 0
+    assert "curves" not in capsys.readouterr().err and not curves.exists()
+    assert main([*arguments, *TRACKED, "--seeds", "3"]) == 0
+    shown = capsys.readouterr().err
+    assert "1 of 3 runs were done before and leave no curves" in shown
+    assert f"curves: tensorboard --logdir {curves}" in shown
+    folders = sorted(curves.iterdir())
+    assert [folder.name.split("-", 2)[2] for folder in folders] == [f"seed{n}-class-splitdigits" for n in (2, 3)]
+    assert [len(list(folder.glob("events.out.tfevents.*"))) for folder in folders] == [1, 1]
+    assert main([*arguments, *TRACKED, "--seeds", "2-3"]) == 0
+    assert "leave no curves" not in capsys.readouterr().err

@@ -39,7 +39,7 @@ def found(table, tmp_path_factory):
 
 def accuracy_of(run: Run, tasks: int) -> np.ndarray:
     stream, trace = streams.build(run.stream, run.scenario, run.seed, DATA), Trace()
-    start(run.make_method(), stream, run.train, run.seed, "cpu", trace)
+    start(run.make_method(), [stream], run.train, (run.seed,), "cpu", trace)
     total = [len(test) for test in stream.tests]
     return np.array([[np.nan if c is None else c for c in row] for row in trace.correct]) / np.array(total)
 

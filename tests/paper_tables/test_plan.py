@@ -7,7 +7,7 @@ import pytest
 from benchmarks import data, record
 from paper_tables import references
 from paper_tables.__main__ import main
-from paper_tables.plan import duration, plan
+from paper_tables.plan import plan
 from paper_tables.runs import runs_of
 from tests.support.records import kept
 from tests.support.toy_table import toy_loader
@@ -66,10 +66,3 @@ def test_the_command_trains_nothing(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("splitmnist: 6 of 6 runs to do") and lines[1].startswith("Time: about ")
     assert not (tmp_path / "r").exists()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (90, "1.5 minutes"), (5399, "90.0 minutes"), (5400, "1.5 hours")]
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

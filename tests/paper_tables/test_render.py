@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paper_tables import declaration, render
+from paper_tables import declaration, plot, render
 from paper_tables.verdict import verdict
 from tests.support.toy_table import RESULTS, SEEDS, failed, run, toy_loader
 
@@ -253,3 +253,23 @@ def test_figure(toy, tmp_path, rows):
     render.write(chosen, render.frame(chosen, RESULTS), SEEDS, tmp_path / "out")
     image = matplotlib.image.imread(tmp_path / "out" / "toy.png")
     assert image.shape[1] > 800 and image[..., :3].std() > 0.02  # something is drawn
+
+
+def test_a_picture_of_the_same_numbers_stays(toy, tmp_path, monkeypatch):
+    """It is drawn again for other numbers, where it is gone, and where what draws it is newer."""
+    drawn = []
+    monkeypatch.setattr(plot, "figure", lambda table, cells: drawn.append(1) or b"picture")
+
+    def write(results=RESULTS, **options):
+        render.write(toy(), render.frame(toy(), results), SEEDS, tmp_path, **options)
+        return len(drawn)
+
+    assert [write(), write(), write(stale=1), write(stale=1)] == [1, 1, 2, 2]
+    (tmp_path / "toy.png").unlink()
+    assert [write(stale=1), write(stale=1)] == [3, 3]
+    (tmp_path / "toy.csv").write_text("cut", encoding="utf-8")
+    assert [write(stale=1), write(stale=1)] == [4, 4]
+    source = tmp_path / "plot.py"
+    source.touch()
+    monkeypatch.setattr(render, "DRAWN_BY", (source,))
+    assert [write(stale=1), write(stale=1)] == [5, 5]

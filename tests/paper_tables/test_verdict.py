@@ -48,6 +48,26 @@ def test_welch_agrees_with_scipy():
     assert found == pytest.approx((expected.low, expected.high), rel=1e-10)
 
 
+def test_the_word_agrees_with_two_one_sided_tests_of_scipy():
+    """Welch's test from the same three numbers a side, moved by the margin to either side."""
+    generator, words = np.random.default_rng(3), []
+    for _ in range(300):
+        n, paper_n = generator.integers(2, 25, 2)
+        std, spread, mean = *generator.uniform(0.2, 2.0, 2), generator.normal(90, 1.2)
+        found = verdict(runs(mean, std, n), cell(spread=spread, n=int(paper_n)), margin=1.0)
+
+        def p(moved, alternative, mean=mean, std=std, n=n, spread=spread, paper_n=paper_n):
+            sides = (mean - moved, std, n, 90.0, spread, paper_n)
+            return stats.ttest_ind_from_stats(*sides, equal_var=False, alternative=alternative).pvalue
+
+        m = found.margin
+        within = max(p(-m, "greater"), p(m, "less")) < 0.05
+        beyond = min(p(m, "greater"), p(-m, "less")) < 0.05
+        assert (found.word == "reproduced") == within and (found.word == "differs") == beyond
+        words.append(found.word)
+    assert min(words.count(word) for word in ("reproduced", "differs", "inconclusive")) > 20
+
+
 def test_borrowed_spread_by_hand():
     # The paper's spread is taken to be 4: 4 degrees of freedom, t = 2.1318 (table), error sqrt(4 / 5 + 16 / 80) = 1.
     assert borrowed(0.5, 2.0, 5, 80) == pytest.approx((0.5 - 2.1318, 0.5 + 2.1318), abs=1e-4)

@@ -94,7 +94,9 @@ def test_what_is_kept_between_tasks_is_one_copy_of_both_networks_and_no_example(
     assert (examples, size) == (0, 4 * len(theta) + units)
     assert trace.memory == {"examples": 0, "bytes": size}
     assert (
-        start(make(name), made, ADAM, 1, "cpu", Trace()) == len(theta) == net.n_parameters + method.net.vae.n_parameters
+        start(make(name), [made], ADAM, (1,), "cpu", Trace())
+        == len(theta)
+        == net.n_parameters + method.net.vae.n_parameters
     )
 
 

@@ -1,0 +1,1 @@
+"""Parts of a library's file, where it offers more than a file holds."""

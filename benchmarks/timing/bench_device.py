@@ -1,0 +1,89 @@
+"""Time training steps of stacked seeds on a device, beside one seed on the CPU.
+
+    python -m benchmarks.timing.bench_device [DEVICE]      (make bench-device DEVICE=cuda)
+
+An MLP 784-400-400-10 takes steps on batches of 128 random images, by fine-tuning and by EWC with its penalty active. R
+seeds are trained together, as theta [R, P], each on an order of its own. The first epoch warms up; the median of the
+next ones counts. What a sweep gains is the last column: steps of all seeds a second, as a ratio to the CPU's.
+"""
+
+import statistics
+import sys
+import time
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import methods
+from benchmarks import machine, models, numerics
+from benchmarks.learner import Train, fit
+from benchmarks.stream import Stream, TaskData, assemble
+from methods.base.errors import UserError
+from methods.base.net import Net
+from methods.base.rng import generator
+
+CLASSES, PIXELS, EXAMPLES, BATCH = 10, 784, 5120, 128
+STACKS, EPOCHS = (1, 5, 10, 20), 5
+TRAIN = Train(net="mlp-400-400", optimizer="adam", lr=1e-3, optimizer_state="keep", batch=BATCH, epochs=1)
+METHODS = {"naive": {}, "ewc": {"lam": 1e-3, "n_samples": BATCH}}
+
+
+def main(device: str) -> None:
+    """Print steps a second of each method and stack on the CPU and on the device."""
+    machine.check_device(device)
+    numerics.settle()
+    stream = _stream()
+    table = Table("method", "where", "R", "ms a step", "steps of a seed a second", "ratio", title="Stacked seeds")
+    for name in METHODS:
+        base = None
+        for where, R in [("cpu", 1), *((device, R) for R in STACKS if device != "cpu" or R > 1)]:
+            seconds = step(name, stream, where, R)
+            base = base or 1 / seconds
+            table.add_row(
+                name, where, str(R), f"{1000 * seconds:.2f}", f"{R / seconds:.0f}", f"{R / seconds / base:.2f}"
+            )
+    Console().print(table)
+
+
+def step(name: str, stream: Stream, device: str, R: int) -> float:
+    """Return the median seconds of a step of R seeds in the second task."""
+    method, stream = methods.make(name, **METHODS[name]), stream.to(torch.device(device))
+    nets = [Net(models.build(TRAIN.net, torch.Size([PIXELS]), CLASSES, seed).to(device)) for seed in range(R)]
+    theta = nets[0].vector() if R == 1 else torch.stack([net.vector() for net in nets])
+    method.begin(nets[0], theta.clone(), lambda role, task, replica=0: generator(replica, role, task))
+    optimizer, times = TRAIN.make_optimizer(theta), []
+    first, second = stream.tasks
+    for task in (first, *[second] * (EPOCHS + 1)):
+        _wait(device)
+        begun = time.perf_counter()
+        fit(method, theta, task, optimizer, TRAIN, [generator(seed, "batches", task.index) for seed in range(R)])
+        _wait(device)
+        times.append((time.perf_counter() - begun) / (EXAMPLES // BATCH))
+        if task is first:
+            with torch.no_grad():
+                method.after_task(theta.clone(), task)
+    return statistics.median(times[2:])
+
+
+def _wait(device: str) -> None:
+    """Wait until the device has done what it was given."""
+    if device != "cpu":
+        getattr(torch, torch.device(device).type).synchronize()
+
+
+def _stream() -> Stream:
+    """Return two domain-incremental tasks of random pixels."""
+    draws = torch.Generator().manual_seed(0)
+    sides = []
+    for _ in range(2):
+        x, y = torch.rand(EXAMPLES, PIXELS, generator=draws), torch.randint(CLASSES, (EXAMPLES,), generator=draws)
+        sides.append((x, torch.arange(EXAMPLES), y))
+    return assemble("domain", [TaskData(tuple(range(CLASSES)), side, side) for side in sides])
+
+
+if __name__ == "__main__":
+    try:
+        main(*(sys.argv[1:] or ["cuda"]))
+    except UserError as error:
+        sys.exit(f"error: {error}")

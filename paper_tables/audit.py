@@ -5,6 +5,7 @@ libraries are measured, and the files go to results/local/tables.
 """
 
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from benchmarks.audit.base.classify import (
 )
 from benchmarks.audit.base.problem import NUMBERS, SIZES
 from benchmarks.audit.base.quantities import FISHERS, METHODS, METRICS, QUANTITIES
-from benchmarks.audit.base.run import Row, audit
+from benchmarks.audit.base.run import Row, audit, end_all
 from benchmarks.markdown import table as markdown_table
 from benchmarks.record import LOCAL
 from paper_tables import drawing
@@ -56,13 +57,20 @@ def main(names: list[str] | None, jobs: int, folder: Path | None = None) -> int:
 
 
 def measure(names: list[str], jobs: int) -> list[Row]:
-    """Return the rows of the libraries, in the order of their labels. Each ends its own line of progress."""
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(audit, name): name for name in names}
-        rows = []
+    """Return the rows of the libraries, in the order of their labels. Each says when it is done, and what is left."""
+    pool, rows, start = ThreadPoolExecutor(jobs), [], time.monotonic()
+    waiting = {pool.submit(audit, name): name for name in names}
+    try:
         for done in as_completed(waiting):
             rows.append(done.result())
-            print(f"{len(rows)} of {len(names)}: {waiting[done]} {rows[-1].version}", file=sys.stderr)
+            left = (time.monotonic() - start) / len(rows) * (len(names) - len(rows))
+            text = f"{len(rows)} of {len(names)}: {waiting[done]} {rows[-1].version}, about {left:.0f} s left"
+            print(text, file=sys.stderr)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        while not all(each.done() for each in waiting):  # one may have begun meanwhile
+            end_all()
+            time.sleep(0.05)
     return sorted(rows, key=lambda row: library.find(row.name).label.lower())
 
 

@@ -55,8 +55,10 @@ def write(
     text = html(pages, folder, live)
     if whole:
         audited = audit_of(drawing.FOLDER)
-        text = html(pages, folder, live, audited=audited)
-        text = html(pages, folder, live, pictures(pages, MOST - len(text.encode("utf-8"))), audited)
+        with_audit = html(pages, folder, live, audited=audited)
+        if len(with_audit.encode("utf-8")) > MOST:
+            audited, with_audit = None, text
+        text = html(pages, folder, live, pictures(pages, MOST - len(with_audit.encode("utf-8"))), audited)
     write_atomically(file, text)
     return len(text.encode("utf-8"))
 

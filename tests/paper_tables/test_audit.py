@@ -2,6 +2,9 @@
 
 import io
 import re
+import sys
+import threading
+import time
 from html import unescape
 from itertools import pairwise
 
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from benchmarks.audit.base import library
+from benchmarks.audit.base import library, run
 from benchmarks.audit.base.classify import KINDS, NONE, Cell
 from benchmarks.audit.base.library import Library
 from benchmarks.audit.base.quantities import QUANTITIES
@@ -142,6 +145,26 @@ def test_some_libraries_are_written_beside_your_own_runs(measured, tmp_path, cap
 def test_a_claim_that_no_longer_holds_is_named_and_is_status_1(measured, capsys):
     assert measured(Cell("another quantity", "", 0.1, 1.0), "--libs", "renate") == 1
     assert "renate, bwt: the words claim 'exact', measured is 'another quantity" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_libraries_at_work(measured, monkeypatch, tmp_path):
+    started, mark = threading.Event(), tmp_path / "alive"
+    script = f"import time; time.sleep(3); open({str(mark)!r}, 'w')"
+
+    def work(name):
+        if name == "gmumcl":
+            started.wait(10)
+            time.sleep(0.3)
+            raise KeyboardInterrupt
+        started.set()
+        run._run([sys.executable, "-c", script], str(tmp_path), 60.0)
+
+    monkeypatch.setattr(audit, "audit", work)
+    begun = time.monotonic()
+    assert main(["audit", "--jobs", "2", "--libs", "gmumcl,renate,avalanche,capymoa"]) == 130
+    assert time.monotonic() - begun < 2.5 and not run.RUNNING
+    time.sleep(3.2 - (time.monotonic() - begun))
+    assert not mark.exists()
 
 
 def test_a_library_that_was_not_run_claims_nothing(measured):

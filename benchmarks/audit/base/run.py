@@ -22,6 +22,7 @@ from benchmarks.audit.base.quantities import QUANTITIES
 from benchmarks.record import ROOT
 from methods.base.errors import UserError
 
+RUNNING: set[subprocess.Popen] = set()
 LIMIT = 300  # seconds for a library
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 QUIET = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "WANDB_MODE": "disabled", "MPLBACKEND": "agg"}
@@ -65,6 +66,7 @@ def _run(command: list[str], folder: str, limit: float) -> str:
         process = subprocess.Popen(
             command, cwd=folder, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
+        RUNNING.add(process)
         try:
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -85,6 +87,13 @@ def _end(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    RUNNING.discard(process)
+
+
+def end_all() -> None:
+    """End the libraries that are at work, as after Ctrl-C: they are no children of the terminal."""
+    for process in list(RUNNING):
+        _end(process)
 
 
 def read_answers(file: Path) -> tuple[str, dict[str, dict[int, list[float] | str]]]:

@@ -18,7 +18,8 @@ def listed(answer):
 
 def test_exact_to_rounding_and_not_beyond():
     assert kind("gem", D * (1 + 1e-7)).kind == "exact"
-    assert kind("gem", D + np.array([0, 0, 0, 1e-3])).kind == "another quantity"
+    assert kind("gem", D + np.array([0, 0, 0, 1e-4])).kind == "another quantity"
+    assert kind("gem", D * (1 + 3e-5)).kind == "times a constant"
 
 
 def test_a_factor_is_a_constant_only_if_all_components_have_it():
@@ -32,6 +33,7 @@ def test_a_factor_is_a_constant_only_if_all_components_have_it():
 
 def test_the_batch_size():
     assert kind("mas", D, D, D * (1 + 1e-7)).kind == "exact"
+    assert kind("mas", D, D, D * (1 + 3e-5)).kind == "depends on the batch size"
     found = kind("mas", 2 * D, D, D / 4)
     assert found.kind == "depends on the batch size" and found.by_batch == (2.0, 1.0, 0.25)
     assert kind("mas", 2 * D, 2 * D, 2 * D).kind == "times a constant"

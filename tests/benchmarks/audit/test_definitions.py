@@ -116,6 +116,17 @@ def test_si(problem):
     assert_close(of(problem, "si_importance"), method.omega)
 
 
+def test_steps_by_preset(problem):
+    """The task's gradient and lam F (theta - star), with what the libraries have for F and star."""
+    theta, star, end = problem["theta"], problem["anchor_0"], path(problem)[-1][0]
+    task = gradient(problem.module(), *problem.task(1))
+    F = gradient(problem.module(star), *problem.task(0)) ** 2  # of one batch
+    assert_close(of(problem, "ewc_step", "preset clarena"), task + LAM * F * (theta - star))
+    assert_close(of(problem, "ewc_step", "preset avalanche"), task + 2 * LAM * F * (theta - star))
+    omega = of(problem, "si_importance").clamp(min=0)
+    assert_close(of(problem, "si_step", "preset capymoa"), task + LAM * omega * (theta - end))
+
+
 def test_mas(problem):
     method = toy.make("mas")
     net, theta = Net(problem.module()), problem["theta"]

@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-methods test-others lint format tables scoreboard judge report figures gallery docs audit regress \
+.PHONY: help setup test lint format tables scoreboard judge report figures gallery docs audit regress \
   mutants bench-train bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker \
   figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
@@ -21,14 +21,9 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 
-test: $(READY) ## run the tests, in two halves at a time; DATA=<root> adds those on real MNIST
-	@$(MAKE) --no-print-directory -j2 test-methods test-others
-
-test-methods: # and the tests of no floor, so that both halves take as long
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/methods tests/test_*.py
-
-test-others:
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest --ignore=tests/methods --ignore-glob='tests/test_*.py'
+# A file of tests is done by one process, as its tests share what is costly. More than 8 processes would need 10 GB.
+test: $(READY) ## run the tests, on all cores; DATA=<root> adds those on real MNIST
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 lint: $(READY) ## check style and format
 	@$(PYTHON) -m ruff check .

@@ -16,9 +16,9 @@ def without_encoding(text):
 
 
 def _opens_text(call):
-    """Whether a call is open(...) or one of a path's methods. Those of os, tarfile and benchmarks.files are not."""
+    """Whether a call is open(...) or a method of a path. Those of os, tarfile, PIL and benchmarks.files are not."""
     name = ast.unparse(call.func)
-    if name == "open" or (name.endswith(".open") and name not in ("os.open", "tarfile.open")):
+    if name == "open" or (name.endswith(".open") and name not in ("os.open", "tarfile.open", "Image.open")):
         modes = [a.value for a in call.args if isinstance(a, ast.Constant) and set(str(a.value)) <= set("rwxab+")]
         return not any("b" in mode for mode in modes)
     return name.endswith((".read_text", ".write_text"))

@@ -72,7 +72,7 @@ def test_a_build_takes_the_place_of_the_one_before_and_leaves_nothing_beside(sit
 def test_pages_fit_the_window_and_ask_for_nothing_else(window, site, width):
     window.size(width)
     window.requests.clear()
-    for page in ("index", "guide", "guide/gallery", "guide/cluster", "methods/ewc", "methods/importance/fisher"):
+    for page in ("index", "guide", "guide/gallery", "guide/traps", "methods/ewc", "methods/importance/fisher"):
         window.visit((site / f"{page}.html").as_uri())
         assert window.js("document.documentElement.scrollWidth") <= width, page
         assert window.js("getComputedStyle(document.querySelector('main')).display") == "block", page
@@ -82,7 +82,7 @@ def test_pages_fit_the_window_and_ask_for_nothing_else(window, site, width):
 @pytest.mark.parametrize(
     ("words", "place"),
     [
-        ("catastrophic stay anchor", "guide/extending"),
+        ("OddDigits", "guide/extending"),
         ("batched", "guide/fisher"),
         ("herding", "methods/memory/herding"),
     ],

@@ -1,5 +1,7 @@
 """The figure of a table: a panel for each measure, rows of the same runs on a line, rows after k tasks as a curve."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -81,6 +83,9 @@ def test_rows_of_the_same_runs_are_a_group():
     assert list(alike.groups(declaration.load("si-splitmnist"))) == [
         *("Fine-tuning", "SI", "Fine-tuning without reset", "SI without reset")
     ]
+    table = declaration.load("splitmnist")
+    twice = [table.rows[0], replace(table.rows[0], label="Adam again")]
+    assert list(alike.groups(replace(table, rows=tuple(twice)))) == ["Adam", "Adam again"]
     assert alike.common(["Adam BWT", "EWC"]) == "Adam BWT" and alike.common(["One row"]) == "One row"
 
 

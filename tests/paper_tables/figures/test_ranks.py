@@ -145,3 +145,12 @@ def test_the_blocks_are_the_seeds_that_keep_most_runs(toy):
     accuracies, left_out = ranks.ranked([*found, third])
     assert len(accuracies) == 6 and [course.label for course in left_out] == ["EWC"]
     assert accuracies["Offline"].tolist() == pytest.approx([(90 + 290 / 3) / 2] * 6)
+
+
+def test_a_row_with_few_seeds_does_not_cost_the_others_theirs(toy):
+    table, folder, _ = toy
+    offline = next(course for course in courses(table, folder) if course.label == "Offline")
+    several = [replace(offline, label=label) for label in "ABC"]
+    for few, shape in ((5, (7, 3)), (6, (6, 4))):  # 3 rows of 7 seeds are 21 runs, 4 rows of 5 are 20, and of 6 are 24
+        accuracies, _ = ranks.ranked([*several, replace(offline, label="D", records=offline.records[:few])])
+        assert accuracies.shape == shape

@@ -28,6 +28,7 @@ FOLDER = ROOT / "results" / "tables"
 DPI = 150
 LEAST = 1.0  # points of accuracy that an axis spans at least, so that tenths do not look large
 COLOURS, GREYS = 128, (0, *range(7, 256, 8))  # of a small picture
+TINT = 16  # levels between the channels of a colour, at least: with less it would stand for white or a grey
 DIGITS = "%.4g"  # of a number in a CSV
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, CYAN = sns.color_palette("colorblind")
 
@@ -126,9 +127,10 @@ def picture(drawing: Figure, form: str, dpi: int = DPI) -> bytes:
 def small(png: bytes) -> bytes:
     """Return a PNG with few colours, a third of its bytes. MAXCOVERAGE keeps colours of few pixels, as of marks."""
     data, picture = io.BytesIO(), Image.open(io.BytesIO(png)).convert("RGB")
-    colours = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).getpalette()[: 3 * COLOURS]
+    found = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).getpalette()[: 3 * COLOURS]
+    colours = [colour for colour in zip(*[iter(found)] * 3, strict=True) if max(colour) - min(colour) > TINT]
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*colours, *(grey for grey in GREYS for _ in range(3))])
+    palette.putpalette([level for colour in [*colours, *((grey,) * 3 for grey in GREYS)] for level in colour])
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(data, format="png", optimize=True)
     return data.getvalue()
 

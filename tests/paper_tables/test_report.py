@@ -545,6 +545,8 @@ def test_the_page_does_not_scroll_sideways(shown, width):
     shown.size(width)
     shown.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert shown.js("document.documentElement.scrollWidth") == width
+    # A picture is wide only once it is loaded, and that is when it comes into view.
+    assert shown.js("[...document.images].every(i => getComputedStyle(i).maxWidth !== 'none')")
     for name in ("splitmnist", "rotatedmnist", "agem-permutedmnist"):
         shown.click(f"#{name} tbody tr .open")
         assert shown.js("(d => d.scrollWidth <= d.clientWidth)(document.querySelector('dialog[open]'))")

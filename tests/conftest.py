@@ -4,6 +4,11 @@ from pathlib import Path
 import pytest
 
 
+# What make hands to its recipes, `make test` for one. A make that a test starts is a user's, and would take it for its own.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
+
+
 @pytest.fixture(scope="session")
 def data_root():
     """The data root that the environment variable DATA names, where it holds real MNIST."""

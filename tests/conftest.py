@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-
 # What make hands to its recipes, `make test` for one. A make that a test starts is a user's, and would take it for its own.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-# What make hands to its recipes, `make test` for one. A make that a test starts is a user's, and would take it for its own.
+# What make hands to its recipes, `make test` for one. A make that a test starts is a user's, and no part of that one.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
 

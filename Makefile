@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test lint format tables scoreboard judge report figures gallery docs audit regress \
+.PHONY: help setup test test-docs lint format tables scoreboard judge report figures gallery docs audit regress \
   mutants bench-train bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker \
   figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
@@ -21,9 +21,15 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 
+HANDBOOK := tests/test_pages.py tests/test_site.py tests/test_notebook.py
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
 # A file of tests is done by one process, as its tests share what is costly. More than 8 processes would need 10 GB.
-test: $(READY) ## run the tests, on all cores; DATA=<root> adds those on real MNIST
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+test: $(READY) ## run the tests of the code, on all cores; DATA=<root> adds those on real MNIST
+	@$(PYTEST) $(HANDBOOK:%=--ignore=%)
+
+test-docs: $(READY) ## run the code of the handbook and of the notebook, and look at the site in a browser
+	@$(PYTEST) $(HANDBOOK)
 
 lint: $(READY) ## check style and format
 	@$(PYTHON) -m ruff check .

@@ -33,7 +33,7 @@ def test_this_is_the_only_workflow():
 
 def test_its_targets_exist():
     called = [re.match(r"make ([a-z-]+)", command)[1] for command in COMMANDS if command.startswith("make")]
-    assert called == ["setup", "lint", "test", "regress", "bench-train"]
+    assert called == ["setup", "lint", "test", "test-docs", "regress", "bench-train"]
     assert set(called) <= TARGETS
 
 

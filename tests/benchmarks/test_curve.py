@@ -15,7 +15,7 @@ from methods.base.net import Net
 from tests.support import toy
 
 ASKED = replace(toy.TRAIN, batch=5, epochs=1, curve=10)
-CASES = [(name, scenario) for name, scenario in toy.CASES if not toy.CLASSES[name].joins_tasks]
+CASES = [(name, scenario) for name, scenario in toy.EACH if not toy.CLASSES[name].joins_tasks]
 
 
 def run(name, scenario, train, checkpoint=None, seeds=(1,)):

@@ -9,7 +9,7 @@ from benchmarks.learner import fit
 from methods.base.errors import UserError
 from methods.base.method import Method
 from tests.support import toy
-from tests.support.toy import CASES, CLASSES
+from tests.support.toy import CASES, CLASSES, EACH
 
 STRENGTHS = [(name, scenario) for name, scenario in CASES if CLASSES[name].strength is not None]
 ADAM = replace(toy.TRAIN, optimizer="adam", lr=0.01)
@@ -39,7 +39,7 @@ def quadratic_after(name, stream, n_tasks, **options):
     return method
 
 
-@pytest.mark.parametrize(("name", "scenario"), CASES)
+@pytest.mark.parametrize(("name", "scenario"), EACH)
 def test_same_seed_twice_is_identical_and_another_seed_is_not(name, scenario):
     stream = toy.stream(scenario, torch.float32)
     (counts, theta), (again_counts, again_theta), (_, other) = (
@@ -51,9 +51,8 @@ def test_same_seed_twice_is_identical_and_another_seed_is_not(name, scenario):
     assert theta.dtype == torch.float32
 
 
-@pytest.mark.parametrize("build", [toy.module, toy.noisy])
 @pytest.mark.parametrize(("name", "scenario"), STRENGTHS)
-def test_strength_zero_is_naive_to_the_bit_and_above_zero_differs(name, scenario, build):
+def test_strength_zero_is_naive_to_the_bit_and_above_zero_differs(name, scenario, build=toy.noisy):
     stream = toy.stream(scenario, torch.float32)
     naive_counts, naive = toy.fine_tuned(scenario, train=ADAM, build=build)
     counts, theta = toy.run(off(name), stream, train=ADAM, build=build)
@@ -126,7 +125,7 @@ def train(method, theta, task):
 
 @pytest.mark.parametrize(
     ("name", "scenario", "options"),
-    [*[(*case, {}) for case in CASES], *[(n, "class", options) for n, options in DRAWN]],
+    [*[(*case, {}) for case in EACH], *[(n, "class", options) for n, options in DRAWN]],
 )
 def test_after_task_leaves_parameters_buffers_and_randomness_alone(name, scenario, options):
     method, theta, task = trained(name, scenario, **options)
@@ -155,7 +154,7 @@ def test_after_task_leaves_modes_alone(name, scenario, mode):
     assert {each.training for each in module.modules()} == {mode}
 
 
-@pytest.mark.parametrize(("name", "scenario"), [case for case in CASES if case[0] not in toy.PERCEPTRON])
+@pytest.mark.parametrize(("name", "scenario"), [case for case in EACH if case[0] not in toy.PERCEPTRON])
 def test_dropout_is_on_in_training_and_off_in_importance_and_evaluation(name, scenario):
     """Told by the modules themselves, whenever they are called; in training, what takes no gradient is a teacher."""
     modes, phase = {}, ["importance"]  # what is called outside the hooks below is called for per-sample squares
@@ -190,7 +189,7 @@ def test_dropout_is_on_in_training_and_off_in_importance_and_evaluation(name, sc
     assert not modes
 
 
-@pytest.mark.parametrize(("name", "scenario"), CASES)
+@pytest.mark.parametrize(("name", "scenario"), EACH)
 def test_hooks_keep_copies(name, scenario):
     """What a method was given may change later: neither its penalty nor what it trains to and keeps next follows."""
 
@@ -290,7 +289,7 @@ def test_importance_is_of_a_set_of_examples(name, scenario):
     torch.testing.assert_close(changed(lambda train: train.repeat(5)), expected, rtol=1e-11, atol=1e-15)
 
 
-@pytest.mark.parametrize(("name", "scenario"), CASES)
+@pytest.mark.parametrize(("name", "scenario"), EACH)
 def test_test_sets_do_not_reach_training(name, scenario):
     """Test sets of another size full of NaN leave theta as it is."""
     stream = toy.stream(scenario)

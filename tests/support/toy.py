@@ -36,6 +36,7 @@ PERCEPTRON = {"pnn", "den"}  # take no other network
 
 CLASSES = {name: methods.find(name) for name in methods.names()}
 CASES = [(name, scenario) for name, cls in CLASSES.items() for scenario in cls.scenarios]
+EACH = [(name, cls.scenarios[-1]) for name, cls in CLASSES.items()]  # for what no scenario can change
 PLUGINS = [name for name, cls in CLASSES.items() if not cls.joins_tasks and cls.grow is Method.grow]
 
 

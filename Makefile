@@ -22,7 +22,9 @@ help: ## list the targets
 setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
 
 HANDBOOK := tests/test_pages.py tests/test_site.py tests/test_notebook.py
-PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+# One process more than there are cores, as some tests wait for what they have started.
+PROCESSES = $$($(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 8))')
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 # A file of tests is done by one process, as its tests share what is costly. More than 8 processes would need 10 GB.
 test: $(READY) ## run the tests of the code, on all cores; DATA=<root> adds those on real MNIST

@@ -7,7 +7,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help setup test test-docs lint format tables scoreboard judge report figures gallery docs audit regress \
+.PHONY: help setup test test-docs lint format tables scoreboard judge report figures docs audit regress \
   mutants bench-train bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker \
   figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
@@ -26,7 +26,7 @@ HANDBOOK := tests/test_pages.py tests/test_site.py tests/test_notebook.py
 PROCESSES = $$($(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 8))')
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
-# A file of tests is done by one process, as its tests share what is costly. More than 8 processes would need 10 GB.
+# A file of tests is done by one process, as its tests share what is costly. A process holds about 1 GB, so 8 are enough.
 test: $(READY) ## run the tests of the code, on all cores; DATA=<root> adds those on real MNIST
 	@$(PYTEST) $(HANDBOOK:%=--ignore=%)
 
@@ -105,8 +105,8 @@ cluster-worker: $(READY) ## start JOBS=1 workers for CLUSTER=tcp://127.0.0.1:878
 	  "$${CLUSTER:-tcp://127.0.0.1:8786}" --host "$${LISTEN:-127.0.0.1}" --nworkers "$${JOBS:-1}" --nthreads 1 \
 	  --memory-limit 0 --death-timeout 60 --no-dashboard --dashboard-address 127.0.0.1:0
 
-# Each library has an environment of its own, made on first use: about 200 MB in all. CapyMOA needs Java.
-audit: $(READY) ## measure what other libraries compute under the names of the field (5 minutes); LIBS=avalanche,gmumcl
+# Each library has an environment of its own, made on first use: about 100 MB in all. CapyMOA needs Java.
+audit: $(READY) ## measure what other libraries compute under the names of the field (4 minutes); LIBS=avalanche,gmumcl
 	@$(PYTHON) -m paper_tables audit $${LIBS:+--libs "$$LIBS"} $${JOBS:+--jobs "$$JOBS"}
 
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST

@@ -12,8 +12,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor
 
 from benchmarks import models
 from benchmarks.checkpoint import Checkpoint
@@ -92,16 +91,12 @@ def start(
     stream = Stream.stacked(streams)
     shape = stream.tests[0].parts[0].source.shape[1:]
     nets = [Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device)) for seed in seeds]
-    if len(seeds) > 1 and _keeps_or_draws(nets[0].module):
+    if len(seeds) > 1 and models.keeps_or_draws(nets[0].module):
         raise UserError(f"replicas of {train.net} would share batch statistics, or what dropout draws from")
     thetas = [net.vector() for net in nets]
     theta = thetas[0] if len(seeds) == 1 else torch.stack(thetas)
     learn(method, nets[0], theta, stream.to(device), train, seeds, trace, checkpoint)
     return method.n_parameters
-
-
-def _keeps_or_draws(module: nn.Module) -> bool:
-    return any(True for _ in module.buffers()) or any(isinstance(m, _DropoutNd) for m in module.modules())
 
 
 def learn(

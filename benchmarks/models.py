@@ -5,6 +5,7 @@ import re
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from methods.base.errors import UserError, unknown
 
@@ -67,6 +68,11 @@ def zero_head(net: Classifier) -> None:
 
 def _layers(net: Classifier) -> list[nn.Module]:
     return [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+
+
+def keeps_or_draws(module: nn.Module) -> bool:
+    """Say whether a pass in training keeps statistics or draws at random, which replicas of a network would share."""
+    return any(True for _ in module.buffers()) or any(isinstance(m, _DropoutNd) for m in module.modules())
 
 
 MAX_WIDTH = 100_000  # units of a layer

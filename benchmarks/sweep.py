@@ -147,18 +147,22 @@ def _stream_of(run: Run) -> tuple:
 
 
 def _together(runs: list[Run], device: str) -> list[list[Run]]:
-    """Return the runs in groups. An accelerator trains those of a group, which differ in their seed alone, together."""
+    """Return the runs in groups. Those of a group differ in their seed alone and are trained together, as theta [R, P].
+
+    On an accelerator a small network is bound by the launch of its kernels, so that R cost little more than one. On a
+    CPU they cost R times as much.
+    """
     if device == "cpu":
         return [[run] for run in runs]
     alike: dict[Run, list[Run]] = {}
     for run in runs:
-        alike.setdefault(replace(run, seed=0) if worker.stacks(run) else run, []).append(run)
+        alike.setdefault(replace(run, seed=0) if run.make_method().stacks else run, []).append(run)
     return [group[n : n + STACK] for group in alike.values() for n in range(0, len(group), STACK)]
 
 
 def _job(runs: list[Run], folder: Path, root: Path, device: str, commit: str, curves: Path | None) -> Job:
     context = Context(device, commit, fingerprint(runs[0], root), runs[0].digest)
-    checkpoint = folder.resolve() / ".checkpoints" / "any"
+    checkpoint = folder.resolve() / ".checkpoints" / "-"  # _part_of names it
     own = str(curves.resolve()) if curves else ""
     return _part_of(Job(runs[0], str(root.resolve()), context, str(checkpoint), curves=own), runs)
 

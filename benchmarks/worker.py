@@ -36,7 +36,7 @@ class Job:
     """Hold a run and what a worker needs for it.
 
     checkpoint: the file for a long run's state, or "". beside: the seeds of runs that are alike but for it, and are
-    trained together with it (`stacks`). curves: the folder in which each has one for its curves (tracking.py), or "".
+    trained together with it. curves: the folder in which each has one for its curves (tracking.py), or "".
     """
 
     run: Run
@@ -121,15 +121,6 @@ def _curves(job: Job, runs: Sequence[Run]):
     from benchmarks.tracking import Curves  # here, as nobody else needs it
 
     return Curves([Path(job.curves) / locks.name(run) for run in runs])
-
-
-def stacks(run: Run) -> bool:
-    """Say whether runs that differ from this one in their seed alone may be trained together, as theta [R, P].
-
-    A network is bound by the launch of its kernels on an accelerator, where R networks cost little more than one. On a
-    CPU they cost R times as much.
-    """
-    return run.make_method().stacks
 
 
 def execute(

@@ -25,7 +25,7 @@ from benchmarks.audit.base.classify import (
     REFUSED,
     holds,
 )
-from benchmarks.audit.base.problem import NUMBERS, SIZES
+from benchmarks.audit.base.problem import NUMBERS, SIZES, P
 from benchmarks.audit.base.quantities import FISHERS, METHODS, METRICS, QUANTITIES
 from benchmarks.audit.base.run import Row, audit, end_all
 from benchmarks.markdown import table as markdown_table
@@ -35,7 +35,7 @@ from paper_tables.audit_picture import figure
 
 COLUMNS = ["library", "version", "quantity", "kind", "of", "error", "factor", "at_1", "at_8", "at_64", "text"]
 KNOWN = {"1/2": 0.5, "2": 2.0, "T^2": NUMBERS["T"] ** 2, "N": SIZES[0], "N/(N-1)": SIZES[0] / (SIZES[0] - 1)}
-KNOWN |= {"1/gamma": 1 / NUMBERS["gamma"], "2/gamma": 2 / NUMBERS["gamma"], "2/P": 2 / 59}
+KNOWN |= {"1/gamma": 1 / NUMBERS["gamma"], "2/gamma": 2 / NUMBERS["gamma"], "2/P": 2 / P}
 HEADER = ["", "measured", "what it computes", "where"]
 LONG = 90  # of an error's line
 GRIDS = {"Methods": (METHODS,), "Metrics": (METRICS,), "Fisher diagonals": (FISHERS,)}

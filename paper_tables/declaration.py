@@ -210,7 +210,8 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
     search = ledger.declared(entry, where)
     if method is not None and metric in OF_THE_CURVE and (train.get("curve") or 0) < BATCHES:
         raise UserError(f"{where}: {metric} needs curve = {BATCHES} in train, which measures each task as it begins")
-    if method is not None and metric in BEFORE_LEARNT and "learnt" in str(train.get("measured")):
+    learnt_alone = any(_of_scenario(train, scenario).get("measured") == "learnt" for scenario in scenarios)
+    if method is not None and metric in BEFORE_LEARNT and learnt_alone:
         raise UserError(f"{where}: {metric} counts tasks not yet learnt: leave measured = 'learnt' out of train")
     if method is not None and (metric in AGAINST_A_REFERENCE) != ("reference" in entry):
         raise UserError(f"{where}: {metric} {'takes no' if 'reference' in entry else 'needs a'} reference")

@@ -18,7 +18,7 @@ from paper_tables.runs import Results, measures
 from paper_tables.verdict import LOOKS, columns, verdict
 
 WIDTH = 150  # columns of a terminal
-DRAWN_BY = tuple(ROOT / file for file in ("paper_tables/plot.py", "paper_tables/drawing.py", "requirements.lock"))
+DRAWN_BY = (*(ROOT / "paper_tables").glob("*.py"), ROOT / "requirements.lock")
 LATEX = str.maketrans(
     {c: "\\" + c for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\^{}", "\\": r"\textbackslash{}"}
 )

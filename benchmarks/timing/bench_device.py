@@ -2,7 +2,7 @@
 
     python -m benchmarks.timing.bench_device [DEVICE]      (make bench-device DEVICE=cuda)
 
-An MLP 784-400-400-10 takes steps on batches of 128 random images, by fine-tuning and by EWC with its penalty active. R
+The network and the tasks are those of bench_train.py. Steps are of fine-tuning and of EWC with its penalty active. R
 seeds are trained together, as theta [R, P], each on an order of its own. The first epoch warms up; the median of the
 next ones counts. What a sweep gains is the last column: steps of all seeds a second, as a ratio to the CPU's.
 """
@@ -17,15 +17,14 @@ from rich.table import Table
 
 import methods
 from benchmarks import machine, models, numerics
-from benchmarks.learner import Train, fit
-from benchmarks.stream import Stream, TaskData, assemble
+from benchmarks.learner import fit
+from benchmarks.stream import Stream
+from benchmarks.timing.bench_train import BATCH, CLASSES, PIXELS, STEPS, TRAIN, random_stream
 from methods.base.errors import UserError
 from methods.base.net import Net
 from methods.base.rng import generator
 
-CLASSES, PIXELS, EXAMPLES, BATCH = 10, 784, 5120, 128
 STACKS, EPOCHS = (1, 5, 10, 20), 5
-TRAIN = Train(net="mlp-400-400", optimizer="adam", lr=1e-3, optimizer_state="keep", batch=BATCH, epochs=1)
 METHODS = {"naive": {}, "ewc": {"lam": 1e-3, "n_samples": BATCH}}
 
 
@@ -33,7 +32,7 @@ def main(device: str) -> None:
     """Print steps a second of each method and stack on the CPU and on the device."""
     machine.check_device(device)
     numerics.settle()
-    stream = _stream()
+    stream = random_stream()
     table = Table("method", "where", "R", "ms a step", "steps of a seed a second", "ratio", title="Stacked seeds")
     for name in METHODS:
         base = None
@@ -53,13 +52,13 @@ def step(name: str, stream: Stream, device: str, R: int) -> float:
     theta = nets[0].vector() if R == 1 else torch.stack([net.vector() for net in nets])
     method.begin(nets[0], theta.clone(), lambda role, task, replica=0: generator(replica, role, task))
     optimizer, times = TRAIN.make_optimizer(theta), []
-    first, second = stream.tasks
+    first, second, *_ = stream.tasks
     for task in (first, *[second] * (EPOCHS + 1)):
         _wait(device)
         begun = time.perf_counter()
         fit(method, theta, task, optimizer, TRAIN, [generator(seed, "batches", task.index) for seed in range(R)])
         _wait(device)
-        times.append((time.perf_counter() - begun) / (EXAMPLES // BATCH))
+        times.append((time.perf_counter() - begun) / STEPS)
         if task is first:
             with torch.no_grad():
                 method.after_task(theta.clone(), task)
@@ -70,16 +69,6 @@ def _wait(device: str) -> None:
     """Wait until the device has done what it was given."""
     if device != "cpu":
         getattr(torch, torch.device(device).type).synchronize()
-
-
-def _stream() -> Stream:
-    """Return two domain-incremental tasks of random pixels."""
-    draws = torch.Generator().manual_seed(0)
-    sides = []
-    for _ in range(2):
-        x, y = torch.rand(EXAMPLES, PIXELS, generator=draws), torch.randint(CLASSES, (EXAMPLES,), generator=draws)
-        sides.append((x, torch.arange(EXAMPLES), y))
-    return assemble("domain", [TaskData(tuple(range(CLASSES)), side, side) for side in sides])
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ PLAIN = "hand-written loop"
 def main() -> None:
     """Print the table of ratios."""
     numerics.settle()
-    stream = _stream()
+    stream = random_stream()
     contenders = {PLAIN: _by_hand(stream)}
     timed = {name: methods.find(name) for name in methods.names()}
     timed = {name: cls for name, cls in timed.items() if "domain" in cls.scenarios and not cls.joins_tasks}
@@ -94,7 +94,7 @@ def main() -> None:
     Console().print(table)
 
 
-def _stream() -> Stream:
+def random_stream() -> Stream:
     """Return domain-incremental tasks of random pixels. The last of them is the one that is timed."""
     torch.manual_seed(0)
     tasks = []

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-import methods
-from benchmarks import learner, models, streams, sweep, worker
+from benchmarks import learner, locks, models, streams, sweep, worker
 from benchmarks.learner import learn
 from benchmarks.run import Run
 from benchmarks.stream import Stream
@@ -21,7 +20,7 @@ from tests.support import sweeps, toy
 TRAIN = {"net": "mlp-8", "optimizer": "sgd", "lr": 0.1, "optimizer_state": "keep", "batch": 16, "epochs": 2}
 SEEDS = (3, 5)
 HERE = Context("cpu", "here", "of the data", "of the code")
-STACKING = [(name, s) for name, s in toy.CASES if methods.find(name).stacks is not False]
+STACKING = [(name, scenario) for name, scenario in toy.CASES if toy.make(name).stacks]
 
 
 def permuted(scenario: str, seed: int) -> Stream:
@@ -43,11 +42,14 @@ def runs(**method):
     return [Run.of(stream, "domain", method or {"name": "naive"}, TRAIN, seed) for seed in SEEDS]
 
 
+def on_digits(seed):
+    """A run on a stream that all seeds share."""
+    return Run.of({"name": "splitdigits"}, "task", {"name": "naive"}, TRAIN, seed)
+
+
 @pytest.mark.parametrize(("name", "scenario"), STACKING)
 def test_each_replica_has_the_counts_of_its_run_on_its_own_stream(name, scenario):
     """Counts are equal, and parameters to rounding, where pixels and order depend on the seed."""
-    if not toy.make(name).stacks:
-        pytest.skip("keeps the memory of one run")
     own = [permuted(scenario, seed) for seed in SEEDS]
     if toy.make(name).joins_tasks:
         own = [stream.joined() for stream in own]
@@ -98,14 +100,33 @@ def test_a_job_of_several_seeds_leaves_a_record_of_each():
     assert found[0].correct != found[1].correct
 
 
-def test_what_cannot_be_stacked_is_done_one_by_one(monkeypatch):
-    """Streams of other sizes, or a replica that diverges, cost the others nothing."""
+def test_streams_of_other_sizes_are_done_one_by_one():
     together = runs()
     job = Job(together[0], "none", HERE, beside=(SEEDS[1],))
     assert job.runs == together and Job.from_text(job.to_text()) == job
     found = Outcome.from_text(worker.work(job.to_text())).records
     assert [record.run for record in found] == together
     assert [record.reason for record in found] == [None, None] and {record.replicas for record in found} == {1}
+
+
+def test_a_replica_that_diverges_costs_the_others_nothing(monkeypatch):
+    """A stack ends with the replica that diverges. Then each run is done by itself, and that one fails alone."""
+    asked = []
+
+    def start(method, streams, train, seeds, *rest):
+        asked.append(seeds)
+        if SEEDS[1] in seeds:
+            raise learner.Diverged("the loss is not finite at step 0 of task 1")
+        return learner.start(method, streams, train, seeds, *rest)
+
+    monkeypatch.setattr(worker, "start", start)
+    first, second = Outcome.from_text(
+        worker.work(Job(on_digits(SEEDS[0]), "none", HERE, beside=(SEEDS[1],)).to_text())
+    ).records
+    assert asked == [SEEDS, SEEDS[:1], SEEDS[1:]]
+    (alone,) = Outcome.from_text(worker.work(Job(on_digits(SEEDS[0]), "none", HERE).to_text())).records
+    assert first.reason is None and first.correct == alone.correct
+    assert second.diverged and second.run.seed == SEEDS[1] and (first.replicas, second.replicas) == (1, 1)
 
 
 def test_nets_with_statistics_or_dropout_are_not_stacked(monkeypatch):
@@ -131,14 +152,50 @@ def test_a_sweep_trains_seeds_together_on_an_accelerator_alone():
     assert [len(group) for group in sweep._together(many, "cuda")] == [sweep.STACK, 2]
 
 
-def test_a_sweep_of_stacks_leaves_the_records_of_all_runs(tmp_path, monkeypatch):
-    """A run that is done is left out of its stack, one that another sweep has waits, and a dead worker costs a try."""
-    monkeypatch.setattr(sweep, "_together", lambda todo, device: [todo])
-    todo = [Run.of({"name": "splitdigits"}, "task", {"name": "naive"}, TRAIN, seed) for seed in (1, 2, 3)]
+@pytest.fixture
+def stacked(tmp_path, monkeypatch):
+    """What sweeps three seeds as one stack in this process: (runs, folder, executor, sweep)."""
     pool = sweeps.Inline()
+    monkeypatch.setattr(sweep, "_together", lambda todo, device: [todo])
     monkeypatch.setattr(sweep, "Processes", lambda n: pool)
-    assert sweep.sweep(todo[:1], tmp_path, tmp_path, 1) == []
-    assert sweep.sweep(todo, tmp_path, tmp_path, 1) == []
-    state = sweep.survey(todo, tmp_path, tmp_path)
-    assert [record.run for record in state.records] == todo
-    assert [record.replicas for record in state.records] == [1, 2, 2]
+    return (
+        [on_digits(seed) for seed in (1, 2, 3)],
+        tmp_path,
+        pool,
+        lambda runs: sweep.sweep(runs, tmp_path, tmp_path, 1),
+    )
+
+
+def replicas(todo, folder):
+    """How many were trained with each run; None has no record."""
+    records = sweep.survey(todo, folder, folder).records
+    assert all(found is None or found.run == run for found, run in zip(records, todo, strict=True))
+    return [found and found.replicas for found in records]
+
+
+def test_a_sweep_leaves_the_records_of_a_stack_and_a_run_that_is_done_is_no_part_of_it(stacked):
+    todo, folder, _, do = stacked
+    assert do(todo[:1]) == [] and replicas(todo, folder) == [1, None, None]
+    assert do(todo) == [] and replicas(todo, folder) == [1, 2, 2]
+
+
+def test_a_run_that_another_sweep_has_waits_and_the_rest_of_its_stack_does_not(stacked, monkeypatch):
+    todo, folder, _, do = stacked
+    held = locks.acquire(folder, todo[0])
+    seen = []
+
+    def sleep(seconds):
+        seen.append(replicas(todo, folder))
+        locks.release(held)
+
+    monkeypatch.setattr(sweep.time, "sleep", sleep)
+    assert do(todo) == [] and seen == [[None, 2, 2]]
+    assert replicas(todo, folder) == [1, 2, 2]
+
+
+def test_a_worker_that_dies_twice_fails_all_runs_of_its_stack(stacked):
+    todo, _, pool, do = stacked
+    pool.dies = (todo[0],)
+    failed = do(todo)
+    assert [found.run for found in failed] == todo and pool.worked == [todo[0]] * 2
+    assert all("its worker was killed (out of memory?), 2 times" in found.reason for found in failed)

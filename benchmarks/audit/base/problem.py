@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 D, H, C = 6, 5, 4
+P = H * (D + 1) + C * (H + 1)  # parameters
 SIZES = (64, 40, 24)
 NUMBERS = {"T": 2.5, "gamma": 0.9, "lr": 0.1, "steps": 8, "xi": 0.1, "alpha": 0.9, "interval": 4, "eps": 1e-3}
 NUMBERS |= {"budget": 30, "draws": 200}

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +74,6 @@ def _run(command: list[str], folder: str, limit: float) -> str:
             _end(process)
         output.seek(0)
         lines = [line.strip() for line in output if line.strip()]
-    if os.environ.get("AUDIT_VERBOSE"):
-        print(*lines, sep="\n", file=sys.stderr)
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     return f"exit status {status}: {lines[-1][:200] if lines else 'no output'}" if status else ""

@@ -117,6 +117,10 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn | None:
         )
         for text in artists["labels"]:
             text.set_color("0.1")
+        # scikit-posthocs 0.17.1 draws a bar through its rows in the order of a set, which differs between processes.
+        for (bar,) in artists["crossbars"]:
+            x, y = bar.get_data()
+            bar.set_data([min(x), max(x)], y[:2])
         for label, rank in compared.ranks.items():
             axes.plot(rank, 0, markersize=7, zorder=4, clip_on=False, **marks[label])
         if compared.tells:

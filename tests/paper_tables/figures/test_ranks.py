@@ -121,6 +121,22 @@ def test_the_diagram(toy):
     assert bars == [[1, 2], [2, 3]] and faults(drawn.figure) == []
 
 
+def test_a_bar_goes_from_its_lowest_rank_to_its_highest_whatever_the_order_of_its_rows(toy, monkeypatch):
+    """scikit-posthocs takes the rows of a bar from a set of texts, so their order is another in each process."""
+    theirs = ranks.scikit_posthocs.critical_difference_diagram
+
+    def backwards(*arguments, **options):
+        artists = theirs(*arguments, **options)
+        for (bar,) in artists["crossbars"]:
+            (low, high), (y, _) = sorted(bar.get_xdata()), bar.get_ydata()
+            bar.set_data([high, low, (low + high) / 2], [y] * 3)
+        return artists
+
+    monkeypatch.setattr(ranks.scikit_posthocs, "critical_difference_diagram", backwards)
+    (axes,) = ranks.draw(toy[0], "class", courses(*toy[:2])).figure.axes
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_color() == "k"] == [[1, 2], [2, 3]]
+
+
 def test_a_row_with_a_failed_run_is_left_out_and_named(toy):
     table, folder, runs = toy
     kept(runs["EWC", "class", 3], folder, correct=None, reason="the loss is NaN")

@@ -9,7 +9,7 @@
 # A convolutional stem before a transformer is such a network. A batch of one is how the Fisher diagonal of single examples
 # (EWC) and attributions are commonly taken: everything below the norm comes out wrong, and nothing above it.
 # What puts it right: give the image twice and halve the sum (in evaluation mode), or give channels_last images.
-# Versions: torch 2.13.0, CPU, CPython 3.11 to 3.13. About a minute. Download 200 MB with PyTorch's index of CPU wheels in
+# Versions: torch 2.13.0, CPU, CPython 3.11 to 3.13. One to three minutes. Download 200 MB with PyTorch's index of CPU wheels in
 # PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -178,8 +178,10 @@ def _added(cells) -> list[str]:
 
 def _spreads(cells) -> list[str]:
     """Say how far orders, and runs within an order, spread."""
-    known = cells[cells.within.notna()]
-    texts = [f"{cell.row} {cell.scenario} {cell.between:.2f} and {cell.within:.2f}" for cell in known.itertuples()]
+    known = cells[cells.within_std.notna()]
+    texts = [
+        f"{cell.row} {cell.scenario} {cell.orders_std:.2f} and {cell.within_std:.2f}" for cell in known.itertuples()
+    ]
     return [f"Standard deviation of class orders, and of runs within an order: {'; '.join(texts)}."] if texts else []
 
 

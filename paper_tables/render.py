@@ -68,7 +68,7 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
         for scenario in row.scenarios
     ]
     cells = pd.DataFrame(lines).astype({"paper_n": "Int64"})
-    unused = ([] if cells.added.any() else ["added"]) + ([] if table.same_orders else ["between", "within"])
+    unused = ([] if cells.added.any() else ["added"]) + ([] if table.same_orders else ["orders_std", "within_std"])
     return cells.drop(columns=unused)
 
 
@@ -95,8 +95,8 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "training_s": _median(seconds, "training"),
         "importance_s": _median(seconds, "importance"),
         "added": _added(finished),
-        "between": design.between if design else math.nan,
-        "within": design.within if design else math.nan,
+        "orders_std": design.between if design else math.nan,
+        "within_std": design.within if design else math.nan,
         "failed": len(reasons),
         "paper_mean": paper.mean if paper else math.nan,
         "paper_std": paper.std if paper and paper.std is not None else math.nan,

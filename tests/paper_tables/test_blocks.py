@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 
 from methods.base.errors import UserError
-from paper_tables import blocks
+from paper_tables import blocks, render
 from paper_tables.published import Published
 from paper_tables.verdict import RATE, STAND_IN, inside, outside, verdict, welch
-from tests.support.toy_table import toy_loader
+from tests.support.toy_table import failed, run, toy_loader
 
 DRAWS = 10_000
 N = 20  # orders
@@ -178,3 +178,28 @@ def test_a_table_says_that_the_orders_are_the_papers(tmp_path):
         load((plain, orders.replace("10]", "9]")), *cited)
     with pytest.raises(UserError, match="same_orders needs order = 'numpy' and order_seeds"):
         load((plain, f"{plain}\nsame_orders = true"), *cited)
+
+
+def test_a_table_on_the_papers_orders_is_rendered_with_both_spreads(tmp_path):
+    """Adam, task-incremental: ten orders, twenty runs; a run that failed leaves its order with one."""
+    stream = 'stream      = { name = "splitdigits", tasks = 2, order = "numpy", order_seeds = [1, 10] }'
+    table = toy_loader(tmp_path)(
+        ('stream      = { name = "splitdigits", tasks = 2 }', f"{stream}\nsame_orders = true"),
+        ('paper   = "toy/lwf/{scenario}"', 'method = { name = "naive" }'),
+        ('paper    = { task = "toy/ewc/task" }', ""),
+    )
+    records = [run(seed, 80 + seed % 10, 98 + (-1) ** (seed // 2) / 10) for seed in range(1, 21)]
+    records[4] = failed(5)
+    for record in records:
+        record.run = table.rows[0].run("task", record.seed)
+    cells = render.frame(table, {("Adam", "task"): records})
+    line = cells.set_index(["row", "scenario"]).loc["Adam", "task"]
+    values = [89 + seed % 10 / 2 + (-1) ** (seed // 2) / 20 for seed in range(1, 21) if seed != 5]
+    expected = blocks.of(values, [(seed - 1) % 10 for seed in range(1, 21) if seed != 5])
+    assert (line.orders_std, line.within_std) == pytest.approx((expected.between, expected.within), abs=1e-9)
+    paper = table.rows[0].paper["task"]
+    assert line.high == pytest.approx(verdict(values, paper, 1.0, orders=[s % 10 for s in range(20) if s != 4]).high)
+    text = " ".join(render.markdown(table, cells, tuple(range(1, 21))).split())
+    assert "† Both sides have the same class orders" in text and "The paper gives no spread" not in text
+    shown = f"orders, and of runs within an order: Adam task {expected.between:.2f} and {expected.within:.2f}."
+    assert shown in text

@@ -71,33 +71,49 @@ class Split(Recipe):
     """Each class belongs to one task.
 
     tasks: how many tasks, of equally many classes each, or a list: how many classes each of them has; classes that are
-    left over are left out. order: of the classes, as numbered ("fixed"), drawn from the seed ("seeded"), or a list of
-    them; classes that are not in the list are left out. examples: how many training examples each task has, drawn from
-    its own (by a number that does not depend on the seed, unless the order does); None: all.
+    left over are left out. order: of the classes, as numbered ("fixed"), drawn from the seed ("seeded"), by a paper's
+    seeds ("numpy"), or a list of them; classes that are not in the list are left out. examples: how many training
+    examples each task has, drawn from its own (by a number that does not depend on the seed, unless the order does);
+    None: all. order_seeds: with "numpy" alone, the first and the last seed s of a paper whose code puts class c at
+    place p[c] of p = np.random.RandomState(s).permutation(classes). Our seeds 1, 2, ... go through them, in a circle.
     """
 
     tasks: Count | tuple[Count, ...] = 5
-    order: Literal["fixed", "seeded"] | tuple[CountOrZero, ...] = "fixed"
+    order: Literal["fixed", "seeded", "numpy"] | tuple[CountOrZero, ...] = "fixed"
     examples: Count | None = None
+    order_seeds: tuple[CountOrZero, ...] | None = None
 
     def __post_init__(self):
         super().__post_init__()
         if not self.tasks:
             raise UserError("tasks must be a number of tasks or a list of their sizes, got an empty list")
+        if (self.order == "numpy") != (self.order_seeds is not None):
+            raise UserError(f"order = 'numpy' and order_seeds go together, got {self.order!r} and {self.order_seeds}")
+        if self.order == "numpy":
+            first, last = self.order_seeds if len(self.order_seeds) == 2 else (1, 0)
+            if not first <= last < 2**32:
+                raise UserError(f"order_seeds must be [first, last], each below 2^32, got {list(self.order_seeds)}")
 
     @property
     def needs_seed(self) -> bool:
-        return self.order == "seeded"
+        return self.order in ("seeded", "numpy")
+
+    def order_seed(self, seed: int) -> int:
+        """The s of the order "numpy" in the run with this seed."""
+        first, last = self.order_seeds
+        return first + (seed - 1) % (last - first + 1)
 
     def tasks_of(self, images: Images, seed: int | None) -> list[TaskData]:
-        order = self._order(images.classes)
-        by = {"seed": derive(seed, "stream") % 2**32} if self.needs_seed else {"fixed_class_order": order}
+        order = self._order(images.classes, seed)
+        by = {"seed": derive(seed, "stream") % 2**32} if self.order == "seeded" else {"fixed_class_order": order}
         sizes = self._sizes(len(order))
         dealt = deal(images.classes, len(sizes), per_exp_classes=sizes, **by)
         return [_some(_task(images, classes), k, self.examples, seed) for k, classes in enumerate(dealt)]
 
-    def _order(self, n: int) -> list[int]:
-        """The classes of the stream, of 0 to n - 1; in their order, unless that is drawn from the seed."""
+    def _order(self, n: int, seed: int | None) -> list[int]:
+        """The classes of the stream, of 0 to n - 1; in their order, unless Avalanche draws that from the seed."""
+        if self.order == "numpy":
+            return np.random.RandomState(self.order_seed(seed)).permutation(n).argsort().tolist()
         order = list(range(n)) if isinstance(self.order, str) else list(self.order)
         if not order or len(set(order)) < len(order) or max(order) >= n:
             raise UserError(f"order must be 'fixed', 'seeded' or a list of classes of 0 to {n - 1}, got {order}")

@@ -42,6 +42,7 @@ def test_every_option_is_filled_in():
                 "tasks": 5,
                 "order": "fixed",
                 "examples": None,
+                "order_seeds": None,
                 "pad": 0,
                 "mean": 0.0,
                 "std": 1.0,

@@ -72,18 +72,22 @@ class Split(Recipe):
 
     tasks: how many tasks, of equally many classes each, or a list: how many classes each of them has; classes that are
     left over are left out. order: of the classes, as numbered ("fixed"), drawn from the seed ("seeded"), or a list of
-    them; classes that are not in the list are left out. examples: how many training examples each task has, drawn from
+    them; classes that are not in the list are left out. left_out: how many of the first classes are left out, as those
+    of a search; the others keep their order, or draw it. examples: how many training examples each task has, drawn from
     its own (by a number that does not depend on the seed, unless the order does); None: all.
     """
 
     tasks: Count | tuple[Count, ...] = 5
     order: Literal["fixed", "seeded"] | tuple[CountOrZero, ...] = "fixed"
+    left_out: CountOrZero = 0
     examples: Count | None = None
 
     def __post_init__(self):
         super().__post_init__()
         if not self.tasks:
             raise UserError("tasks must be a number of tasks or a list of their sizes, got an empty list")
+        if self.left_out and not isinstance(self.order, str):
+            raise UserError(f"a list of classes leaves out what is not in it: order = {list(self.order)}, no left_out")
 
     @property
     def needs_seed(self) -> bool:
@@ -91,14 +95,19 @@ class Split(Recipe):
 
     def tasks_of(self, images: Images, seed: int | None) -> list[TaskData]:
         order = self._order(images.classes)
-        by = {"seed": derive(seed, "stream") % 2**32} if self.needs_seed else {"fixed_class_order": order}
         sizes = self._sizes(len(order))
-        dealt = deal(images.classes, len(sizes), per_exp_classes=sizes, **by)
+        if self.needs_seed:  # The classes that are dealt count from 0.
+            drawn = deal(len(order), len(sizes), per_exp_classes=sizes, seed=derive(seed, "stream") % 2**32)
+            dealt = [[(self.left_out + c, unit) for c, unit in classes] for classes in drawn]
+        else:
+            dealt = deal(images.classes, len(sizes), per_exp_classes=sizes, fixed_class_order=order)
         return [_some(_task(images, classes), k, self.examples, seed) for k, classes in enumerate(dealt)]
 
     def _order(self, n: int) -> list[int]:
         """The classes of the stream, of 0 to n - 1; in their order, unless that is drawn from the seed."""
-        order = list(range(n)) if isinstance(self.order, str) else list(self.order)
+        if self.left_out >= n:
+            raise UserError(f"left_out must leave some of the {n} classes, got {self.left_out}")
+        order = list(range(self.left_out, n)) if isinstance(self.order, str) else list(self.order)
         if not order or len(set(order)) < len(order) or max(order) >= n:
             raise UserError(f"order must be 'fixed', 'seeded' or a list of classes of 0 to {n - 1}, got {order}")
         return order

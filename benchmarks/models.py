@@ -48,6 +48,14 @@ def cnn(widths: list[int], shape: torch.Size, n_units: int) -> Classifier:
     return Classifier(nn.Sequential(*layers), dense, n_units)
 
 
+class ChannelsLast(nn.Module):
+    """Lay images out with their channels last. On a CPU, convolutions of few maps then take a tenth to a third less."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the images [N, C, H, W] themselves, in another order in memory."""
+        return x.contiguous(memory_format=torch.channels_last)
+
+
 class Residual(nn.Module):
     """Two 3x3 convolutions with batch normalisation, added to the input (He et al., 2016, figure 5).
 
@@ -74,7 +82,7 @@ def reduced_resnet18(widths: list[int], shape: torch.Size, n_units: int) -> Clas
     The first layer keeps the size. Four stages of two blocks have 20, 40, 80 and 160 maps. Each stage but the first
     halves the size. The features are the means of the last maps.
     """
-    layers, maps = [_convolution(shape[0], 20, 3), nn.ReLU()], 20
+    layers, maps = [ChannelsLast(), _convolution(shape[0], 20, 3), nn.ReLU()], 20
     for out, stride in ((20, 1), (40, 2), (80, 2), (160, 2)):
         layers += [Residual(maps, out, stride), Residual(out, out, 1)]
         maps = out
@@ -136,8 +144,9 @@ def parse(spec: str) -> tuple[str, list[int], list[str]]:
     kind, *widths = [net] if net in NAMED else net.split("-")
     numbers = all(re.fullmatch("0*[1-9][0-9]*", width) for width in widths)
     if kind not in KINDS or not numbers or bool(widths) == (kind in NAMED):
-        kinds = f"a kind ({', '.join(sorted(KINDS.keys() - NAMED))}) and its widths, as in mlp-400-400, or {', '.join(NAMED)}"
-        raise UserError(f"unknown net {spec!r}: write {kinds}")
+        kinds = ", ".join(kind for kind in KINDS if kind not in NAMED)
+        named = ", ".join(NAMED)
+        raise UserError(f"unknown net {spec!r}: write a kind ({kinds}) and its widths, as in mlp-400-400, or {named}")
     if any(len(width) > len(str(MAX_WIDTH)) or int(width) > MAX_WIDTH for width in widths):
         raise UserError(f"net {spec[:80]!r}: a layer has more than {MAX_WIDTH} units; give it fewer")
     for init in inits:

@@ -103,7 +103,7 @@ def test_chaudhry_et_al_2019_on_cifar():
         assert (run["lr"], run["batch"], run["epochs"]) == (rates.get(run["name"], 0.03), 10, 1)
         assert (run["curve"], run["measured"], run["net"]) == (10, "learnt", "resnet18-reduced,one_axis")
         assert run.get("lam", run.get("c")) == strengths.get(run["name"])
-        assert (run.get("per_class", 13), run.get("interval", 50)) == (13, 50)
+        assert run.get("interval", 50) == 50 and (run["name"] != "agem" or run["per_class"] == 13)
         if run["name"] == "ewcpp":
             assert (run["alpha"], run["per_sample"], run["from_zero"], run["normalise"]) == (0.9, False, True, True)
         if run["name"] == "mas":

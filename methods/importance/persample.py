@@ -255,10 +255,11 @@ def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
         raise UserError(f"{what}: the network must give real numbers [N, C]")
     seed = torch.arange(z.numel(), device=z.device).cos().to(z.dtype).view_as(z)
     truth = _one_by_one(net, theta, x, z.detach(), seed, tolerance)
+    least = 1e-3 * truth.norm()
 
     def agreeing(gradients: Tensor) -> set[str]:
         pairs = zip(names, net.views(gradients).values(), net.views(truth).values(), strict=True)
-        return {name for name, a, b in pairs if (a - b).norm() <= tolerance * (b.norm() + 1e-3 * truth.norm())}
+        return {name for name, a, b in pairs if (a - b).norm() <= tolerance * (b.norm() + least)}
 
     rounds, astray = _backward(z, uses, leaves, [seed])
     by_rules = accumulator(theta)
@@ -266,7 +267,8 @@ def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
     often = Counter(name for use in uses for name in use.names.values())
     formed = 3 * by_rules.element_size() * sum(net.shapes[name].numel() for name in often if often[name] > 1)
     held = max(1, sum(saved.values()) // len(x) + formed)
-    served = {name: often[name] for name in names if name in agreeing(by_rules) - astray}
+    agreed = agreeing(by_rules) - astray
+    served = {name: often[name] for name in names if name in agreed}
     if not ask_vmap and len(served) == len(names):
         return Plan(served, held, vmap=None)
     by_vmap = _by_vmap(net, theta, x, seed, Plan({}, held, vmap=True))

@@ -1,6 +1,7 @@
 """Methods inside Avalanche strategies: the same accuracies and parameters as in our own loop, on the same batches."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -125,6 +126,10 @@ def test_plugin_moves_batch_statistics_once_in_a_step(name):
     model = check(name, "class", TRAIN, normed)
     steps = sum(2 * -(-len(task.train) // TRAIN.batch) for task in by_class("class").tasks)
     assert int(model[2].num_batches_tracked) == steps
+
+
+def test_plugin_trains_the_reduced_resnet():
+    check("si", "task", TRAIN, partial(toy.module, spec="resnet18-reduced"))
 
 
 def test_plugin_in_three_lines():

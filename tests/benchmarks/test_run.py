@@ -41,6 +41,7 @@ def test_every_option_is_filled_in():
                 "name": "splitdigits",
                 "tasks": 5,
                 "order": "fixed",
+                "left_out": 0,
                 "examples": None,
                 "order_seeds": None,
                 "pad": 0,

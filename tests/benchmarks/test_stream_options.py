@@ -60,6 +60,7 @@ def test_defaults_are_filled_in():
     assert found.name == "splitmnist" and found.options == {
         "tasks": 5,
         "order": "fixed",
+        "left_out": 0,
         "examples": None,
         "order_seeds": None,
         "pad": 2,
@@ -127,6 +128,10 @@ def test_the_options_of_the_tests_below_are_good_without_their_mistake(root):
         ({"order": "numpy", "order_seeds": [21, 2]}, r"order_seeds must be \[first, last\].* got \[21, 2\]"),
         ({"order": "numpy", "order_seeds": [2]}, r"order_seeds must be \[first, last\].* got \[2\]"),
         ({"order": "numpy", "order_seeds": [0, 2**32]}, "order_seeds must be .* each below 2.32"),
+        ({"left_out": 4}, "left_out must leave some of the 4 classes, got 4"),
+        ({"left_out": -1}, "left_out must be a whole number >= 0, got -1"),
+        ({"left_out": 1}, "tasks must divide the 3 classes, got 2"),
+        ({"left_out": 1, "order": [0, 1]}, r"what is not in it: order = \[0, 1\], no left_out"),
         ({"order": []}, r"order must be .* a list of classes of 0 to 3, got \[\]"),
         ({"order": [0, 4]}, r"order must be .* a list of classes of 0 to 3, got \[0, 4\]"),
         ({"order": [0, 1, 2, 2]}, "order must be"),

@@ -21,6 +21,7 @@ from tests.support.avalanche_items import (
     assert_same_items,
     build,
     ordered,
+    seeded_classes,
     sides,
     split_of,
     theirs,
@@ -69,6 +70,21 @@ def test_split_digits_is_avalanches(small_root, scenario, order):
     assert_each_example_once(stream)
     if "fixed_class_order" in options:
         assert [label for task in stream.tasks for label in task.classes] == options["fixed_class_order"]
+
+
+def test_the_first_classes_may_be_left_out(small_root):
+    """Three of the twenty tasks served a search: the other 17 draw the order of the other 85 classes."""
+    stream = build(small_root, "task", name="splitcifar100", tasks=17, left_out=15, order="seeded")
+    drawn = [15 + place for place in seeded_classes(SEED, 85)]
+    assert [label for task in stream.tasks for label in task.classes] == drawn
+    images = data.load("cifar100", small_root)
+    for k, (task, test) in enumerate(zip(stream.tasks, stream.tests, strict=True)):
+        for examples, y in ((task.train, images.train_y), (test, images.test_y)):
+            (part,) = examples.parts
+            assert y[part.rows].tolist() == [drawn[unit] for unit in part.y.tolist()]
+            assert part.y.unique().tolist() == list(range(5 * k, 5 * k + 5))
+    fixed = build(small_root, "task", name="splitcifar100", tasks=[5, 2], left_out=15)
+    assert [task.classes for task in fixed.tasks] == [(15, 16, 17, 18, 19), (20, 21)]
 
 
 @pytest.mark.parametrize("scenario", NUMBERED)

@@ -18,6 +18,7 @@ CITED = {
         "chaudhry2019agem/table-4/permuted-mnist/",
         "chaudhry2019agem/lca10/permuted-mnist/",
     ),
+    "agem-splitcifar": tuple(f"chaudhry2019agem/{table}/split-cifar-100/" for table in ("table-3", "table-4", "lca10")),
     "mas-splitmnist": ("aljundi2018/demo-notebook/split-mnist-demo/",),
     "rwalk-splitmnist": (MULTI, *(f"{SINGLE}{method}/" for method in ("vanilla", "ewc", "pi-si"))),
     "rwalk-splitmnist-samples": tuple(f"{SINGLE}{method}-s-" for method in ("vanilla", "ewc", "pi", "rwalk")),
@@ -95,6 +96,22 @@ def test_chaudhry_et_al_2019():
         assert run.get("variant", "released") == "released"
         if run["name"] == "mas":
             assert (run["ema"], run["per_sample"]) == (0, False)
+
+
+def test_chaudhry_et_al_2019_on_cifar():
+    rates, strengths = {"naive": 0.01, "si": 0.01}, {"ewcpp": 2 * 10, "si": 0.1, "mas": 0.1, "rwalk": 1}
+    for run in options("agem-splitcifar").values():
+        assert (run["lr"], run["batch"], run["epochs"]) == (rates.get(run["name"], 0.03), 10, 1)
+        assert (run["curve"], run["measured"], run["net"]) == (10, "learnt", "resnet18-reduced,one_axis")
+        assert run.get("lam", run.get("c")) == strengths.get(run["name"])
+        assert run.get("interval", 50) == 50 and (run["name"] != "agem" or run["per_class"] == 13)
+        if run["name"] == "ewcpp":
+            assert (run["alpha"], run["per_sample"], run["from_zero"], run["normalise"]) == (0.9, False, True, True)
+        if run["name"] == "mas":
+            assert (run["ema"], run["per_sample"], run["lam"]) == (0, False, 0.1)
+        assert run.get("variant", "released") == "released" and run.get("clamp", "increment") == "increment"
+    found = runs.runs_of(declaration.load("agem-splitcifar"), (1,))
+    assert len({run.place for run in found.values()}) == 6  # a run gives all measures of its method
 
 
 GATED = {"vandeven2018-splitmnist": 0.95, "vandeven2019-splitmnist": 0.95, "vandeven2022-splitmnist": 0.9}

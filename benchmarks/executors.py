@@ -7,12 +7,15 @@ own, so that a death costs one run. The run's future raises BrokenProcessPool, a
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import forkserver
 
-from benchmarks import numerics
+FORKS = sys.platform == "linux"  # elsewhere libraries of the system may not outlive a fork
 
 
 class Lost(BrokenExecutor):
@@ -34,6 +37,31 @@ def ended(executor: Executor, function: Callable, calls: Iterable[tuple]) -> Ite
             yield inside.pop(future), future
 
 
+def prepare() -> None:
+    """Let the processes' server begin, so that it imports torch while the caller does. It ends with this process.
+
+    Processes are forked from the server, which has imported torch once for all of them. The code of the project is not
+    imported there, so that each process has it as it is by then. On other systems than Linux nothing happens.
+    """
+    if FORKS:
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["torch"])
+        with _deaf_to_interrupts():
+            forkserver.ensure_running()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that begin here ignore Ctrl-C from their first moment: it is the parent's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Processes(Executor):
     """Work on up to n futures at a time, each in a process that is kept for the next one."""
 
@@ -41,6 +69,8 @@ class Processes(Executor):
 
     def __init__(self, n: int):
         self.n = n
+        prepare()
+        self._context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
         self._last: dict[ProcessPoolExecutor, Future] = {}  # what each process was given last
 
     def submit(self, function, /, *arguments) -> Future:
@@ -50,7 +80,7 @@ class Processes(Executor):
                 pool.shutdown(wait=False)
                 del self._last[pool]
         idle = (pool for pool, last in self._last.items() if last.done())
-        pool = next(idle, None) or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin_worker)
+        pool = next(idle, None) or ProcessPoolExecutor(1, self._context, begin_worker)
         self._last[pool] = pool.submit(function, *arguments)
         return self._last[pool]
 
@@ -65,6 +95,8 @@ class Processes(Executor):
 
 def begin_worker() -> None:
     """Leave Ctrl-C to the parent, and end when the parent ends."""
+    from benchmarks import numerics  # here, as this imports torch, and `prepare` is for those who have not done it yet
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     numerics.settle()
     parent = multiprocessing.parent_process()

@@ -139,7 +139,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _prepare(options: argparse.Namespace) -> None:
+    """Let the server of the processes import torch while this process does."""
+    from benchmarks.executors import prepare
+
+    if not options.cluster:
+        prepare()
+
+
 def _table(options: argparse.Namespace) -> int:
+    if not options.plan:
+        _prepare(options)
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
     from methods.base.errors import UserError
@@ -170,6 +180,7 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
+    _prepare(options)
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
     from methods.base.errors import UserError
@@ -262,6 +273,7 @@ def _figures(options: argparse.Namespace) -> int:
 
 
 def _regress(options: argparse.Namespace) -> int:
+    _prepare(options)
     from methods.base.errors import UserError
     from paper_tables.options import path, sweeping
     from paper_tables.regress import NAME, regress

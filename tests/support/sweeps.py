@@ -106,10 +106,15 @@ def wait_for(folder, n, process):
 
 
 def workers(process):
-    """The ids of the processes that work for a sweep, the oldest first."""
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    names = {child: open(f"/proc/{child}/cmdline", encoding="utf-8").read() for child in children}  # noqa: SIM115
-    return [int(child) for child, name in names.items() if "resource_tracker" not in name]
+    """The ids of the processes that work for a sweep, the oldest first. They are children of the sweep's server."""
+    (server,) = (child for child, name in _children(process.pid).items() if "forkserver" in name)
+    return list(_children(server))
+
+
+def _children(process):
+    """Children of a process: their commands by their ids."""
+    found = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout.split()
+    return {int(child): open(f"/proc/{child}/cmdline", encoding="utf-8").read() for child in found}
 
 
 def damaged(folder):

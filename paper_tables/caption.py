@@ -124,10 +124,8 @@ def _margin(table, judged) -> str:
     wide = judged[judged.margin > table.margin]
     if len(wide):
         cells = ", ".join(f"{cell.row} {cell.scenario} {cell.margin:.2f}" for cell in wide.itertuples())
-        text += (
-            f"; twice the paper's standard error where that is more (at most {MAX_MARGIN:g}), "
-            f"plus the reading error of a figure: {cells}"
-        )
+        error = f"; twice the paper's standard error where that is more (at most {MAX_MARGIN:g}), plus"
+        text += f"{', plus' if table.same_orders else error} the reading error of a figure: {cells}"
     return text + (". A single published run has no margin but the reading error." if single.any() else ".")
 
 

@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
 # baycomp 1.0.3: one win in six streams and five ties make the probability 1 that a method is better.
 #
-# Expected: of the Bayesian signed-rank test over data sets, little evidence: one win of six, and for equal scores everywhere
-# 0.5 against 0.5. Seen without a region of practical equivalence (rope=0): one win and five ties give 1.0, ten data sets with
-# eight ties and two wins give 1.0 too, and equal scores give some 0.7 for whichever method is the first argument. A tie counts
-# exactly half for each side, so the win alone lifts every draw of the posterior above one half, however little it weighs, and
-# the probability counts draws, not by how much. Without any win, rounding decides, and the first argument gets what is left.
-# Tables of accuracies with one decimal are full of ties: a user concludes from one stream of six that a method is better
-# for certain, or prefers the one of two equal methods that was named first.
-# What puts it right: a rope below what the scores can resolve, here 0.0005; then it is 0.85 for equivalence and 0.15 for the
-# winner. The sign test of the package puts ties in the rope by itself.
-# Versions: baycomp 1.0.3, numpy 2.4.6, scipy 1.17.1, CPython 3.11 to 3.13. Half a minute, 55 MB.
+# Expected: of the Bayesian signed-rank test over data sets, little evidence: one win of six, and for equal scores
+# everywhere 0.5 against 0.5. Seen without a region of practical equivalence (rope=0): one win and five ties give 1.0,
+# ten data sets with eight ties and two wins give 1.0 too, and equal scores give some 0.7 for whichever method is the
+# first argument. A tie counts exactly half for each side, so the win alone lifts every draw of the posterior above one
+# half, however little it weighs, and the probability counts draws, not by how much. Without any win, rounding decides,
+# and the first argument gets what is left. Tables of accuracies with one decimal are full of ties: a user concludes
+# from one stream of six that a method is better for certain, or prefers the one of two equal methods that was named
+# first.
+# What puts it right: a rope below what the scores can resolve, here 0.0005; then it is 0.85 for equivalence and 0.15
+# for the winner. The sign test of the package puts ties in the rope by itself.
+# Versions: baycomp 1.0.3, numpy 2.4.6, scipy 1.17.1, CPython 3.11 to 3.13. Half a minute to two minutes, 55 MB.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps baycomp==1.0.3 numpy==2.4.6 scipy==1.17.1
+"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    baycomp==1.0.3 numpy==2.4.6 scipy==1.17.1
 cd "$folder"
 
 "$folder/venv/bin/python" -W error - <<'PY'

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Opacus 1.6.0: a replay step (new batch and memory batch in one loss) gives per-example gradients of no example.
 #
-# Expected: with loss(new batch of 4) + loss(memory batch of 6), grad_sample has a row for each of the ten examples; or Opacus
-# refuses. Seen: six rows. Row i is the sum of the gradients of new example i and memory example i, which have nothing to do
-# with each other, the first one scaled by 6/4. Opacus adds up what belongs to uses of a layer in one backward pass, by
-# position. That is right for the steps of a recurrent network or two views of one example. No error, no warning of it, and .grad
-# is right, so training looks well. But norms, clipping, a noise scale or a Fisher diagonal of these rows are those of pairs.
-# What puts it right: one forward pass of the concatenated batch (the mean over all ten), or a backward pass for each batch;
-# then grad_sample is a list with one entry for each pass.
-# Versions: opacus 1.6.0, torch 2.13.0, CPU, CPython 3.11 to 3.13. Two to three minutes. Download 270 MB with PyTorch's index of
-# CPU wheels in PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
+# Expected: with loss(new batch of 4) + loss(memory batch of 6), grad_sample has a row for each of the ten examples; or
+# Opacus refuses. Seen: six rows. Row i is the sum of the gradients of new example i and memory example i, which have
+# nothing to do with each other, the first one scaled by 6/4. Opacus adds up what belongs to uses of a layer in one
+# backward pass, by position. That is right for the steps of a recurrent network or two views of one example. No error,
+# no warning of it, and .grad is right, so training looks well. But norms, clipping, a noise scale or a Fisher diagonal
+# of these rows are those of pairs.
+# What puts it right: one forward pass of the concatenated batch (the mean over all ten), or a backward pass for each
+# batch; then grad_sample is a list with one entry for each pass.
+# Versions: opacus 1.6.0, torch 2.13.0, CPU, CPython 3.11 to 3.13. Two to five minutes. Download 270 MB with PyTorch's
+# index of CPU wheels in PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # scipy 1.17.1: a run that diverged makes permutation_test report p = 0, the strongest evidence there is.
 #
-# Expected: with a NaN among the scores the p-value is NaN, as from ttest_ind, wilcoxon, mannwhitneyu and ttest_rel, so that
-# `p < 0.05` is false. Seen: permutation_test returns a statistic of NaN with a p-value of exactly 0.0. No permutation compares
-# as at least as extreme as NaN, and an exact test counts no more than those. With resampling it is the smallest value that
-# the count allows, 1 / (n_resamples + 1), times 2 for a two-sided test. There is no nan_policy and no warning.
-# A user who compares methods by seeds, one of which ended with a loss of NaN, gets "significant" at every level, and Holm's
-# correction for many comparisons leaves a 0 at 0. It depends on no size of the effect: equal scores do it too.
+# Expected: with a NaN among the scores the p-value is NaN, as from ttest_ind, wilcoxon, mannwhitneyu and ttest_rel, so
+# that `p < 0.05` is false. Seen: permutation_test returns a statistic of NaN with a p-value of exactly 0.0. No
+# permutation compares as at least as extreme as NaN, and an exact test counts no more than those. With resampling it is
+# the smallest value that the count allows, 1 / (n_resamples + 1), times 2 for a two-sided test. There is no nan_policy
+# and no warning. A user who compares methods by seeds, one of which ended with a loss of NaN, gets "significant" at
+# every level, and Holm's correction for many comparisons leaves a 0 at 0. It depends on no size of the effect: equal
+# scores do it too.
 # What puts it right: test the statistic with isnan before the p-value is read, or refuse scores that are no numbers.
-# Versions: scipy 1.17.1, numpy 2.4.6, CPython 3.11 to 3.13. Half a minute, 55 MB.
+# Versions: scipy 1.17.1, numpy 2.4.6, CPython 3.11 to 3.13. Half a minute to two minutes, 55 MB.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -8,7 +8,7 @@ TABLES := $(wildcard paper_tables/*.toml)
 quoted = '$(subst ','\'',$(1))'
 
 .PHONY: help setup test test-docs lint format tables scoreboard judge report figures docs audit regress \
-  mutants bench-train bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker \
+  mutants bench-train bench-start bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker \
   figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
 
 help: ## list the targets
@@ -78,6 +78,9 @@ mutants: $(READY) ## inject the bugs of tests/mutants.tsv, one at a time: which 
 
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
 	@$(PYTHON) -m benchmarks.timing.bench_train
+
+bench-start: $(READY) ## time the way from the command to the first step and to the table, beside a script of Avalanche's
+	@$(PYTHON) -m benchmarks.timing.bench_start
 
 bench-sweep: $(READY) ## time a sweep's cost a run, in processes and on cluster workers of this machine; RUNS=<number>
 	@$(PYTHON) -m benchmarks.timing.bench_sweep $${RUNS:+"$$RUNS"}

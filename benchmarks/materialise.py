@@ -71,16 +71,19 @@ class Split(Recipe):
     """Each class belongs to one task.
 
     tasks: how many tasks, of equally many classes each, or a list: how many classes each of them has; classes that are
-    left over are left out. order: of the classes, as numbered ("fixed"), drawn from the seed ("seeded"), or a list of
-    them; classes that are not in the list are left out. left_out: how many of the first classes are left out, as those
-    of a search; the others keep their order, or draw it. examples: how many training examples each task has, drawn from
-    its own (by a number that does not depend on the seed, unless the order does); None: all.
+    left over are left out. order: of the classes, as numbered ("fixed"), drawn from the seed ("seeded"), by a paper's
+    seeds ("numpy"), or a list of them; classes that are not in the list are left out. left_out: how many of the first
+    classes are left out, as those of a search; the others keep their order, or draw it. examples: how many training
+    examples each task has, drawn from its own (by a number that does not depend on the seed, unless the order does);
+    None: all. order_seeds: with "numpy" alone, the first and the last seed s of a paper whose code puts class c at
+    place p[c] of p = np.random.RandomState(s).permutation(classes). Our seeds 1, 2, ... go through them, in a circle.
     """
 
     tasks: Count | tuple[Count, ...] = 5
-    order: Literal["fixed", "seeded"] | tuple[CountOrZero, ...] = "fixed"
+    order: Literal["fixed", "seeded", "numpy"] | tuple[CountOrZero, ...] = "fixed"
     left_out: CountOrZero = 0
     examples: Count | None = None
+    order_seeds: tuple[CountOrZero, ...] | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -88,25 +91,39 @@ class Split(Recipe):
             raise UserError("tasks must be a number of tasks or a list of their sizes, got an empty list")
         if self.left_out and not isinstance(self.order, str):
             raise UserError(f"a list of classes leaves out what is not in it: order = {list(self.order)}, no left_out")
+        if (self.order == "numpy") != (self.order_seeds is not None):
+            raise UserError(f"order = 'numpy' and order_seeds go together, got {self.order!r} and {self.order_seeds}")
+        if self.order == "numpy":
+            first, last = self.order_seeds if len(self.order_seeds) == 2 else (1, 0)
+            if not first <= last < 2**32:
+                raise UserError(f"order_seeds must be [first, last], each below 2^32, got {list(self.order_seeds)}")
 
     @property
     def needs_seed(self) -> bool:
-        return self.order == "seeded"
+        return self.order in ("seeded", "numpy")
+
+    def order_seed(self, seed: int) -> int:
+        """The s of the order "numpy" in the run with this seed."""
+        first, last = self.order_seeds
+        return first + (seed - 1) % (last - first + 1)
 
     def tasks_of(self, images: Images, seed: int | None) -> list[TaskData]:
-        order = self._order(images.classes)
+        order = self._order(images.classes, seed)
         sizes = self._sizes(len(order))
-        if self.needs_seed:  # The classes that are dealt count from 0.
+        if self.order == "seeded":  # The classes that are dealt count from 0.
             drawn = deal(len(order), len(sizes), per_exp_classes=sizes, seed=derive(seed, "stream") % 2**32)
             dealt = [[(self.left_out + c, unit) for c, unit in classes] for classes in drawn]
         else:
             dealt = deal(images.classes, len(sizes), per_exp_classes=sizes, fixed_class_order=order)
         return [_some(_task(images, classes), k, self.examples, seed) for k, classes in enumerate(dealt)]
 
-    def _order(self, n: int) -> list[int]:
-        """The classes of the stream, of 0 to n - 1; in their order, unless that is drawn from the seed."""
+    def _order(self, n: int, seed: int | None) -> list[int]:
+        """The classes of the stream, of 0 to n - 1; in their order, unless Avalanche draws that from the seed."""
         if self.left_out >= n:
             raise UserError(f"left_out must leave some of the {n} classes, got {self.left_out}")
+        if self.order == "numpy":
+            places = np.random.RandomState(self.order_seed(seed)).permutation(n - self.left_out)
+            return (self.left_out + places.argsort()).tolist()
         order = list(range(self.left_out, n)) if isinstance(self.order, str) else list(self.order)
         if not order or len(set(order)) < len(order) or max(order) >= n:
             raise UserError(f"order must be 'fixed', 'seeded' or a list of classes of 0 to {n - 1}, got {order}")

@@ -35,6 +35,7 @@ from methods.base.net import Net
 from methods.base.options import Count, NonNegative
 from methods.base.quadratic import Quadratic
 from methods.growing.perceptron import Layers, layers_of, logits, perceptron, widths
+from methods.growing.phases import phase
 from methods.growing.proximal import group_shrink, soft_threshold
 from methods.growing.units import copy, drifted, expand, prune, select
 
@@ -81,24 +82,24 @@ class DEN(Method):
         self.units.append(task.units.tolist())
         (self.draws,) = self.generators("den", theta, task)
         self.before = layers_of(net, theta.clone())  # W^{t-1}
-        self._phase(net, theta, "learn" if task.index == 0 else "select")
+        self._begin("learn" if task.index == 0 else "select", net, theta)
         return net, theta.clone()
 
     @torch.no_grad()
     def next_phase(self, net, theta, task):
         layers = layers_of(net, theta.clone())
-        if self.phase == "select":
+        if self.phase.name == "select":
             self.chosen = select(layers, self.units[-1][: 1 if self.output == "first" else None])
-            self._phase(net, theta, "retrain")
+            self._begin("retrain", net, theta)
             return net, theta, self.retrain_steps
-        if self.phase == "retrain" and self._loss(theta, task) > self.tau:
+        if self.phase.name == "retrain" and self._loss(theta, task) > self.tau:
             expand(layers, self.k, self.units[-1], self.draws, self.bias == "uniform")
             following, new = "expand", [self.k] * len(self.stamps)
-        elif self.phase in ("retrain", "expand"):
+        elif self.phase.name in ("retrain", "expand"):
             kept = prune(layers, self.before)
             self.stamps = [[*compress(stamps, keep)] for stamps, keep in zip(self.stamps, kept, strict=True)]
             following, new = "drift", [0] * len(self.stamps)
-        elif self.phase == "drift" and any(map(len, ids := self._drifted(layers))):
+        elif self.phase.name == "drift" and any(map(len, ids := self._drifted(layers))):
             copy(layers, self.before, ids)
             following, new = "settle", [*map(len, ids)]
         else:
@@ -106,16 +107,16 @@ class DEN(Method):
         self.stamps = [stamps + [task.index] * n for stamps, n in zip(self.stamps, new, strict=True)]
         net = perceptron(layers)
         theta = net.vector()
-        self._phase(net, theta, following)
+        self._begin(following, net, theta)
         return net, theta, None
 
     def after_backward(self, theta, grad):
-        return grad if self.trained is None else grad * self.trained
+        return grad * self.phase.trained if self.phase else grad
 
     def shrink(self, theta, lr):
-        if self.sparse is not None:
-            theta.copy_(theta.where(self.sparse == 0, soft_threshold(theta, lr * self.l1)))
-        if self.phase == "expand":
+        if self.phase and self.phase.is_sparse:
+            theta.copy_(theta.where(self.phase.sparse == 0, soft_threshold(theta, lr * self.l1)))
+        if self.phase and self.phase.name == "expand":
             for (W, b), (old, _) in zip(layers_of(self.net, theta)[:-1], self.before, strict=False):
                 new = group_shrink(torch.cat([W[len(old) :], b[len(old) :, None]], dim=1), lr * self.group)
                 W[len(old) :], b[len(old) :] = new[:, :-1], new[:, -1]
@@ -137,41 +138,15 @@ class DEN(Method):
 
     def _forget(self) -> None:
         """Keep nothing of a task that is over."""
-        self.phase, self.quadratic = "", None
-        self.before = self.chosen = self.trained = self.sparse = None
+        self.phase = self.quadratic = self.before = self.chosen = None
 
-    def _phase(self, net: Net, theta: Tensor, name: str) -> None:
-        """Set what a phase trains (trained, 1 or 0), what L1 is of (sparse, 1 or 0), and the quadratic penalty."""
-        own, last = self.units[-1], torch.zeros(self.sizes[-1], 1, dtype=theta.dtype, device=theta.device)
-        last[own] = 1
-        A, anchor, trained, sparse = (torch.zeros_like(theta) for _ in range(4))
-        tables = [layers_of(net, vector) for vector in (A, anchor, trained, sparse)]
-        for n, ((a, _), (m, _), (W, b), (s, _), (old, _)) in enumerate(zip(*tables, self.before, strict=True)):
-            block = slice(old.shape[0]), slice(old.shape[1])
-            if name == "retrain":
-                W[:], b[:] = self.chosen[n + 1][:, None] & self.chosen[n], self.chosen[n + 1]
-                a.copy_(W)
-            elif name == "expand":
-                W[:], b[:] = 1, 1
-                W[block], b[block[0]] = 0, 0
-            elif name != "select" or n == len(self.before) - 1:
-                W[:], b[:] = 1, 1
-            if name in ("drift", "settle"):
-                a[block], m[block] = 1, old
-            if name in ("learn", "select", "expand"):
-                s.copy_(W)
-        for W, b in (table[-1] for table in tables):  # of the last layer, the task's own rows; those are new
-            W.mul_(last)
-            b.mul_(last[:, 0])
-        if name in ("drift", "settle"):
-            tables[0][-1][0].zero_()
-        self.phase, self.trained = name, trained
-        self.sparse = sparse if name in ("learn", "select", "expand") else None
-        self.quadratic = (
-            None if self.sparse is not None else Quadratic(2 * (self.l2 if name == "retrain" else self.drift))
-        )
-        if self.quadratic:
-            self.quadratic.set(A, anchor)
+    def _begin(self, name: str, net: Net, theta: Tensor) -> None:
+        """Begin a phase: what it trains, and its penalty."""
+        self.phase = phase(name, net, theta, self.before, self.units[-1], self.chosen)
+        self.quadratic = None
+        if not self.phase.is_sparse:
+            self.quadratic = Quadratic(2 * (self.l2 if name == "retrain" else self.drift))
+            self.quadratic.set(self.phase.A, self.phase.m)
 
     def _loss(self, theta: Tensor, task) -> float:
         sums = [len(y) * cross_entropy(self.net(theta, x) + mask, y) for x, y, mask in task.train.batches(BATCH)]

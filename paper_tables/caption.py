@@ -29,6 +29,7 @@ def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: in
         *_origins(table, cells),
         *(_times(cells) if table.times else []),
         *(_added(cells) if "added" in cells else []),
+        *(_spreads(cells) if table.same_orders else []),
         *([f"{stale} stale records of other source code were set aside."] if stale else []),
     ]
 
@@ -58,11 +59,12 @@ def verdicts(table: Table, cells: pd.DataFrame, marks: bool = True) -> list[str]
     """Return the verdicts in use, the margin, and how many false verdicts are to be expected."""
     judged = cells[cells.verdict.isin(JUDGED)]
     margin = [_margin(table, judged)] if len(judged) else []
-    return [*meanings(cells, table.looks, marks), *margin, *comparisons(cells, table.looks)]
+    said = meanings(cells, table.looks, marks, table.same_orders)
+    return [*said, *margin, *comparisons(cells, table.looks)]
 
 
-def meanings(cells: pd.DataFrame, looks: int, marks: bool = True) -> list[str]:
-    """Return what each verdict in use means."""
+def meanings(cells: pd.DataFrame, looks: int, marks: bool = True, same_orders: bool = False) -> list[str]:
+    """Return what each verdict in use means. same_orders: the class order is a block (blocks.py)."""
     words = [word for word in MARKS if (cells.verdict == word).any()]
     if not words:
         return []
@@ -70,7 +72,13 @@ def meanings(cells: pd.DataFrame, looks: int, marks: bool = True) -> list[str]:
     if marks:
         texts = [f"{MARKS[word]} {text}" for word, text in zip(words, texts, strict=True)]
     lines = [f"Verdict: ours minus paper, in points. {'; '.join(texts)}."]
-    if cells.dagger.any():
+    if same_orders:
+        lines.append(
+            "† Both sides have the same class orders, so what an order does to both cancels. The interval is that of "
+            f"this design instead of Welch's, from the spread of our runs within an order. {STAND_IN:g} times that "
+            "stands in for the paper's. The error rate holds if theirs is not larger. The verdict is of these orders."
+        )
+    elif cells.dagger.any():
         lines.append(
             f"† The paper gives no spread: {STAND_IN:g} times ours stands in for it. The error rate holds if its "
             "spread is not larger."
@@ -166,6 +174,15 @@ def _times(cells) -> list[str]:
 def _added(cells) -> list[str]:
     texts = [f"{rows} {text}" for text, rows in _groups(cells, "added")]
     return [f"Units added to each hidden layer, mean over runs: {'; '.join(texts)}."]
+
+
+def _spreads(cells) -> list[str]:
+    """Say how far orders, and runs within an order, spread."""
+    known = cells[cells.within_std.notna()]
+    texts = [
+        f"{cell.row} {cell.scenario} {cell.orders_std:.2f} and {cell.within_std:.2f}" for cell in known.itertuples()
+    ]
+    return [f"Standard deviation of class orders, and of runs within an order: {'; '.join(texts)}."] if texts else []
 
 
 def _searched(table) -> list[str]:

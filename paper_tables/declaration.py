@@ -29,7 +29,7 @@ TABLE_KEYS = {
     "train": dict,
     "row": list,
 }
-TABLE_OPTIONS = {"paper_seeds": int, "looks": int, "times": bool}
+TABLE_OPTIONS = {"paper_seeds": int, "looks": int, "times": bool, "same_orders": bool}
 ROW_KEYS = {"label": str}
 ROW_OPTIONS = {
     "method": dict,
@@ -91,6 +91,7 @@ class Table:
     seeds: int
     paper_seeds: int | None
     times: bool  # whether the caption gives the seconds of a run of each row
+    same_orders: bool  # whether the paper has one run on each class order of the stream: blocks.py judges
     rows: tuple[Row, ...]
     remarks: str
 
@@ -167,6 +168,8 @@ def load(name: str, folder: Path = FOLDER) -> Table:
     if not rows:
         raise UserError(f"{where} declares no row; add a [[row]]")
     _check_references(rows, where)
+    if declared.get("same_orders"):
+        _check_orders(rows, where)
     remarks = path.with_suffix(".md")
     return Table(
         name=name,
@@ -179,6 +182,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         seeds=declared["seeds"],
         paper_seeds=declared.get("paper_seeds"),
         times=declared.get("times", False),
+        same_orders=declared.get("same_orders", False),
         rows=tuple(rows),
         remarks=read_text(remarks) if remarks.exists() else "",
     )
@@ -266,6 +270,17 @@ def _check_references(rows: list[Row], where: str) -> None:
             raise UserError(f"{at}: net is {net!r}, but {other.train.get('net')!r} in its reference {other.label!r}")
         if missing := set(row.scenarios) - set(other.scenarios):
             raise UserError(f"{at}: its reference {other.label!r} is not run {min(missing)}-incremental")
+
+
+def _check_orders(rows: list[Row], where: str) -> None:
+    """Check that the stream has the orders of the paper, and that each published cell has one run on each."""
+    seeds = rows[0].stream.get("order_seeds")
+    if not isinstance(seeds, list) or len(seeds) != 2:
+        raise UserError(f"{where}: same_orders needs order = 'numpy' and order_seeds = [first, last] in stream")
+    n = seeds[1] - seeds[0] + 1
+    for cell in (cell for row in rows for cell in row.paper.values()):
+        if cell.n != n:
+            raise UserError(f"{where}: same_orders: {cell.cell} has {cell.n} runs, order_seeds {seeds} are {n} orders")
 
 
 def _of_scenario(options: dict, scenario: str) -> dict:

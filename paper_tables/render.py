@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks import streams
 from benchmarks.files import write_atomically
 from benchmarks.markdown import table as markdown_table
+from benchmarks.metrics import Measure
 from benchmarks.record import ROOT, Record
+from paper_tables import blocks
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table
 from paper_tables.runs import Results, measures
@@ -65,7 +68,8 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
         for scenario in row.scenarios
     ]
     cells = pd.DataFrame(lines).astype({"paper_n": "Int64"})
-    return cells if cells.added.any() else cells.drop(columns="added")
+    unused = ([] if cells.added.any() else ["added"]) + ([] if table.same_orders else ["orders_std", "within_std"])
+    return cells.drop(columns=unused)
 
 
 def _line(table: Table, row: Row, scenario: str, records: list[Record], references: list[Record]) -> dict:
@@ -73,9 +77,13 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
     reasons = [record.reason for record in records if record.reason is not None]
     measured = measures(row, finished, references)
     values = [measure.percent for measure in measured if measure.reason is None]
+    orders = _orders(finished, measured) if table.same_orders else None
+    design = blocks.of(values, orders) if orders else None
     seconds = [record.seconds for record in finished]
     paper = row.paper.get(scenario)
-    judged = verdict(values, paper, table.margin, table.looks) if paper and values and not row.no_verdict else None
+    judged = None
+    if paper and values and not row.no_verdict:
+        judged = verdict(values, paper, table.margin, table.looks, orders)
     return {
         "row": row.label,
         "scenario": scenario,
@@ -87,6 +95,8 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "training_s": _median(seconds, "training"),
         "importance_s": _median(seconds, "importance"),
         "added": _added(finished),
+        "orders_std": design.between if design else math.nan,
+        "within_std": design.within if design else math.nan,
         "failed": len(reasons),
         "paper_mean": paper.mean if paper else math.nan,
         "paper_std": paper.std if paper and paper.std is not None else math.nan,
@@ -101,6 +111,12 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "cell": paper.cell if paper else "",
         "origin": row.origin or "",
     }
+
+
+def _orders(finished: list[Record], measured: list[Measure]) -> list[int]:
+    """Return the number of the class order of each run that counts."""
+    counted = [record.run for record, measure in zip(finished, measured, strict=True) if measure.reason is None]
+    return [streams.order_seed(run.stream, run.seed) for run in counted]
 
 
 def _added(finished: list[Record]) -> str:

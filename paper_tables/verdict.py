@@ -18,6 +18,9 @@ most that. It is so in 72 of the 77 judged cells that have five runs or more and
 paper's spread is at most ours alone in 43 of them. If ours alone stood in and the paper's were twice as large, the rate
 would be 14 %.
 
+Where our runs have the very class orders of the paper's, and the table says so (same_orders), the order is a block:
+the interval is that of blocks.py. The margin is then not widened, as the paper's error from the orders cancels.
+
 Adding seeds until a verdict falls is optional stopping. So a table that is to be looked at up to three times (LOOKS)
 says so before the runs. Each look then uses its share of the error rate.
 """
@@ -29,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from methods.base.errors import UserError
-from paper_tables import student
+from paper_tables import blocks, student
 from paper_tables.published import Published
 
 RATE = 0.05  # of false verdicts, of each kind, over all looks
@@ -52,7 +55,7 @@ class Verdict:
     low: float = math.nan
     high: float = math.nan
     margin: float = math.nan
-    dagger: bool = False  # the paper gives no spread: ours stands in for it
+    dagger: bool = False  # the paper gives no spread, or none within an order: ours stands in for it
     note: str | None = None
     open: bool = False  # whether more of our seeds can settle it
 
@@ -103,8 +106,13 @@ def outside(low, high, margin):
     return (low > margin) | (high < -margin)
 
 
-def verdict(ours: list[float], paper: Published, margin: float, looks: int = 1) -> Verdict:
-    """Return the verdict on our finished runs (in percent) beside a published cell. `margin` is in points."""
+def verdict(
+    ours: list[float], paper: Published, margin: float, looks: int = 1, orders: list[int] | None = None
+) -> Verdict:
+    """Return the verdict on our finished runs (in percent) beside a published cell. `margin` is in points.
+
+    orders: the number of each run's class order, where the paper has one run on each of these orders.
+    """
     if not len(ours):
         raise UserError(f"{paper.cell}: there is no finished run to judge")
     if not np.isfinite(ours).all():
@@ -117,7 +125,16 @@ def verdict(ours: list[float], paper: Published, margin: float, looks: int = 1) 
     # One run of ours has no spread. For planning alone, the paper's spread stands in.
     std = max(float(np.std(ours, ddof=1)), floor) if n > 1 else paper_std
 
-    if paper.n is None or paper.n == 1:
+    if orders is not None:
+        margin, dagger, agreement = min(margin, MAX_MARGIN) + paper.reading_error, True, "reproduced"
+        design = blocks.of(ours, orders)
+        if missing := blocks.lacking(design, paper.n):
+            return Verdict("inconclusive", n, difference, margin=margin, dagger=dagger, note=missing, open=True)
+        difference, within = design.mean - paper.mean, max(design.within, floor)
+
+        def interval(n, rate=rate):
+            return design.interval(difference, within, n, STAND_IN, rate)
+    elif paper.n is None or paper.n == 1:
         margin, dagger, agreement = paper.reading_error, False, "compatible"
 
         def interval(n, rate=rate):

@@ -60,6 +60,11 @@ def needs_seed(stream: Choice) -> bool:
     return _recipe(stream).needs_seed
 
 
+def order_seed(stream: Choice, seed: int) -> int:
+    """The seed of the class order in the run with this seed. The stream has the order "numpy" (Split.order_seeds)."""
+    return _recipe(stream).order_seed(seed)
+
+
 def build(stream: Choice, scenario: str, seed: int, root: Path) -> Stream:
     """The stream; it gets the seed only if it says that it depends on it."""
     return materialise.build(_recipe(stream), scenario, seed, root)

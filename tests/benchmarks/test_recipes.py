@@ -41,6 +41,7 @@ def small_root(tmp_path_factory):
     [
         ({"name": "splitdigits"}, False),
         ({"name": "splitdigits", "order": "seeded"}, True),
+        ({"name": "splitdigits", "order": "numpy", "order_seeds": [2, 21]}, True),
         ({"name": "splitdigits", "examples": 9}, False),
         ({"name": "permutedmnist"}, True),
         ({"name": "permutedmnist", "permutations": 7}, False),
@@ -74,6 +75,30 @@ def test_a_stream_that_does_not_declare_the_seed_cannot_use_it(small_root, draw)
 
     with pytest.raises((UserError, TypeError), match=r"declare|NoneType"):
         materialise.build(Undeclared(), "domain", 1, small_root)
+
+
+def test_an_order_of_numpy_is_that_of_a_code_that_permutes_the_labels(small_root):
+    """A digit y gets the label p[y], numpy seeded with s; labels 2k and 2k + 1 are of task k, and 0 and 1 within it."""
+    spec = {"name": "splitdigits", "order": "numpy", "order_seeds": [2, 21]}
+    raw = data.load("digits", small_root)
+    for seed, s in ((1, 2), (20, 21), (21, 2), (40, 21)):
+        assert streams.order_seed(streams.resolve(spec), seed) == s
+        np.random.seed(s)
+        p = np.random.permutation(list(range(10)))
+        for scenario, first in (("domain", 0), ("class", 1)):
+            stream = build(small_root, scenario, seed=seed, **spec)
+            for k, (train, test) in enumerate(zip((task.train for task in stream.tasks), stream.tests, strict=True)):
+                for examples, x, y in ((train, raw.train_x, raw.train_y), (test, raw.test_x, raw.test_y)):
+                    label = torch.from_numpy(p)[y]
+                    wanted = sorted(
+                        (image.flatten().tolist(), int(unit) - 2 * k + 2 * k * first)
+                        for image, unit in zip(x, label, strict=True)
+                        if unit // 2 == k
+                    )
+                    assert len(wanted) == len(examples)
+                    (part,) = examples.parts
+                    found = zip(part.source[part.rows].flatten(1).tolist(), part.y.tolist(), strict=True)
+                    assert sorted(found) == wanted
 
 
 def test_a_seeded_order_depends_on_the_seed_alone(small_root):

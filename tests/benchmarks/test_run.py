@@ -43,6 +43,7 @@ def test_every_option_is_filled_in():
                 "order": "fixed",
                 "left_out": 0,
                 "examples": None,
+                "order_seeds": None,
                 "pad": 0,
                 "mean": 0.0,
                 "std": 1.0,

@@ -76,7 +76,7 @@ def watched(monkeypatch, train, **options):
         begun, kept = theta.clone(), {}
         before, loss = method.before, method.loss
         method.loss = lambda theta, x, y, mask: (kept.update(x=x, y=y, mask=mask), loss(theta, x, y, mask))[1]
-        state = (method.phase, method.chosen, before, list(map(list, method.stamps)))
+        state = (method.phase.name, method.chosen, before, list(map(list, method.stamps)))
         real(method, theta, task, optimizer, how, draws, *rest)
         del method.loss
         seen.append((task.index, *state, method.net, begun, theta.clone(), kept, how))

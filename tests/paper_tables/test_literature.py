@@ -32,6 +32,7 @@ CITED = {
         "vandeven2019/table-5/permuted-mnist/icarl-budget-2000/",
     ),
     "vandeven2022-splitmnist": ("vandeven2022/neurips-2022-tutorial-figure/split-mnist/",),
+    "vandeven2022-splitmnist-orders": (),
 }
 LEFT_OUT = {
     "fisher": "train-time",  # of a GPU
@@ -194,6 +195,16 @@ def test_van_de_ven_et_al_2022():
         assert run.get("fisher", "exact") == "exact" and run.get("n_samples") is None
         assert (run.get("grad", "total"), run.get("clamp", "none"), run.get("xi", 0.1)) == ("total", "none", 0.1)
     assert declaration.load("vandeven2022-splitmnist").rows[0].stream["active_units"] == "all"
+
+
+def test_van_de_ven_et_al_2022_on_their_orders():
+    """But for the class order, the runs are those of the table with orders of ours."""
+    table = declaration.load("vandeven2022-splitmnist-orders")
+    assert table.same_orders
+    ours, theirs = options("vandeven2022-splitmnist"), options(table.name)
+    assert theirs == {cell: ours[cell] for cell in theirs}
+    plain = declaration.load("vandeven2022-splitmnist").rows[0].stream
+    assert table.rows[0].stream == {**plain, "order": "numpy", "order_seeds": [2, 21]}
 
 
 def test_zenke_et_al():

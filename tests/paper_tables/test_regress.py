@@ -12,7 +12,6 @@ from benchmarks.record import Record
 from methods.base.errors import UserError
 from paper_tables import declaration, references, regress
 from paper_tables.__main__ import main
-from paper_tables.runs import runs_of
 
 MACHINE = {"cpu": "a", "capability": "b", "device": "cpu", "threads": 1}
 
@@ -47,7 +46,7 @@ def gate(tmp_path, monkeypatch, capsys):
     given = {}
 
     def kept(runs, folder, root, *rest):
-        labels = {run: label for (label, _, _), run in runs_of(regress.gated(table), regress.SEEDS).items()}
+        labels = {run: label for (label, _, _), run in regress.gate_runs(regress.gated(table)).items()}
         return SimpleNamespace(records=[made(run, given.get(labels[run], 80)) for run in runs])
 
     monkeypatch.setattr(regress.data, "is_there", lambda name, root: False)
@@ -134,7 +133,7 @@ def test_the_rows_on_mnist_are_compared_where_mnist_is(gate, monkeypatch):
     assert "Adam, on MNIST, class: MOVED" in shown.out
     monkeypatch.setattr(regress.data, "is_there", lambda name, root: False)
     status, shown = gate()
-    assert status == 0 and "6 cells" in shown.out and "12 runs on it are not compared (make data-mnist)" in shown.out
+    assert status == 0 and "6 cells" in shown.out and "6 runs on it are not compared (make data-mnist)" in shown.out
     with pytest.raises(UserError, match="hold runs on MNIST, which is not in"):
         gate(reason="without MNIST")  # would lose them
 
@@ -177,7 +176,7 @@ def test_a_damaged_reference_is_named(gate):
 def test_the_committed_gate_references_are_of_the_table_as_it_is():
     table = declaration.load(regress.NAME)
     known, _ = regress.references(regress.FOLDER / regress.NAME, "cpu")
-    digits, both = (set(runs_of(each, regress.SEEDS)) for each in (table, regress.gated(table)))
+    digits, both = (set(regress.gate_runs(each)) for each in (table, regress.gated(table)))
     assert known and all(set(found) in (digits, both) for found in known)
 
 

@@ -36,7 +36,7 @@ from benchmarks.stream import Stream, TaskData, assemble
 from methods.base.net import Net
 from methods.base.rng import generator
 
-ROUNDS = 9
+ROUNDS = 15
 PLAIN = "hand-written loop"
 Contenders = dict[str, Callable[[], None]]
 

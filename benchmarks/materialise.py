@@ -122,8 +122,8 @@ class Split(Recipe):
         if self.left_out >= n:
             raise UserError(f"left_out must leave some of the {n} classes, got {self.left_out}")
         if self.order == "numpy":
-            drawn = np.random.RandomState(self.order_seed(seed)).permutation(n - self.left_out)
-            return (self.left_out + drawn.argsort()).tolist()
+            places = np.random.RandomState(self.order_seed(seed)).permutation(n - self.left_out)
+            return (self.left_out + places.argsort()).tolist()
         order = list(range(self.left_out, n)) if isinstance(self.order, str) else list(self.order)
         if not order or len(set(order)) < len(order) or max(order) >= n:
             raise UserError(f"order must be 'fixed', 'seeded' or a list of classes of 0 to {n - 1}, got {order}")

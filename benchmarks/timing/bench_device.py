@@ -16,23 +16,23 @@ from rich.console import Console
 from rich.table import Table
 
 import methods
-from benchmarks import machine, models, numerics
+from benchmarks import machine, numerics
 from benchmarks.learner import fit
 from benchmarks.stream import Stream
-from benchmarks.timing.bench_train import BATCH, CLASSES, PIXELS, STEPS, TRAIN, random_stream
+from benchmarks.timing.bench_train import PERCEPTRON
 from methods.base.errors import UserError
 from methods.base.net import Net
 from methods.base.rng import generator
 
 STACKS, EPOCHS = (1, 5, 10, 20), 5
-METHODS = {"naive": {}, "ewc": {"lam": 1e-3, "n_samples": BATCH}}
+METHODS = {"naive": {}, "ewc": {"lam": 1e-3, "n_samples": PERCEPTRON.train.batch}}
 
 
 def main(device: str) -> None:
     """Print steps a second of each method and stack on the CPU and on the device."""
     machine.check_device(device)
     numerics.settle()
-    stream = random_stream()
+    stream = PERCEPTRON.stream()
     table = Table("method", "where", "R", "ms a step", "steps of a seed a second", "ratio", title="Stacked seeds")
     for name in METHODS:
         base = None
@@ -48,17 +48,18 @@ def main(device: str) -> None:
 def step(name: str, stream: Stream, device: str, R: int) -> float:
     """Return the median seconds of a step of R seeds in the second task."""
     method, stream = methods.make(name, **METHODS[name]), stream.to(torch.device(device))
-    nets = [Net(models.build(TRAIN.net, torch.Size([PIXELS]), CLASSES, seed).to(device)) for seed in range(R)]
+    nets = [Net(PERCEPTRON.module(seed).to(device)) for seed in range(R)]
     theta = nets[0].vector() if R == 1 else torch.stack([net.vector() for net in nets])
     method.begin(nets[0], theta.clone(), lambda role, task, replica=0: generator(replica, role, task))
-    optimizer, times = TRAIN.make_optimizer(theta), []
+    train, times = PERCEPTRON.train, []
+    optimizer = train.make_optimizer(theta)
     first, second, *_ = stream.tasks
     for task in (first, *[second] * (EPOCHS + 1)):
         _wait(device)
         begun = time.perf_counter()
-        fit(method, theta, task, optimizer, TRAIN, [generator(seed, "batches", task.index) for seed in range(R)])
+        fit(method, theta, task, optimizer, train, [generator(seed, "batches", task.index) for seed in range(R)])
         _wait(device)
-        times.append((time.perf_counter() - begun) / STEPS)
+        times.append((time.perf_counter() - begun) / PERCEPTRON.steps)
         if task is first:
             with torch.no_grad():
                 method.after_task(theta.clone(), task)

@@ -1,15 +1,17 @@
 """Time what a training step costs. Each method's time is a ratio to that of a loop written by hand.
 
-The hand-written loop trains the same module on the same tensors with the same fused Adam: index a batch, forward,
+The hand-written loop trains the same module on the same tensors with the same fused optimiser: index a batch, forward,
 backward, step. One thread trains an MLP 784-400-400-10 on random pixels in batches of 128. Every method that runs
 domain-incrementally has four past tasks. So its penalty is active, and GEM has four constraints. A task is one epoch.
 Its time holds what a method does before the first step. LwF records its targets there, and so costs less a step in a
-longer task.
+longer task. A second table is of the reduced ResNet-18 on random images of 32x32 pixels in batches of 10, for the
+methods that paper_tables/agem-splitcifar.toml trains, with its options.
 
 Contenders take turns in rounds in one process, in a new order each. The ratio is the median over the rounds of the
-ratios within a round, so that the machine's drift cancels. Avalanche's own strategies run beside it on the same
-tensors, through their own data loader. Their training ends with their importance pass. The last line compares a step of
-offline EWC after many tasks with one after one task. It should cost the same.
+ratios within a round, so that the machine's drift cancels. Times are those of the thread, so that other processes cost
+only the caches that they take. Avalanche's own strategies run beside it on the same tensors, through their own data
+loader. Their training ends with their importance pass. The last line of the first table compares a step of offline EWC
+after many tasks with one after one task. It should cost the same.
 """
 
 import random
@@ -17,6 +19,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 import torch
@@ -28,93 +31,147 @@ from torch import Tensor, nn
 
 import methods
 from benchmarks import models, numerics
-from benchmarks.learner import Train, fit
+from benchmarks.learner import OPTIMIZERS, Train, fit
 from benchmarks.stream import Stream, TaskData, assemble
 from methods.base.net import Net
 from methods.base.rng import generator
 
-CLASSES, PIXELS, EXAMPLES, BATCH = 10, 784, 5120, 128
-STEPS, ROUNDS = EXAMPLES // BATCH, 15
-TRAIN = Train(net="mlp-400-400", optimizer="adam", lr=1e-3, optimizer_state="keep", batch=BATCH, epochs=1)
-PAST = 4
+ROUNDS = 15
+PLAIN = "hand-written loop"
+Contenders = dict[str, Callable[[], None]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Hold a network, how it is trained, and the tasks of random pixels that it is trained on: `past`, and one more."""
+
+    train: Train
+    shape: tuple[int, ...]
+    classes: int
+    examples: int  # of a task
+    past: int
+    limits: dict[str, float]  # what the project holds itself to
+
+    @property
+    def steps(self) -> int:
+        """Return the steps of a task."""
+        return self.examples // self.train.batch
+
+    def module(self, seed: int = 0) -> nn.Module:
+        """Return the network."""
+        return models.build(self.train.net, torch.Size(self.shape), self.classes, seed)
+
+    def stream(self) -> Stream:
+        """Return domain-incremental tasks. The last of them is the one that is timed."""
+        torch.manual_seed(0)
+        tasks, rows = [], torch.arange(self.examples)
+        for _ in range(self.past + 1):
+            side = torch.rand(self.examples, *self.shape), rows, torch.randint(self.classes, (self.examples,))
+            tasks.append(TaskData(tuple(range(self.classes)), side, side))
+        return assemble("domain", tasks)
+
+
 EARLY, LATE, LATE_BY_EARLY = "ewc, task 2", "ewc, task 50", "ewc, task 50 / task 2"
+BATCH, PAST = 128, 4
+PERCEPTRON = Problem(
+    train=Train(net="mlp-400-400", optimizer="adam", lr=1e-3, optimizer_state="keep", batch=BATCH, epochs=1),
+    shape=(784,),
+    classes=10,
+    examples=5120,
+    past=PAST,
+    limits={
+        "naive": 1.12,
+        "ewc": 1.3,
+        "mas": 1.3,
+        "si": 1.6,
+        "ewcpp": 1.7,
+        "rwalk": 2.1,
+        "scp": 1.3,
+        "lwf": 1.5,
+        "agem": 2.2,
+        "gem": round(1 + 1.3 * PAST * 256 / BATCH, 1),
+        LATE_BY_EARLY: 1.05,
+    },
+)
 OPTIONS = {
     "rehearsal": {"budget": 1000},
     "replay": {"memory": 1000, "batch_memory": BATCH},
     "gem": {"per_task": 256},
     "agem": {"per_class": 25, "batch_memory": BATCH},
 }
-LIMITS = {  # what the project holds itself to
-    "naive": 1.12,
-    "ewc": 1.3,
-    "mas": 1.3,
-    "si": 1.6,
-    "ewcpp": 1.7,
-    "rwalk": 2.1,
-    "scp": 1.3,
-    "lwf": 1.5,
-    "agem": 2.2,
-    "gem": round(1 + 1.3 * PAST * 256 / BATCH, 1),
-    LATE_BY_EARLY: 1.05,
+OF_RESNET = {  # as in the table, with a penalty that leaves random pixels trainable
+    "naive": {},
+    "ewcpp": {"preset": "released", "interval": 50, "lam": 1e-3},
+    "si": {"preset": "agem", "c": 1e-3},
+    "mas": {"preset": "agem", "lam": 1e-3},
+    "rwalk": {"preset": "released", "interval": 50, "lam": 1e-3},
 }
-PLAIN = "hand-written loop"
+RESNET = Problem(
+    train=Train(net="resnet18-reduced", optimizer="sgd", lr=1e-2, optimizer_state="reset", batch=10, epochs=1),
+    shape=(3, 32, 32),
+    classes=5,
+    examples=100,
+    past=1,
+    limits=dict.fromkeys(OF_RESNET, 1.05),
+)
 
 
 def main() -> None:
-    """Print the table of ratios."""
+    """Print the tables of ratios."""
     numerics.settle()
-    stream = random_stream()
-    contenders = {PLAIN: _by_hand(stream)}
+    stream = PERCEPTRON.stream()
+    contenders = {PLAIN: _by_hand(PERCEPTRON, stream, PERCEPTRON.module())}
     timed = {name: methods.find(name) for name in methods.names()}
     timed = {name: cls for name, cls in timed.items() if "domain" in cls.scenarios and not cls.joins_tasks}
-    contenders |= {name: _ours(name, cls, stream) for name, cls in timed.items()}
+    for name, cls in timed.items():
+        options = OPTIONS.get(name, {cls.strength: 1e-3} if cls.strength else {})
+        contenders[name] = _ours(name, options, PERCEPTRON, stream, PAST)
     for name, past in ((EARLY, 1), (LATE, 49)):  # a Fisher of few examples, because a step's penalty is the same
-        contenders[name] = _ours("ewc", timed["ewc"], stream, past, n_samples=BATCH)
+        contenders[name] = _ours("ewc", {"lam": 1e-3, "n_samples": BATCH}, PERCEPTRON, stream, past)
     contenders |= {f"Avalanche {name}": work for name, work in _avalanche(stream).items()}
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
-    for _ in track(range(ROUNDS), description="rounds", console=Console(stderr=True)):
-        random.shuffle(order)
-        for name in order:
-            start = time.perf_counter()
-            contenders[name]()
-            times[name].append((time.perf_counter() - start) / STEPS)
-    table = Table("", "ratio", "of rounds, middle half", "ms per step", "limit", title=f"Training step, {PLAIN} = 1")
-    rows = [(name, own, times[PLAIN]) for name, own in times.items()]
-    for name, own, base in [*rows, (LATE_BY_EARLY, times[LATE], times[EARLY])]:
-        ratios = [mine / other for mine, other in zip(own, base, strict=True)]
-        low, _, high = statistics.quantiles(ratios, n=4)
-        limit = f"{LIMITS[name]:.2f}" if name in LIMITS else ""
-        spread = f"{low:.2f} to {high:.2f}"
-        table.add_row(name, f"{statistics.median(ratios):.2f}", spread, f"{1000 * statistics.median(own):.2f}", limit)
+    table = _compare(PERCEPTRON, contenders, {LATE_BY_EARLY: (LATE, EARLY)})
     table.caption = (
         "Avalanche 0.6.0's SI is timed, not compared. On a CPU its importances are 0: the weights that it keeps from "
         "before a step are views of those after it (avalanche/training/plugins/synaptic_intelligence.py)."
     )
     Console().print(table)
+    stream, channels_first = RESNET.stream(), RESNET.module()
+    channels_first.body[0] = nn.Identity()
+    contenders = {PLAIN: _by_hand(RESNET, stream, RESNET.module())}
+    contenders["the same, channels first"] = _by_hand(RESNET, stream, channels_first)
+    contenders |= {name: _ours(name, options, RESNET, stream, 1) for name, options in OF_RESNET.items()}
+    Console().print(_compare(RESNET, contenders, {}))
 
 
-def random_stream() -> Stream:
-    """Return domain-incremental tasks of random pixels. The last of them is the one that is timed."""
-    torch.manual_seed(0)
-    tasks = []
-    for _ in range(PAST + 1):
-        side = torch.rand(EXAMPLES, PIXELS), torch.arange(EXAMPLES), torch.randint(CLASSES, (EXAMPLES,))
-        tasks.append(TaskData(tuple(range(CLASSES)), side, side))
-    return assemble("domain", tasks)
+def _compare(problem: Problem, contenders: Contenders, pairs: dict[str, tuple[str, str]]) -> Table:
+    """Return the table of a problem. `pairs` names two contenders for a line that compares them."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for _ in track(range(ROUNDS), description="rounds", console=Console(stderr=True)):
+        random.shuffle(order)
+        for name in order:
+            start = time.thread_time()
+            contenders[name]()
+            times[name].append((time.thread_time() - start) / problem.steps)
+    title = f"Training step of {problem.train.net}, {PLAIN} = 1"
+    table = Table("", "ratio", "of rounds, middle half", "ms per step", "limit", title=title)
+    rows = [(name, own, times[PLAIN]) for name, own in times.items()]
+    for name, own, base in [*rows, *((name, times[one], times[other]) for name, (one, other) in pairs.items())]:
+        ratios = [mine / other for mine, other in zip(own, base, strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        limit = f"{problem.limits[name]:.2f}" if name in problem.limits else ""
+        spread = f"{low:.2f} to {high:.2f}"
+        table.add_row(name, f"{statistics.median(ratios):.2f}", spread, f"{1000 * statistics.median(own):.2f}", limit)
+    return table
 
 
-def _module() -> nn.Module:
-    return models.build(TRAIN.net, torch.Size([PIXELS]), CLASSES, seed=0)
-
-
-def _by_hand(stream: Stream) -> Callable[[], None]:
-    module = _module()
-    optimizer = torch.optim.Adam(module.parameters(), lr=TRAIN.lr, fused=True)
-    x, y, _ = stream.tasks[-1].train.take(torch.arange(EXAMPLES))
+def _by_hand(problem: Problem, stream: Stream, module: nn.Module) -> Callable[[], None]:
+    train = problem.train
+    optimizer = OPTIMIZERS[train.optimizer](module.parameters(), lr=train.lr, fused=True)
+    x, y, _ = stream.tasks[-1].train.take(torch.arange(problem.examples))
 
     def epoch() -> None:
-        for index in torch.randperm(EXAMPLES).split(BATCH):
+        for index in torch.randperm(problem.examples).split(train.batch):
             optimizer.zero_grad()
             F.cross_entropy(module(x[index]), y[index]).backward()
             optimizer.step()
@@ -122,26 +179,24 @@ def _by_hand(stream: Stream) -> Callable[[], None]:
     return epoch
 
 
-def _ours(name: str, cls: type[methods.Method], stream: Stream, n_past: int = PAST, **options) -> Callable[[], None]:
-    options |= OPTIONS.get(name, {cls.strength: 1e-3} if cls.strength else {})
-    method, net = methods.make(name, **options), Net(_module())
+def _ours(name: str, options: dict, problem: Problem, stream: Stream, n_past: int) -> Callable[[], None]:
+    train = problem.train
+    method, net = methods.make(name, **options), Net(problem.module())
     theta: Tensor = net.vector()
     method.begin(net, theta.clone(), lambda role, task, replica=0: generator(0, role, task))
     method.net, theta = method.grow(net, theta, stream.tasks[0])
-    optimizer = TRAIN.make_optimizer(theta)
+    optimizer = train.make_optimizer(theta)
     *past, last = stream.tasks
     for task in islice(cycle(past), n_past):
-        fit(method, theta, task, optimizer, TRAIN, [generator(0, "batches", task.index)])
+        fit(method, theta, task, optimizer, train, [generator(0, "batches", task.index)])
         with torch.no_grad():
             method.after_task(theta.clone(), task)
     if name == "rehearsal":  # its epoch repeats examples, so it takes as many steps as the others
-        train = Train(**{**vars(TRAIN), "epochs": None, "steps": STEPS})
-    else:
-        train = TRAIN
+        train = replace(train, epochs=None, steps=problem.steps)
     return lambda: fit(method, theta, last, optimizer, train, [generator(0, "batches", last.index)])
 
 
-def _avalanche(stream: Stream) -> dict[str, Callable[[], None]]:
+def _avalanche(stream: Stream) -> Contenders:
     from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils import as_classification_dataset
     from avalanche.training.supervised import EWC, MAS, Naive, SynapticIntelligence
@@ -150,7 +205,7 @@ def _avalanche(stream: Stream) -> dict[str, Callable[[], None]]:
     warnings.filterwarnings("ignore")
     sets = []
     for task in stream.tasks:
-        x, y, _ = task.train.take(torch.arange(EXAMPLES))
+        x, y, _ = task.train.take(torch.arange(PERCEPTRON.examples))
         tensors = TensorDataset(x, y)
         tensors.targets = y.tolist()
         sets.append(as_classification_dataset(tensors))
@@ -163,8 +218,8 @@ def _avalanche(stream: Stream) -> dict[str, Callable[[], None]]:
     }
     contenders = {}
     for name, (strategy, options) in made.items():
-        module = _module()
-        optimizer = torch.optim.Adam(module.parameters(), lr=TRAIN.lr, fused=True)
+        module = PERCEPTRON.module()
+        optimizer = torch.optim.Adam(module.parameters(), lr=PERCEPTRON.train.lr, fused=True)
         loop = {"train_mb_size": BATCH, "train_epochs": 1, "evaluator": None}
         own = strategy(model=module, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), **loop, **options)
         for experience in past:

@@ -53,9 +53,9 @@ class Use:
         for some_delta, a in zip(delta.split(some), self.inputs.split(some), strict=True):
             yield getattr(self, role)(some_delta, wide(a))
 
-    def total(self, role: str, delta: Tensor, f: Callable) -> Tensor:
-        """Return sum_n f(G_n) [*shape] of the argument `role`."""
-        return sum(f(G).sum(0) for G in self.gradients(role, delta))
+    def total(self, role: str, deltas: list[Tensor], f: Callable) -> Tensor:
+        """Return sum_k sum_n f(G^k_n) [*shape] of the argument `role`, for the deltas of several backward passes."""
+        return sum(f(G).sum(0) for delta in deltas for G in self.gradients(role, delta))
 
 
 class Linear(Use):
@@ -111,6 +111,20 @@ class Convolution(Use):
         a = a.permute(0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))
         return a.reshape(len(a), self.groups, math.prod(a.shape[1 : 2 + axes]) // self.groups, -1)
 
+    def total(self, role, deltas, f):
+        """Return sum_k sum_n f(G^k_n) [*shape]. All k share the windows and one matrix product."""
+        if role == "bias" or len(deltas) == 1:
+            return super().total(role, deltas, f)
+        total, K = 0, len(deltas)
+        numbers = self.numbers(role) + (K - 1) * self.arguments[role].numel()
+        some = max(1, BLOCK // (numbers * deltas[0].element_size()))
+        for a, *chunks in zip(self.inputs.split(some), *(delta.split(some) for delta in deltas), strict=True):
+            windows = self.windows(wide(a))
+            chunks = [delta.reshape(len(a), self.groups, -1, windows.shape[-1]) for delta in chunks]
+            G = torch.cat(chunks, 2) @ windows.transpose(2, 3)
+            total += f(G).view(len(a), self.groups, K, -1).sum((0, 2))
+        return total.view(self.shape)
+
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
         """Return [N, O, I / groups, *kernel]."""
         windows = self.windows(a)
@@ -128,6 +142,11 @@ class Norm(Use):
     def __init__(self, inputs, weight, bias, normalise: Callable, axes: range):
         super().__init__(inputs, weight, bias)
         self.normalise, self.others = normalise, [axis for axis in range(1, inputs.dim()) if axis not in axes]
+
+    def total(self, role, deltas, f):
+        """Return sum_k sum_n f(G^k_n) [*shape]. The inputs are normalised once."""
+        x = 1 if role == "bias" else self.normalise(wide(self.inputs))
+        return sum(f(self.bias(delta * x, self.inputs)).sum(0) for delta in deltas)
 
     def weight(self, delta: Tensor, a: Tensor) -> Tensor:
         """Return [N, *shape]."""
@@ -159,8 +178,11 @@ class Embedding(Use):
         rows, delta = self._rows(delta, a)
         return delta.new_zeros(len(a) * self.V, self.D).index_add_(0, rows, delta).view(-1, self.V, self.D)
 
-    def total(self, role, delta, f):
-        """Return sum_n f(G_n) [V, D]. It never forms the rows that an example does not hold."""
+    def total(self, role, deltas, f):
+        """Return sum_k sum_n f(G^k_n) [V, D]. It never forms the rows that an example does not hold."""
+        return sum(self._total(delta, f) for delta in deltas)
+
+    def _total(self, delta: Tensor, f: Callable) -> Tensor:
         rows, delta = self._rows(delta, self.inputs)
         held, place = rows.unique(return_inverse=True)
         gradients = delta.new_zeros(len(held), self.D).index_add_(0, place, delta)

@@ -21,7 +21,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from weakref import WeakKeyDictionary
 
 import torch
@@ -36,6 +36,7 @@ from methods.importance.layers import Use, Uses, wide
 
 BUDGET = {"cpu": 2**26, "cuda": 2**30}  # bytes in use at a time, by estimate; a CPU is slower with more
 PASS = 256  # the most examples in a pass on a CPU, for the same reason
+TOGETHER = 4  # backward passes whose deltas are held at a time, so that they share what a layer does with its inputs
 PROBE = 4  # examples on which the probe compares the rules with autograd
 MIXED = "the network's output for an example depends on the others of its batch: no Fisher, no MAS"
 Cotangents = Callable[[Tensor], Sequence[Tensor]]
@@ -154,20 +155,25 @@ def _backward(z: Tensor, uses: list[Use], leaves: Named, seeds: list[Tensor]) ->
 def add(views: Named, rounds: Iterable[list[tuple[Use, Tensor]]], f: Callable, scale: float = 1) -> None:
     """Add scale * sum_k sum_n f(G_n) to the views of parameters, given each round's uses and their deltas."""
     outer: dict[Use, Tensor] = {}  # sum_k f(delta)
-    for pairs in rounds:
-        often = Counter(name for use, _ in pairs for name in use.names.values())
-        repeated: Named = {}
-        for use, delta in pairs:
-            if use.single and all(often[name] == 1 for name in use.names.values()):
-                outer[use] = outer[use].add_(f(delta)) if use in outer else f(delta)
-                continue
-            for role, name in use.names.items():
-                if often[name] > 1:
-                    repeated[name] = repeated.get(name, 0) + torch.cat(list(use.gradients(role, delta)))
-                elif name in views:
-                    views[name].add_(use.total(role, delta, f), alpha=scale)
-        for name in repeated.keys() & views.keys():
-            views[name].add_(f(repeated[name]).sum(0), alpha=scale)
+    rounds = iter(rounds)
+    while some := list(islice(rounds, TOGETHER)):
+        once: dict[tuple[Use, str], list[Tensor]] = {}  # the deltas of parameters that are used once, by round
+        for pairs in some:
+            often = Counter(name for use, _ in pairs for name in use.names.values())
+            repeated: Named = {}
+            for use, delta in pairs:
+                if use.single and all(often[name] == 1 for name in use.names.values()):
+                    outer[use] = outer[use].add_(f(delta)) if use in outer else f(delta)
+                    continue
+                for role, name in use.names.items():
+                    if often[name] > 1:
+                        repeated[name] = repeated.get(name, 0) + torch.cat(list(use.gradients(role, delta)))
+                    elif name in views:
+                        once.setdefault((use, role), []).append(delta)
+            for name in repeated.keys() & views.keys():
+                views[name].add_(f(repeated[name]).sum(0), alpha=scale)
+        for (use, role), deltas in once.items():
+            views[use.names[role]].add_(use.total(role, deltas, f), alpha=scale)
     for use, deltas in outer.items():
         deltas = deltas.mul_(scale) if scale != 1 else deltas
         for role, name in use.names.items():

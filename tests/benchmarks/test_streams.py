@@ -83,6 +83,9 @@ def test_the_first_classes_may_be_left_out(small_root):
             (part,) = examples.parts
             assert y[part.rows].tolist() == [drawn[unit] for unit in part.y.tolist()]
             assert part.y.unique().tolist() == list(range(5 * k, 5 * k + 5))
+    places = np.random.RandomState(2 + SEED - 1).permutation(85)
+    papers = build(small_root, "task", name="splitcifar100", tasks=17, left_out=15, order="numpy", order_seeds=[2, 21])
+    assert [places[label - 15] for task in papers.tasks for label in task.classes] == list(range(85))
     fixed = build(small_root, "task", name="splitcifar100", tasks=[5, 2], left_out=15)
     assert [task.classes for task in fixed.tasks] == [(15, 16, 17, 18, 19), (20, 21)]
 

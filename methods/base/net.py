@@ -59,7 +59,7 @@ class Net:
         """
         axis = theta.dim() - 1
         if not train and x.shape[axis] == 1 and torch.is_grad_enabled():
-            # In torch 2.12 the gradient of batch norm in evaluation mode is wrong for one image, so it goes in twice.
+            # In torch 2.12 and 2.13 the gradient of batch norm can be wrong for one image, so it goes in twice.
             return self(theta, torch.cat([x, x], axis)).narrow(axis, 0, 1)
         z = self._run(lambda theta, x: self._pass(self.views(theta), x, train), theta, x)
         self._check_once(z, theta, x)

@@ -14,7 +14,7 @@ another axis, or several rows of one example. Each pass checks again that the ru
 parameter. A network is refused if its output for an example depends on the others of the batch: its examples have no
 gradients of their own.
 
-A batch of one example is given twice. In torch 2.12 the gradient of batch norm in evaluation mode is wrong for one.
+A batch of one example is given twice. In torch 2.12 and 2.13 the gradient of batch norm can be wrong for one.
 """
 
 import warnings

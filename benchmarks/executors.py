@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 
 FORKS = sys.platform == "linux"  # elsewhere libraries of the system may not outlive a fork
 
@@ -72,22 +73,34 @@ class Processes(Executor):
         prepare()
         self._context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
         self._last: dict[ProcessPoolExecutor, Future] = {}  # what each process was given last
+        self._children: set[BaseProcess] = set()
 
     def submit(self, function, /, *arguments) -> Future:
         """Return the future of function(*arguments). No more than n futures may be unfinished."""
         for pool, last in list(self._last.items()):
             if last.done() and not last.cancelled() and isinstance(last.exception(), BrokenExecutor):
-                pool.shutdown(wait=False)
-                del self._last[pool]
-        idle = (pool for pool, last in self._last.items() if last.done())
-        pool = next(idle, None) or ProcessPoolExecutor(1, self._context, begin_worker)
+                self._drop(pool)
+        for pool in [pool for pool, last in self._last.items() if last.done()]:
+            try:
+                return self._give(pool, function, *arguments)
+            except BrokenExecutor:  # it died while it had nothing to do
+                self._drop(pool)
+        return self._give(ProcessPoolExecutor(1, self._context, begin_worker), function, *arguments)
+
+    def _give(self, pool: ProcessPoolExecutor, function: Callable, *arguments) -> Future:
+        before = set(multiprocessing.active_children())
         self._last[pool] = pool.submit(function, *arguments)
+        self._children |= set(multiprocessing.active_children()) - before
         return self._last[pool]
+
+    def _drop(self, pool: ProcessPoolExecutor) -> None:
+        pool.shutdown(wait=False)
+        del self._last[pool]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes. With `cancel_futures`, end those at work too."""
         if cancel_futures:
-            for process in multiprocessing.active_children():
+            for process in self._children & set(multiprocessing.active_children()):
                 process.terminate()
         for pool in self._last:
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)

@@ -23,13 +23,20 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # on a terminal that lacks a character
     options = _parser().parse_args(arguments)
+    with _writable_home():
+        if options.begins_processes and not options.cluster and not getattr(options, "plan", False):
+            from benchmarks.executors import prepare
 
+            prepare()  # Their server imports torch while what follows does.
+        return _status(options)
+
+
+def _status(options: argparse.Namespace) -> int:
     from methods.base.errors import UserError  # after the parser: this imports torch, and --help does not need torch
 
     try:
-        with _writable_home():
-            status = options.command(options)
-            sys.stdout.flush()
+        status = options.command(options)
+        sys.stdout.flush()
         return status
     except UserError as error:
         return _refused(error)
@@ -84,10 +91,11 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, work, text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, allow_abbrev=False, epilog=STATUS)
-        made.set_defaults(command=work)
+        made.set_defaults(command=work, begins_processes=False)
         return made
 
     def sweeping(made: argparse.ArgumentParser) -> None:
+        made.set_defaults(begins_processes=True)
         made.add_argument("--jobs", help="runs at a time, one thread each (default: the number of cores)")
         made.add_argument("--data", help="data root (default: the environment variable DATA, then data/)")
         made.add_argument("--device", default="cpu", help="where to train (default: cpu)")
@@ -139,17 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _prepare(options: argparse.Namespace) -> None:
-    """Let the server of the processes import torch while this process does."""
-    from benchmarks.executors import prepare
-
-    if not options.cluster:
-        prepare()
-
-
 def _table(options: argparse.Namespace) -> int:
-    if not options.plan:
-        _prepare(options)
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
     from methods.base.errors import UserError
@@ -172,15 +170,14 @@ def _table(options: argparse.Namespace) -> int:
     failed = complete(table, options.seeds, folder, *sweeping(options), others, tracked)
     if tracked and tracked.exists():
         print(f"curves: tensorboard --logdir {shown(tracked)}", file=sys.stderr)
-    others = [record for record in failed if not record.diverged]
-    for record in others:
+    faulty = [record for record in failed if not record.diverged]
+    for record in faulty:
         file = shown(folder / record.run.place)
         print(f"failed: {record.run}: {record.reason}; remove {file} to run it again", file=sys.stderr)
-    return int(bool(others))
+    return int(bool(faulty))
 
 
 def _tune(options: argparse.Namespace) -> int:
-    _prepare(options)
     from benchmarks.files import shown
     from benchmarks.record import LOCAL
     from methods.base.errors import UserError
@@ -273,7 +270,6 @@ def _figures(options: argparse.Namespace) -> int:
 
 
 def _regress(options: argparse.Namespace) -> int:
-    _prepare(options)
     from methods.base.errors import UserError
     from paper_tables.options import path, sweeping
     from paper_tables.regress import NAME, regress

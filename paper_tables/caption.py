@@ -99,9 +99,10 @@ def comparisons(cells: pd.DataFrame, looks: int) -> list[str]:
     if not n:
         return []
     listed = ", ".join(f"{count} {word}" for count, word in counts if count)
+    noun = "comparison" if n == 1 else "comparisons"
     share = "" if looks == 1 else f", shared by {looks} looks"
     return [
-        f"{n} comparisons: {listed}. At an error rate of {100 * RATE:g} %{share}, at most {RATE * n:.2g} false "
+        f"{n} {noun}: {listed}. At an error rate of {100 * RATE:g} %{share}, at most {RATE * n:.2g} false "
         "verdicts are expected, if the number of seeds was chosen before looking."
     ]
 
@@ -153,7 +154,8 @@ def _origins(table, cells) -> list[str]:
         lines.append(f"Published numbers alone: {_names(alone, cells)}.")
     bare = cells[cells.cell == ""]
     if len(bare):
-        lines.append(f"No published value{'' if len(bare) == len(cells) else f': {_names(bare, cells)}'}.")
+        which = "" if len(bare) == len(cells) else f": {_names(bare, cells)}"
+        lines.append(f"No published value is cited here{which}.")
     return lines
 
 

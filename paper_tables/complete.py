@@ -9,6 +9,7 @@ import pandas as pd
 from benchmarks.files import shown
 from benchmarks.record import Record
 from benchmarks.sweep import Refused, State, survey, sweep
+from methods.base.errors import UserError
 from paper_tables import render, terminal
 from paper_tables.beside import Beside
 from paper_tables.declaration import Table
@@ -37,6 +38,10 @@ def complete(
     Ctrl-C prints the table so far and raises KeyboardInterrupt.
     """
     later: tuple[int, ...] = ()
+    if seeds == AUTO and table.same_orders:
+        raise UserError(
+            f"SEEDS=auto: a table on a paper's orders is judged once it has all of them: SEEDS={table.seeds}"
+        )
     if seeds == AUTO:
         table, seeds, later = replace(table, looks=len(LOOKS)), str(LOOKS[0]), LOOKS[1:]
     runs = runs_of(table, parse_seeds(seeds or str(table.seeds)))

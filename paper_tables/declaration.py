@@ -169,7 +169,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         raise UserError(f"{where} declares no row; add a [[row]]")
     _check_references(rows, where)
     if declared.get("same_orders"):
-        _check_orders(rows, where)
+        _check_orders(rows, where, declared.get("looks", 1))
     remarks = path.with_suffix(".md")
     return Table(
         name=name,
@@ -272,8 +272,10 @@ def _check_references(rows: list[Row], where: str) -> None:
             raise UserError(f"{at}: its reference {other.label!r} is not run {min(missing)}-incremental")
 
 
-def _check_orders(rows: list[Row], where: str) -> None:
+def _check_orders(rows: list[Row], where: str, looks: int) -> None:
     """Check that the stream has the orders of the paper, and that each published cell has one run on each."""
+    if looks > 1:
+        raise UserError(f"{where}: same_orders is judged once all orders have runs: leave out looks = {looks}")
     seeds = rows[0].stream.get("order_seeds")
     if not isinstance(seeds, list) or len(seeds) != 2:
         raise UserError(f"{where}: same_orders needs order = 'numpy' and order_seeds = [first, last] in stream")

@@ -78,7 +78,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
     measured = measures(row, finished, references)
     values = [measure.percent for measure in measured if measure.reason is None]
     orders = _orders(finished, measured) if table.same_orders else None
-    design = blocks.of(values, orders) if orders else None
+    design = blocks.of(values, orders) if orders else None  # its mean weighs all orders alike
     seconds = [record.seconds for record in finished]
     paper = row.paper.get(scenario)
     judged = None
@@ -89,7 +89,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "scenario": scenario,
         "metric": row.metric,
         "runs": row.method is not None,
-        "ours_mean": float(np.mean(values)) if values else math.nan,
+        "ours_mean": design.mean if design else float(np.mean(values)) if values else math.nan,
         "ours_std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
         "ours_n": len(values),
         "training_s": _median(seconds, "training"),

@@ -1,10 +1,10 @@
 """Injected bugs, one a line of mutants.tsv: does a test go red, and does each tier of the gate?
 
-    python -m tests.mutate [names ...]      (make mutants MUTANTS=<names>)
+    python -m tests.mutate [names ...]      (make mutants MUTANTS=<names>; DATA=<root> adds the gate's rows on MNIST)
 
-Each bug is put into a copy of the sources. Its tests must fail there. The rows of the digits that it touches are run
-with it and compared by the gate, with the references of a machine like this one ("exact") and with those of other kinds
-("tolerant"). The other rows count as untouched. The exit status is 1 if a bug is caught by nothing.
+Each bug is put into a copy of the sources. Its tests must fail there. The gate's rows that it touches are run with it
+and compared, with the references of a machine like this one ("exact") and with those of other kinds ("tolerant"). The
+other rows count as untouched. The exit status is 1 if a bug is caught by nothing.
 """
 
 import csv
@@ -24,16 +24,17 @@ LIST = Path(__file__).with_name("mutants.tsv")
 GATE = """
 import json, sys, tempfile
 from pathlib import Path
+from benchmarks import data
 from benchmarks.sweep import survey, sweep
 from paper_tables import declaration, gate, regress
-from paper_tables.runs import runs_of
 if __name__ == "__main__":
-    rows, here = sys.argv[1:3]
+    rows, here, root = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     table = declaration.load(regress.NAME)
-    runs = runs_of(table.select(rows), regress.SEEDS)
+    table = regress.gated(table) if data.is_there("mnist", root) else table
+    runs = regress.gate_runs(table.select(rows))
     with tempfile.TemporaryDirectory() as results:
-        sweep(list(runs.values()), Path(results), Path("data"), 2)
-        fresh = regress.outcomes(table, runs, survey(list(runs.values()), Path(results), Path("data")).records)
+        sweep(list(runs.values()), Path(results), root, 2)
+        fresh = regress.outcomes(table, runs, survey(list(runs.values()), Path(results), root).records)
     kinds = [regress._load(file)["outcomes"] for file in sorted((regress.FOLDER / regress.NAME).glob("*.json"))]
     names = [file.stem for file in sorted((regress.FOLDER / regress.NAME).glob("*.json"))]
     mine, others = kinds[names.index(here)], [k for k, name in zip(kinds, names, strict=True) if name != here]
@@ -79,7 +80,8 @@ def attempt(mutant: dict[str, str]) -> list[bool]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
         tests = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant["tests"].split()]
         red = subprocess.run(tests, cwd=copy, env=environment, capture_output=True).returncode == 1
-        command = [sys.executable, "-c", GATE, mutant["rows"], kind_of_this_machine()]
+        root = Path(os.environ.get("DATA") or ROOT / "data").resolve()
+        command = [sys.executable, "-c", GATE, mutant["rows"], kind_of_this_machine(), str(root)]
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
         lines = [line for line in done.stdout.splitlines() if line.startswith("caught ")]
         # A bug that stops the command is caught, too: it does not pass.

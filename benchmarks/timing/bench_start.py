@@ -4,7 +4,8 @@ The table has two runs (two seeds) of one method on Split MNIST, class-increment
 of the sources, as the command would be: `python -m paper_tables table start`. The copy holds one more method. It trains
 as the timed one does and notes when it takes its first step. `again` is the same command when all records are there.
 Beside it, a script of Avalanche's own makes the same two runs: the stream, the loop, the batches and accuracies after
-each task. Commands take turns in rounds. Each figure is the median over the rounds.
+each task. Commands take turns in rounds. Each figure is the median over the rounds. From the second round on, our
+stream is dealt by the plan that the first one kept, as in all later commands of a user.
 """
 
 import os

@@ -84,8 +84,8 @@ def mean_gradients(net, theta: Tensor, examples, cotangents: Callable[..., Seque
 def passes(net, theta: Tensor, examples) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield the examples in batches (x, y, mask) of a size that keeps a pass within the budget."""
     some, _, _ = examples.take(torch.arange(min(PROBE, len(examples)), device=theta.device))
-    # A pass needs what is kept for the backward pass, and as much again for outputs, their gradients, and the rest.
-    size = within_budget(4 * plan_of(net, theta, some).held, theta.device)
+    # What is kept for the backward pass stands for the deltas of a round, too, and TOGETHER rounds are held.
+    size = within_budget(TOGETHER * plan_of(net, theta, some).held, theta.device)
     return examples.batches(min(size, PASS) if theta.device.type == "cpu" else size)
 
 

@@ -1,6 +1,7 @@
 """Sweeps: what is missing is run, finished runs are never lost or repeated, whatever stops or doubles the sweep."""
 
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -122,6 +123,29 @@ def test_processes_leave_one_server_that_knows_torch_and_none_of_our_code():
     assert first == second == [True, False]
     assert server == same != os.getpid()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_process_that_dies_while_it_is_idle_is_replaced():
+    with Processes(1) as executor:
+        first = executor.submit(os.getpid).result()
+        os.kill(first, signal.SIGKILL)
+        (pool,) = executor._last
+        while not pool._broken:
+            time.sleep(0.01)
+        assert executor.submit(os.getpid).result() != first
+
+
+def test_other_processes_of_the_caller_outlive_a_sweep_that_is_stopped():
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        executor = Processes(1)
+        own = executor.submit(os.getpid).result()
+        executor.shutdown(cancel_futures=True)
+        assert other.is_alive() and not Path(f"/proc/{own}").exists()
+    finally:
+        other.kill()
+        other.join()
 
 
 def test_a_bad_run_is_a_failed_record_with_its_reason_and_the_sweep_goes_on(tmp_path, monkeypatch):

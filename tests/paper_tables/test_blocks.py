@@ -9,6 +9,7 @@ from scipy import stats
 
 from methods.base.errors import UserError
 from paper_tables import blocks, render
+from paper_tables.complete import complete
 from paper_tables.published import Published
 from paper_tables.verdict import RATE, STAND_IN, inside, outside, verdict, welch
 from tests.support.toy_table import failed, run, toy_loader
@@ -136,7 +137,7 @@ def test_rates_at_the_margin_are_the_nominal_ones(shift, options):
         assert bounds(RATE)[0] <= rate <= bounds(RATE)[1]
 
 
-def test_rates_are_lower_if_both_sides_spread_alike_and_exceed_the_nominal_ones_where_an_assumption_fails():
+def test_rates_are_low_if_both_sides_spread_alike_and_far_too_high_if_the_papers_spread_is_beyond_the_stand_in():
     assert max(simulate(1.0, ratio=1.0)[:2]) < 0.01
     assert max(simulate(1.0, uneven=4.0)[:2]) <= bounds(1.2 * RATE)[1]  # spreads of 1 to 4 within an order
     assert max(simulate(1.0, uneven=4.0, ratio=1.0)[:2]) < RATE / 2
@@ -178,6 +179,11 @@ def test_a_table_says_that_the_orders_are_the_papers(tmp_path):
         load((plain, orders.replace("10]", "9]")), *cited)
     with pytest.raises(UserError, match="same_orders needs order = 'numpy' and order_seeds"):
         load((plain, f"{plain}\nsame_orders = true"), *cited)
+    with pytest.raises(UserError, match="is judged once all orders have runs: leave out looks = 3"):
+        load((plain, f"{orders}\nlooks = 3"), *cited)
+    table = load((plain, orders), *cited)
+    with pytest.raises(UserError, match=f"a paper's orders is judged once it has all of them: SEEDS={table.seeds}"):
+        complete(table, "auto", tmp_path, tmp_path, 1, "cpu")
 
 
 def test_a_table_on_the_papers_orders_is_rendered_with_both_spreads(tmp_path):
@@ -197,6 +203,7 @@ def test_a_table_on_the_papers_orders_is_rendered_with_both_spreads(tmp_path):
     values = [89 + seed % 10 / 2 + (-1) ** (seed // 2) / 20 for seed in range(1, 21) if seed != 5]
     expected = blocks.of(values, [(seed - 1) % 10 for seed in range(1, 21) if seed != 5])
     assert (line.orders_std, line.within_std) == pytest.approx((expected.between, expected.within), abs=1e-9)
+    assert line.ours_mean == pytest.approx(expected.mean, abs=1e-9)
     paper = table.rows[0].paper["task"]
     assert line.high == pytest.approx(verdict(values, paper, 1.0, orders=[s % 10 for s in range(20) if s != 4]).high)
     read_off = cells.assign(margin=cells.margin + 0.3)

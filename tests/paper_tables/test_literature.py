@@ -51,10 +51,10 @@ def test_every_row_can_be_run(name):
         first = {option: values[0] for option, values in row.search.items()}
         for scenario in row.scenarios if row.method else ():
             assert row.trial(scenario, 1, first).scenario == scenario
-    assert declared.remarks
+    assert declared.remarks or name not in CITED
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", CITED)
 def test_every_cell_of_the_paper_is_cited_once(name):
     cited = [cell.cell for row in declaration.load(name).rows for cell in row.paper.values()]
     known = [cell for cell in published.load() if cell.startswith(CITED[name])]

@@ -80,7 +80,7 @@ def test_markdown_by_hand(toy):
         "EWC: A note on EWC.",
         "strengths come from: paper (EWC).",
         "Published numbers alone: LwF.",
-        "No published value: EWC class, Offline.",
+        "No published value is cited here: EWC class, Offline.",
         "2 stale records",
     ):
         assert part in flat, part
@@ -154,7 +154,7 @@ def test_without_published_numbers_there_is_one_column_a_scenario(toy):
     text = render.markdown(one, render.frame(one, RESULTS), SEEDS)
     rows = markdown_rows(text)
     assert rows[""] == ["task: ours", "class: ours"] and rows["Offline"] == ["–", "35.00±0.00"]
-    assert "No published value." in text and "Verdict" not in text
+    assert "No published value is cited here." in text and "Verdict" not in text
 
 
 def test_looks_share_the_error_rate(toy):

@@ -238,12 +238,12 @@ def deal(n_classes: int, tasks: int, **options) -> Deal:
     return made
 
 
-def _is_deal(deal: Deal, n_classes: int, tasks: int) -> bool:
-    """Say whether this can be an answer: known classes, no class twice in a task, labels from 0 on."""
-    return len(deal) == tasks and all(
+def _is_deal(answer: Deal, n_classes: int, tasks: int) -> bool:
+    """Say whether `answer` can be Avalanche's: known classes, no class twice in a task, labels from 0 on."""
+    return len(answer) == tasks and all(
         sorted(label for _, label in dealt) == list(range(len(dealt)))
         and len({c for c, _ in dealt} & set(range(n_classes))) == len(dealt) > 0
-        for dealt in deal
+        for dealt in answer
     )
 
 

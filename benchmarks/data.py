@@ -32,7 +32,10 @@ DARK = 128  # bytes whose largest is below this do not go from 0 to 255
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A data set as it is stored: x [N, C, H, W] or [N, D], uint8 or float32; y int64 [N], the classes 0 .. C - 1."""
+    """Hold a data set as it is stored.
+
+    x is [N, C, H, W] or [N, D], uint8 or float32. y is int64 [N], the classes 0 .. C - 1.
+    """
 
     train_x: Tensor
     train_y: Tensor
@@ -43,12 +46,12 @@ class Images:
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """Return how many classes there are."""
         return int(self.train_y.max()) + 1
 
 
 def load(name: str, root: Path) -> Images:
-    """The data set `name` from the data root, verified, and downloaded first where a standard set is missing.
+    """Return the data set `name` from the data root, verified. A standard set that is missing is downloaded first.
 
     The last one is kept, until one of its files changes.
     """
@@ -94,14 +97,14 @@ def _fetch(name: str, root: Path, announce: Callable[[str], object]) -> None:
 
 
 def _layout(name: str, root: Path) -> str | None:
-    """How a standard set lies in the data root: as its "official" files, as "arrays", or not at all."""
+    """Return how a standard set lies in the data root: as its "official" files, as "arrays", or not at all."""
     if len(standard_sets.places(name, root)) == len(standard_sets.checksums(name)):
         return "official"
     return "arrays" if all((root / name / file).exists() for file in ARRAYS) else None
 
 
 def _state(name: str, root: Path) -> tuple:
-    """The files that `name` is read from, with their sizes and times, by which a change is noticed."""
+    """Return the files that `name` is read from, with their sizes and times, by which a change is noticed."""
     if name in standard_sets.SETS and _layout(name, root) == "official":
         return _states(standard_sets.places(name, root).values())
     return _states([path for file in ARRAYS if (path := root / name / file).exists()])
@@ -138,7 +141,7 @@ def _read(name: str, root: Path) -> Images:
 
 
 def _official(name: str, files: dict[str, bytes]) -> Images:
-    """The official files, verified, as arrays."""
+    """Return the official files, verified, as arrays."""
     if name.startswith("cifar"):
         batches = {file: pickle.loads(content, encoding="latin1") for file, content in files.items()}  # verified
         sides = ([file for file in files if file.startswith(side)] for side in (("train", "data"), "test"))
@@ -155,13 +158,16 @@ def _official(name: str, files: dict[str, bytes]) -> Images:
 
 
 def _idx(content: bytes) -> np.ndarray:
-    """An IDX file of bytes: two zeros, 8 (bytes), the number of dimensions, each as four bytes, then the values."""
+    """Return the array in an IDX file of bytes.
+
+    The file holds two zeros, 8 (bytes), the number of dimensions, each of them as four bytes, then the values.
+    """
     shape = np.frombuffer(content, ">u4", count=content[3], offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
 
 
 def _verified(name: str, root: Path, images: Images) -> Images:
-    """A standard set in the array layout, if its content is the official one."""
+    """Return a standard set in the array layout. Refuse it unless its content is the official one."""
     sides = ((images.train_x.numpy(), images.train_y.tolist()), (images.test_x.numpy(), images.test_y.tolist()))
     known = standard_sets.CONTENT.get(name)
     if known is None or images.train_x.dtype != torch.uint8 or standard_sets.content_of(sides) != known:
@@ -194,9 +200,9 @@ def _readable() -> Iterator[None]:
 
 @lru_cache
 def _digits() -> Images:
-    """The embedded digits, uint8 0 .. 16, [N, 1, 8, 8].
+    """Return the embedded digits, uint8 0 .. 16, [N, 1, 8, 8].
 
-    The split: of each class, in the order of the data set, every fourth image (the 4th, 8th, ...) is a test image.
+    Of each class, in the order of the data set, every fourth image (the 4th, 8th, ...) is a test image.
     """
     from sklearn.datasets import load_digits
 
@@ -212,7 +218,10 @@ def _digits() -> Images:
 
 
 def _arrays(name: str, root: Path) -> Images:
-    """The array layout: images uint8, bool or floating point, labels of any integer type; each error names its file."""
+    """Return a data set in the array layout. Each error names its file.
+
+    Images are uint8, bool or floating point. Labels are of any integer type.
+    """
     paths = [root / name / file for file in ARRAYS]
     for path in paths:
         if not path.exists():
@@ -252,7 +261,10 @@ def _colours_last(shape: tuple[int, ...]) -> bool:
 
 
 def _checked_images(path: Path, array: np.ndarray) -> Tensor:
-    """[N, D] stays, [N, H, W] gets its channel axis, [N, H, W, C] becomes [N, C, H, W]; float32, or uint8 as it is."""
+    """Return the images as uint8 if they are stored so, else as float32.
+
+    [N, D] stays, [N, H, W] gets its channel axis, [N, H, W, C] becomes [N, C, H, W].
+    """
     if array.dtype not in (np.uint8, np.bool_) and not np.issubdtype(array.dtype, np.floating):
         remedy = "divide them by their full scale and save them as float32"
         raise UserError(f"{path}: images must be uint8, bool or floating point, got {array.dtype}; {remedy}")

@@ -55,12 +55,12 @@ class Recipe:
         check_options(self)
 
     def tasks_of(self, images: Images, seed: int | None) -> list[TaskData]:
-        """The tasks on the padded `images`. The seed is None unless the recipe declares that it needs one."""
+        """Return the tasks on the padded `images`. The seed is None unless the recipe declares that it needs one."""
         raise NotImplementedError
 
     @classmethod
     def options(cls) -> dict:
-        """The options with their defaults: the stream's own first, then those that it shares with others."""
+        """Return the options with their defaults: the stream's own first, then those that it shares with others."""
         shared = [{field.name for field in fields(c)} for c in cls.__mro__ if issubclass(c, Recipe)]
         ordered = sorted(fields(cls), key=lambda field: sum(field.name in names for names in shared))
         return {field.name: field.default for field in ordered}
@@ -103,7 +103,7 @@ class Split(Recipe):
         return self.order in ("seeded", "numpy")
 
     def order_seed(self, seed: int) -> int:
-        """The s of the order "numpy" in the run with this seed."""
+        """Return the s of the order "numpy" in the run with this seed."""
         first, last = self.order_seeds
         return first + (seed - 1) % (last - first + 1)
 
@@ -118,7 +118,10 @@ class Split(Recipe):
         return [_some(_task(images, classes), k, self.examples, seed) for k, classes in enumerate(dealt)]
 
     def _order(self, n: int, seed: int | None) -> list[int]:
-        """The classes of the stream, of 0 to n - 1; in their order, unless Avalanche draws that from the seed."""
+        """Return the classes of the stream, of 0 to n - 1.
+
+        They are in their order, unless Avalanche draws that from the seed.
+        """
         if self.left_out >= n:
             raise UserError(f"left_out must leave some of the {n} classes, got {self.left_out}")
         if self.order == "numpy":
@@ -130,7 +133,7 @@ class Split(Recipe):
         return order
 
     def _sizes(self, n: int) -> list[int]:
-        """How many of n classes each task has."""
+        """Return how many of n classes each task has."""
         if isinstance(self.tasks, int):
             if n % self.tasks:
                 remedy = "give a list of their sizes, or leave classes out of order"
@@ -144,7 +147,7 @@ class Split(Recipe):
 def whole_set_tasks(
     images: Images, gathers: Sequence[Tensor | None], examples: int | None, seed: int | None
 ) -> list[TaskData]:
-    """One task for each of `gathers` (Part.gather): the whole data set, its pixels moved.
+    """Return one task for each of `gathers` (Part.gather): the whole data set, its pixels moved.
 
     examples: how many training examples a task has, drawn for each task anew from the seed, or from 0 where it is None.
     """
@@ -156,7 +159,7 @@ def whole_set_tasks(
 
 
 def _some(task: TaskData, k: int, examples: int | None, seed: int | None) -> TaskData:
-    """Task k with this many training examples, drawn from its own without replacement."""
+    """Return task k with this many training examples, drawn from its own without replacement."""
     source, rows, y = task.train
     if examples is None:
         return task
@@ -167,7 +170,7 @@ def _some(task: TaskData, k: int, examples: int | None, seed: int | None) -> Tas
 
 
 def build(recipe: Recipe, scenario: str, seed: int, root: Path) -> Stream:
-    """The stream of a recipe; the caller's random numbers are left as they are."""
+    """Return the stream of a recipe. The caller's random numbers are left as they are."""
     images, scaling = prepared(data.load(recipe.data_set, root), recipe)
     with untouched_random_state():
         tasks = recipe.tasks_of(images, seed if recipe.needs_seed else None)
@@ -175,7 +178,7 @@ def build(recipe: Recipe, scenario: str, seed: int, root: Path) -> Stream:
 
 
 def prepared(images: Images, recipe: Recipe) -> tuple[Images, Tensor]:
-    """The images, padded, and how a batch of them becomes what a network sees (Part.scaling)."""
+    """Return the images, padded, and how a batch of them becomes what a network sees (Part.scaling)."""
     name, shape = recipe.data_set, images.train_x.shape[1:]
     if len(shape) == 1 and recipe.pad:
         raise UserError(f"{name} holds vectors, not images: pad does not apply (leave it out)")
@@ -193,7 +196,7 @@ def prepared(images: Images, recipe: Recipe) -> tuple[Images, Tensor]:
 
 @contextmanager
 def untouched_random_state() -> Iterator[None]:
-    """The random states of torch, NumPy and Python afterwards are those of before. Avalanche seeds torch's."""
+    """Put the random states of torch, NumPy and Python back to those of before. Avalanche seeds torch's."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng():
         yield
@@ -202,7 +205,7 @@ def untouched_random_state() -> Iterator[None]:
 
 
 def _task(images: Images, dealt: list[tuple[int, int]]) -> TaskData:
-    """The examples of the classes that a task has been dealt."""
+    """Return the task with the examples of the classes that it has been dealt."""
 
     def side(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = [(y == label).nonzero().flatten() for label, _ in dealt]
@@ -214,9 +217,9 @@ def _task(images: Images, dealt: list[tuple[int, int]]) -> TaskData:
 
 
 def deal(n_classes: int, tasks: int, **options) -> Deal:
-    """How Avalanche deals the classes to `tasks` tasks. Without options each task has them all.
+    """Return how Avalanche deals the classes to `tasks` tasks. Without options each task has them all.
 
-    What it answered is kept in PLANS, for it takes seconds to import.
+    The answer is kept in PLANS, because Avalanche takes seconds to import.
     """
     versions = {"avalanche-lib": version("avalanche-lib"), "torch": version("torch"), "numpy": version("numpy")}
     source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
@@ -235,12 +238,12 @@ def deal(n_classes: int, tasks: int, **options) -> Deal:
     return made
 
 
-def _is_deal(deal: Deal, n_classes: int, tasks: int) -> bool:
-    """Whether it can be an answer: known classes, no class twice in a task, labels from 0 on."""
-    return len(deal) == tasks and all(
+def _is_deal(answer: Deal, n_classes: int, tasks: int) -> bool:
+    """Say whether `answer` can be Avalanche's: known classes, no class twice in a task, labels from 0 on."""
+    return len(answer) == tasks and all(
         sorted(label for _, label in dealt) == list(range(len(dealt)))
         and len({c for c, _ in dealt} & set(range(n_classes))) == len(dealt) > 0
-        for dealt in deal
+        for dealt in answer
     )
 
 

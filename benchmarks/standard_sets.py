@@ -52,7 +52,7 @@ STALL_SECONDS = 30  # a download that brings no byte for so long has failed
 
 
 def checksums(name: str) -> dict[str, str]:
-    """Official file -> md5 of its content."""
+    """Return the md5 of the content of each official file."""
     if name in MD5:
         return MD5[name]
     cls = _torchvision_class(name)
@@ -60,7 +60,7 @@ def checksums(name: str) -> dict[str, str]:
 
 
 def places(name: str, root: Path) -> dict[str, Path]:
-    """Official file -> the file or archive at hand that should hold it."""
+    """Return, for each official file, the file or archive that should hold it. Files without one are left out."""
     found = {}
     for file in checksums(name):
         plain = [root / SETS[name][1] / spelt for spelt in (file, file.replace("-idx", ".idx"))]
@@ -73,7 +73,7 @@ def places(name: str, root: Path) -> dict[str, Path]:
 
 
 def contents(name: str, root: Path) -> dict[str, bytes]:
-    """Official file -> its content, for the files at hand. UserError names one that is not the official file."""
+    """Return the content of each official file that is at hand. UserError names one that is not the official file."""
     found, expected = {}, checksums(name)
     for file, path in places(name, root).items():
         try:
@@ -86,7 +86,9 @@ def contents(name: str, root: Path) -> dict[str, bytes]:
 
 
 def content_of(sides: Iterable[tuple]) -> str:
-    """The sha256 of a data set whatever the order of its examples. sides: images [N, ...] and labels [N] as arrays.
+    """Return the sha256 of a data set whatever the order of its examples.
+
+    sides: images [N, ...] and labels [N] as arrays.
 
     An example is its label in 8 bytes, the lowest last, and its pixels, a byte each, colours first. The sha256 of each
     example are sorted and joined within a side, and the two sides are joined in their order.
@@ -163,13 +165,13 @@ def _refusal(name: str, root: Path, path: Path, fault: str) -> UserError:
 
 
 def holds(folder: Path) -> str:
-    """The names that lie in a folder, for a message."""
+    """Return the names that lie in a folder, for a message."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     return f" (there: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''})" if names else ""
 
 
 def _unreachable(urls: list[str]) -> str | None:
-    """None as soon as one of `urls` answers, else what was tried and how each failed, within PROBE_SECONDS."""
+    """Return None as soon as one of `urls` answers, else what was tried and how each failed, within PROBE_SECONDS."""
     answers = SimpleQueue()
 
     def probe(url):

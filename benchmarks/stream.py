@@ -17,7 +17,7 @@ HELD_OUT = 0.1  # of each task's training examples
 
 @dataclass(frozen=True)
 class Stream:
-    """Tasks to train on in order, and one test set per task of the whole stream."""
+    """Hold tasks to train on in order, and one test set per task of the whole stream."""
 
     scenario: str
     n_units: int  # C
@@ -27,23 +27,23 @@ class Stream:
 
     @property
     def n_tasks(self) -> int:
-        """T."""
+        """Return the number of tasks T."""
         return len(self.tasks)
 
     @property
     def n_classes(self) -> int:
-        """The classes of all tasks, added up; a class counts in each of its tasks."""
+        """Return the number of classes of all tasks, added up. A class counts in each of its tasks."""
         return sum(len(task.classes) for task in self.tasks)
 
     def mask_at(self, seen: int, j: int) -> Tensor | None:
-        """Mask [C] for test set `j` once `seen` tasks are learnt; None where the classes of j are not known yet."""
+        """Return the mask [C] for test set `j` after `seen` tasks, or None if the classes of j are not known yet."""
         if self.scenario == "class" and j >= seen:
             return None
         known = self.owned[:seen] if self.scenario == "class" else self.owned
         return mask_of(usable_units(self.scenario, known, j, self.n_units), self.n_units)
 
     def joined(self) -> "Stream":
-        """All tasks as one, for the joint (offline) baseline; the test sets stay apart."""
+        """Return the stream with all tasks as one, for the joint (offline) baseline. The test sets stay apart."""
         train = Examples(tuple(part for task in self.tasks for part in task.train.parts))
         if self.scenario == "class":
             everything = mask_of(range(self.n_units), self.n_units)
@@ -78,14 +78,14 @@ class Stream:
         return stream
 
     def to(self, device: torch.device) -> "Stream":
-        """The same stream on `device`. What tasks share moves once."""
+        """Return the same stream on `device`. What tasks share moves once."""
         moved: dict[int, Tensor] = {}
         tasks = tuple(replace(task, train=task.train.to(device, moved)) for task in self.tasks)
         return replace(self, tasks=tasks, tests=tuple(test.to(device, moved) for test in self.tests))
 
     @staticmethod
     def stacked(streams: Sequence["Stream"]) -> "Stream":
-        """One stream for replicas that have a stream each. UserError says why these cannot be stacked."""
+        """Return one stream for replicas that have a stream each. UserError says why these cannot be stacked."""
         first = streams[0]
         if all(stream is first for stream in streams):
             return first
@@ -98,7 +98,7 @@ class Stream:
 
 
 def _one_array(examples: Examples) -> Examples:
-    """Parts that are rows of one array, as one part: a batch is then one gather."""
+    """Return parts that are rows of one array as one part. A batch is then one gather."""
     first = examples.parts[0]
     if any(part.source is not first.source or part.gather is not None for part in examples.parts):
         return examples
@@ -109,7 +109,7 @@ def _one_array(examples: Examples) -> Examples:
 
 @dataclass(frozen=True)
 class TaskData:
-    """One task before its units are known: its classes in their order, shared pixels, rows, labels that begin at 0."""
+    """Hold one task before its units are known: classes in their order, shared pixels, rows, labels that begin at 0."""
 
     classes: tuple[int, ...]
     train: tuple[Tensor, Tensor, Tensor]  # source [M, ...], rows [N], labels [N] in 0..len(classes)-1
@@ -120,7 +120,7 @@ class TaskData:
 def assemble(
     scenario: str, data: Sequence[TaskData], active_units: str = "seen", scaling: Tensor | None = None
 ) -> Stream:
-    """A stream from its tasks' data: output units and masks as `scenario` and `active_units` say.
+    """Return a stream made of its tasks' data. `scenario` and `active_units` decide its output units and masks.
 
     active_units: the units that training may use under class-IL. They are those of the classes `seen` so far, of `all`
     classes, or of the `current` task. scaling: how stored pixels become inputs (Part.scaling).

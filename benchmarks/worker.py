@@ -98,7 +98,7 @@ def work(text: str) -> str:
     numerics.settle()
     job = Job.from_text(text)
     try:
-        streams, seconds = zip(*(_stream(run, job.root) for run in job.runs), strict=True)
+        built, seconds = zip(*(_stream(run, job.root) for run in job.runs), strict=True)
     except UserError as error:
         return Outcome(refusal=str(error)).to_text()
     identity = job.run.to_json() | {name: getattr(job.context, name) for name in ("digest", "data", "device")}
@@ -106,10 +106,10 @@ def work(text: str) -> str:
         identity["beside"] = list(job.beside)
     saved = Checkpoint(Path(job.checkpoint), identity, every=CHECKPOINT_EVERY) if job.checkpoint else None
     curves = [_curves(job, job.runs)]
-    found = execute(job.runs, streams, job.context, sum(seconds) / len(seconds), saved, curves[0])
+    found = execute(job.runs, built, job.context, sum(seconds) / len(seconds), saved, curves[0])
     if job.beside and found[0].reason is not None:  # what stops one replica stops all: each is done by itself
         curves = [_curves(job, [run]) for run in job.runs]
-        alone = zip(job.runs, streams, seconds, curves, strict=True)
+        alone = zip(job.runs, built, seconds, curves, strict=True)
         found = [execute([run], [stream], job.context, spent, None, own)[0] for run, stream, spent, own in alone]
     notes = [note for part in (saved, *curves) if part for note in part.notes]
     return Outcome(tuple(found), notes=tuple(notes)).to_text()
@@ -125,7 +125,7 @@ def _curves(job: Job, runs: Sequence[Run]):
 
 def execute(
     runs: Sequence[Run],
-    streams: Sequence[Stream],
+    built: Sequence[Stream],
     context: Context,
     seconds_of_data: float,
     checkpoint: Checkpoint | None = None,
@@ -141,8 +141,8 @@ def execute(
     try:
         method = run.make_method()
         if curves:
-            curves.follow(method, trace, [len(test) for test in streams[0].tests])
-        n_parameters = start(method, streams, run.train, seeds, context.device, trace, checkpoint)
+            curves.follow(method, trace, [len(test) for test in built[0].tests])
+        n_parameters = start(method, built, run.train, seeds, context.device, trace, checkpoint)
     except (Exception, SystemExit) as error:
         reason, diverged = reason_of(error), isinstance(error, FloatingPointError)
     finally:
@@ -157,7 +157,7 @@ def execute(
             correct=_of_replica(trace.correct, r),
             curve=_of_replica(trace.curve, r),
             added=trace.added,
-            total=[len(test) for test in streams[r].tests],
+            total=[len(test) for test in built[r].tests],
             n_parameters=n_parameters,
             seeds=trace.seeds(run.seed),
             seconds=seconds,

@@ -18,17 +18,17 @@ from methods.base.options import check_names
 
 
 def names() -> list[str]:
-    """Every stream there is."""
+    """Return the name of every stream there is."""
     return modules.names(__path__)
 
 
 def find(name: str) -> type[Recipe]:
-    """The recipe in the file `name`."""
+    """Return the recipe in the file `name`."""
     return modules.find(__name__, name, Recipe)
 
 
 def resolve(spec: dict) -> Choice:
-    """`spec` ({"name": ..., options}) with every option's value filled in; unknown names and options are refused."""
+    """Return `spec` ({"name": ..., options}) with every option filled in. Unknown names and options are refused."""
     given = dict(spec)
     name = given.pop("name", None)
     cls, what = find(name), f"the stream {name}"
@@ -41,7 +41,7 @@ def resolve(spec: dict) -> Choice:
 
 
 def defaults(name: str) -> dict:
-    """The options of the stream `name`, with their defaults."""
+    """Return the options of the stream `name`, with their defaults."""
     return find(name).options()
 
 
@@ -51,20 +51,23 @@ def _recipe(stream: Choice) -> Recipe:
 
 
 def data_set(stream: Choice) -> str:
-    """The data set that a stream reads, as benchmarks.data names it."""
+    """Return the data set that a stream reads, as benchmarks.data names it."""
     return _recipe(stream).data_set
 
 
 def needs_seed(stream: Choice) -> bool:
-    """Whether the stream depends on the seed of the run."""
+    """Say whether the stream depends on the seed of the run."""
     return _recipe(stream).needs_seed
 
 
 def order_seed(stream: Choice, seed: int) -> int:
-    """The seed of the class order in the run with this seed. The stream has the order "numpy" (Split.order_seeds)."""
+    """Return the seed of the class order in the run with this seed.
+
+    The stream has the order "numpy" (Split.order_seeds).
+    """
     return _recipe(stream).order_seed(seed)
 
 
 def build(stream: Choice, scenario: str, seed: int, root: Path) -> Stream:
-    """The stream; it gets the seed only if it says that it depends on it."""
+    """Return the stream. It gets the seed only if it says that it depends on it."""
     return materialise.build(_recipe(stream), scenario, seed, root)

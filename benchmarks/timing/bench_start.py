@@ -77,7 +77,7 @@ def copied(name: str, folder: Path) -> None:
     (folder / "methods" / "timed.py").write_text(text, encoding="utf-8")
 
 
-def timed(command: list[str], folder: Path) -> tuple[float, float]:
+def seconds_of(command: list[str], folder: Path) -> tuple[float, float]:
     """Return the seconds from the start of a command to its first step, if there is one, and to its end."""
     note = folder / "first-step"
     note.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def main() -> None:
             times = []
             for _ in range(ROUNDS):
                 shutil.rmtree(folder / "new", ignore_errors=True)
-                times.append((*timed(ours, folder), timed(ours, folder)[1], *timed(theirs, folder)))
+                times.append((*seconds_of(ours, folder), seconds_of(ours, folder)[1], *seconds_of(theirs, folder)))
         first, whole, again, *other = map(statistics.median, zip(*times, strict=True))
         shown.add_row(name, f"{first:.1f}", f"{whole:.1f}", f"{again:.1f}")
         shown.add_row(f"Avalanche's {name}", *(f"{seconds:.1f}" for seconds in other), "")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 BLOCK = 2**21  # bytes of single examples' gradients that are formed at a time: more would fall out of the caches
@@ -37,6 +37,8 @@ class Use:
     def __init__(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None):
         self.arguments = {role: p for role, p in (("weight", weight), ("bias", bias)) if p is not None}
         self.inputs = inputs.detach()
+        self.names: dict[str, str] = {}  # role -> name of the parameter that is the argument; set by Uses
+        self.edge: GradientEdge | None = None  # where a backward pass gives the delta; set by Uses
 
     @property
     def single(self) -> bool:

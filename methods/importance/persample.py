@@ -39,7 +39,7 @@ PASS = 256  # the most examples in a pass on a CPU, for the same reason
 TOGETHER = 4  # backward passes whose deltas are held at a time, so that they share what a layer does with its inputs
 PROBE = 4  # examples on which the probe compares the rules with autograd
 MIXED = "the network's output for an example depends on the others of its batch: no Fisher, no MAS"
-Cotangents = Callable[[Tensor], Sequence[Tensor]]
+CotangentsAt = Callable[[Tensor], Sequence[Tensor]]
 Named = dict[str, Tensor]
 
 
@@ -59,25 +59,26 @@ class Plan:
 _plans: WeakKeyDictionary = WeakKeyDictionary()
 
 
-def mean(net, theta: Tensor, examples, cotangents: Callable[..., Sequence[Tensor]], f: Callable) -> Tensor:
-    """Return 1/N sum_n sum_k f(J_n^T S^k_n) [P] over examples; cotangents(outputs, y, mask) = [S^k [n, C], ...]."""
+def mean(net, theta: Tensor, examples, cotangents_at: Callable[..., Sequence[Tensor]], f: Callable) -> Tensor:
+    """Return 1/N sum_n sum_k f(J_n^T S^k_n) [P] over examples; cotangents_at(outputs, y, mask) = [S^k [n, C], ...]."""
     total = accumulator(theta)
     for x, y, mask in passes(net, theta, examples):
-        sums(net, theta, x, lambda z, y=y, mask=mask: cotangents(z, y, mask), f, total)
+        sums(net, theta, x, lambda z, y=y, mask=mask: cotangents_at(z, y, mask), f, total)
     return total.div_(len(examples))
 
 
-def mean_gradients(net, theta: Tensor, examples, cotangents: Callable[..., Sequence[Tensor]]) -> Tensor:
+def mean_gradients(net, theta: Tensor, examples, cotangents_at: Callable[..., Sequence[Tensor]]) -> Tensor:
     """Return 1/N sum_n J_n^T S^k_n [K, P], the mean gradient for each of K cotangents. Arguments are as of `mean`."""
     totals = None
     for x, y, mask in passes(net, theta, examples):
         variable = theta.detach().requires_grad_()
         with torch.enable_grad():
             z = net(variable, x)
-        seeds = cotangents(z.detach(), y, mask)
-        totals = torch.stack([accumulator(theta)] * len(seeds)) if totals is None else totals
-        for k, seed in enumerate(seeds):
-            totals[k] += torch.autograd.grad(z, variable, seed.to(z.dtype), retain_graph=k + 1 < len(seeds))[0]
+        cotangents = cotangents_at(z.detach(), y, mask)
+        totals = torch.stack([accumulator(theta)] * len(cotangents)) if totals is None else totals
+        for k, cotangent in enumerate(cotangents):
+            more = k + 1 < len(cotangents)
+            totals[k] += torch.autograd.grad(z, variable, cotangent.to(z.dtype), retain_graph=more)[0]
     return totals.div_(len(examples))
 
 
@@ -99,26 +100,28 @@ def accumulator(theta: Tensor) -> Tensor:
     return torch.zeros_like(wide(theta))
 
 
-def sums(net, theta: Tensor, x: Tensor, cotangents: Cotangents, f: Callable, total: Tensor | None = None) -> Tensor:
+def sums(
+    net, theta: Tensor, x: Tensor, cotangents_at: CotangentsAt, f: Callable, total: Tensor | None = None
+) -> Tensor:
     """Return sum_k sum_n f(J_n^T S^k_n) [P] at theta [P], for inputs x [N, ...].
 
-    cotangents(outputs) gives [S^k [N, C], ...]. If `total` is given, the sum is added to it.
+    cotangents_at(outputs) gives [S^k [N, C], ...]. If `total` is given, the sum is added to it.
     """
     total = accumulator(theta) if total is None else total
     if len(x) == 1:  # The second copy has cotangents of 0, and f(0) = 0.
         two = torch.cat([x, x])
-        return sums(net, theta, two, lambda z: [pad(seed, (0, 0, 0, 1)) for seed in cotangents(z[:1])], f, total)
+        return sums(net, theta, two, lambda z: [pad(S, (0, 0, 0, 1)) for S in cotangents_at(z[:1])], f, total)
     views, parameters, plan = net.views(total), net.views(theta.detach()), plan_of(net, theta, x)
     z, uses, leaves = _forward(net, parameters, x, plan.uses)
-    seeds = [seed.to(z.dtype) for seed in cotangents(z.detach())]
-    rounds, astray = _backward(z, uses, leaves, seeds)
+    cotangents = [cotangent.to(z.dtype) for cotangent in cotangents_at(z.detach())]
+    rounds, astray = _backward(z, uses, leaves, cotangents)
     served = leaves.keys() - astray
     add({name: views[name] for name in served}, rounds, f)
     others = [name for name in views if name not in served]
     if others:
         plan = plan_of(net, theta, x, by_examples=True)
-    for seed in seeds if others else ():
-        add_examples(views, by_examples(net, parameters, x, seed, others, plan), f)
+    for cotangent in cotangents if others else ():
+        add_examples(views, by_examples(net, parameters, x, cotangent, others, plan), f)
     return total
 
 
@@ -134,21 +137,22 @@ def _forward(net, parameters: Named, x: Tensor, names: Iterable[str]) -> tuple[T
     return z, recorder.uses, leaves
 
 
-def _backward(z: Tensor, uses: list[Use], leaves: Named, seeds: list[Tensor]) -> tuple[Iterable, set[str]]:
-    """Return, for each seed, the pairs of a use and its delta; and the leaves for which the rules do not account."""
-    if not (seeds and z.requires_grad):
+def _backward(z: Tensor, uses: list[Use], leaves: Named, cotangents: list[Tensor]) -> tuple[Iterable, set[str]]:
+    """Return each cotangent's pairs of a use and its delta, and the leaves for which the rules do not account."""
+    if not (cotangents and z.requires_grad):
         return (), set()
 
-    def gradients(seed, inputs):
-        return torch.autograd.grad(z, inputs, seed, retain_graph=seed is not seeds[-1], allow_unused=True)
+    def gradients(cotangent, inputs):
+        more = cotangent is not cotangents[-1]
+        return torch.autograd.grad(z, inputs, cotangent, retain_graph=more, allow_unused=True)
 
     def pairs(deltas):
         return [(use, wide(delta)) for use, delta in zip(uses, deltas, strict=True) if delta is not None]
 
     edges = [use.edge for use in uses]
-    first = gradients(seeds[0], [*edges, *leaves.values()])
+    first = gradients(cotangents[0], [*edges, *leaves.values()])
     astray = {name for name, gradient in zip(leaves, first[len(edges) :], strict=True) if gradient is not None}
-    later = (pairs(gradients(seed, edges)) for seed in seeds[1:])
+    later = (pairs(gradients(cotangent, edges)) for cotangent in cotangents[1:])
     return chain([pairs(first[: len(edges)])], later), astray
 
 
@@ -192,25 +196,25 @@ def add_examples(views: Named, chunks: Iterable[Named], f: Callable) -> None:
             views[name] += f(wide(G)).sum(0)
 
 
-def by_examples(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str], plan: Plan) -> Iterator[Named]:
+def by_examples(net, parameters: Named, x: Tensor, cotangent: Tensor, names: list[str], plan: Plan) -> Iterator[Named]:
     """Yield the gradients J_n^T S_n [n, *shape] of the parameters `names`, for some examples at a time."""
     size = plan.held + 3 * sum(parameters[name].numel() * parameters[name].element_size() for name in names)
     wanted = {name: parameters[name] for name in names}
 
-    def gradient(x, seed):
+    def gradient(x, cotangent):
         _, pull = vjp(lambda some: net.call(parameters | some, x[None])[0], wanted)
-        return pull(seed)[0]
+        return pull(cotangent)[0]
 
     chunk = within_budget(size, x.device)
-    for some_x, some_seed in zip(x.split(chunk), seed.split(chunk), strict=True):
+    for some_x, some_cotangent in zip(x.split(chunk), cotangent.split(chunk), strict=True):
         if plan.vmap:
-            yield vmap(gradient)(some_x, some_seed)
+            yield vmap(gradient)(some_x, some_cotangent)
         else:
-            rows = [_alone(net, parameters, row, s, names)[1] for row, s in zip(some_x, some_seed, strict=True)]
+            rows = [_alone(net, parameters, row, S, names)[1] for row, S in zip(some_x, some_cotangent, strict=True)]
             yield {name: torch.stack([row[name] for row in rows]) for name in names}
 
 
-def _alone(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str]) -> tuple[Tensor, Named]:
+def _alone(net, parameters: Named, x: Tensor, cotangent: Tensor, names: list[str]) -> tuple[Tensor, Named]:
     """Return outputs [C] and gradients J^T S of one example [...], by autograd."""
     leaves = {name: parameters[name].detach().requires_grad_() for name in names}
     given = parameters | leaves
@@ -218,7 +222,7 @@ def _alone(net, parameters: Named, x: Tensor, seed: Tensor, names: list[str]) ->
         z = net.call(given, torch.stack([x, x]))[0]
     net.check(z, list(given.values()))
     if z.requires_grad:
-        gradients = torch.autograd.grad(z, list(leaves.values()), seed, allow_unused=True)
+        gradients = torch.autograd.grad(z, list(leaves.values()), cotangent, allow_unused=True)
     else:
         gradients = [None] * len(leaves)
     pairs = zip(leaves.items(), gradients, strict=True)
@@ -259,15 +263,15 @@ def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
     if z.dim() != 2 or len(z) != len(x) or not z.is_floating_point():
         what = f"{z.dtype} outputs of shape {tuple(z.shape)} for {len(x)} examples"
         raise UserError(f"{what}: the network must give real numbers [N, C]")
-    seed = torch.arange(z.numel(), device=z.device).cos().to(z.dtype).view_as(z)
-    truth = _one_by_one(net, theta, x, z.detach(), seed, tolerance)
+    cotangent = torch.arange(z.numel(), device=z.device).cos().to(z.dtype).view_as(z)
+    truth = _one_by_one(net, theta, x, z.detach(), cotangent, tolerance)
     least = 1e-3 * truth.norm()
 
     def agreeing(gradients: Tensor) -> set[str]:
         pairs = zip(names, net.views(gradients).values(), net.views(truth).values(), strict=True)
         return {name for name, a, b in pairs if (a - b).norm() <= tolerance * (b.norm() + least)}
 
-    rounds, astray = _backward(z, uses, leaves, [seed])
+    rounds, astray = _backward(z, uses, leaves, [cotangent])
     by_rules = accumulator(theta)
     add(net.views(by_rules), rounds, torch.abs)
     often = Counter(name for use in uses for name in use.names.values())
@@ -277,25 +281,25 @@ def _probe(net, theta: Tensor, x: Tensor, ask_vmap: bool) -> Plan:
     served = {name: often[name] for name in names if name in agreed}
     if not ask_vmap and len(served) == len(names):
         return Plan(served, held, vmap=None)
-    by_vmap = _by_vmap(net, theta, x, seed, Plan({}, held, vmap=True))
+    by_vmap = _by_vmap(net, theta, x, cotangent, Plan({}, held, vmap=True))
     return Plan(served, held, vmap=by_vmap is not None and len(agreeing(by_vmap)) == len(names))
 
 
-def _one_by_one(net, theta: Tensor, x: Tensor, z: Tensor, seed: Tensor, tolerance: float) -> Tensor:
+def _one_by_one(net, theta: Tensor, x: Tensor, z: Tensor, cotangent: Tensor, tolerance: float) -> Tensor:
     """Return sum_n |J_n^T S_n| [P] by a backward pass for each example. Refuse outputs unlike those of the batch, z."""
     total = accumulator(theta)
     for n in range(len(x)):
-        alone, gradients = _alone(net, net.views(theta), x[n], seed[n], list(net.shapes))
+        alone, gradients = _alone(net, net.views(theta), x[n], cotangent[n], list(net.shapes))
         if bool((alone - z[n]).abs().max() > tolerance * z.abs().max()):
             raise UserError(MIXED)
         add_examples(net.views(total), [{name: G[None] for name, G in gradients.items()}], torch.abs)
     return total
 
 
-def _by_vmap(net, theta: Tensor, x: Tensor, seed: Tensor, plan: Plan) -> Tensor | None:
+def _by_vmap(net, theta: Tensor, x: Tensor, cotangent: Tensor, plan: Plan) -> Tensor | None:
     """Return sum_n |J_n^T S_n| [P] by vmap; None if it has no rule for a function, or if numbers decide the course."""
     total = accumulator(theta)
-    chunks = by_examples(net, net.views(theta), x, seed, list(net.shapes), plan)
+    chunks = by_examples(net, net.views(theta), x, cotangent, list(net.shapes), plan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # A real pass warns of what vmap does slowly.
         try:

@@ -142,17 +142,17 @@ def _backward(z: Tensor, uses: list[Use], leaves: Named, cotangents: list[Tensor
     if not (cotangents and z.requires_grad):
         return (), set()
 
-    def gradients(cotangent, inputs):
-        more = cotangent is not cotangents[-1]
-        return torch.autograd.grad(z, inputs, cotangent, retain_graph=more, allow_unused=True)
+    def gradients(k, inputs):
+        more = k + 1 < len(cotangents)
+        return torch.autograd.grad(z, inputs, cotangents[k], retain_graph=more, allow_unused=True)
 
     def pairs(deltas):
         return [(use, wide(delta)) for use, delta in zip(uses, deltas, strict=True) if delta is not None]
 
     edges = [use.edge for use in uses]
-    first = gradients(cotangents[0], [*edges, *leaves.values()])
+    first = gradients(0, [*edges, *leaves.values()])
     astray = {name for name, gradient in zip(leaves, first[len(edges) :], strict=True) if gradient is not None}
-    later = (pairs(gradients(cotangent, edges)) for cotangent in cotangents[1:])
+    later = (pairs(gradients(k, edges)) for k in range(1, len(cotangents)))
     return chain([pairs(first[: len(edges)])], later), astray
 
 

@@ -101,6 +101,12 @@ def test_total_is_added_to():
     close(total, expected)
 
 
+def test_one_tensor_may_be_several_cotangents():
+    net, theta, x, (seed, _) = case("mlp")
+    once, twice = (persample.sums(net, theta, x, lambda z, k=k: [seed] * k, torch.square) for k in (1, 2))
+    close(twice, 2 * once)
+
+
 @pytest.mark.parametrize("name", ["mlp", "bare parameter"])
 def test_cotangents_are_asked_for_once_and_see_the_outputs(name):
     net, theta, x, seeds = case(name)

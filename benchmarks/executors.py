@@ -16,6 +16,8 @@ from itertools import islice
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
+# The first optimiser of a process imports torch._dynamo, which takes as long as torch itself.
+PRELOADED = ["torch", "torch._dynamo"]
 FORKS = sys.platform == "linux"  # elsewhere libraries of the system may not outlive a fork
 
 
@@ -41,11 +43,11 @@ def ended(executor: Executor, function: Callable, calls: Iterable[tuple]) -> Ite
 def prepare() -> None:
     """Let the processes' server begin, so that it imports torch while the caller does. It ends with this process.
 
-    Processes are forked from the server, which has imported torch once for all of them. The code of the project is not
+    Processes are forked from the server, which has imported torch (PRELOADED) once for all of them. The code of the project is not
     imported there, so that each process has it as it is by then. On other systems than Linux nothing happens.
     """
     if FORKS:
-        multiprocessing.get_context("forkserver").set_forkserver_preload(["torch"])
+        multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
         with _deaf_to_interrupts():
             forkserver.ensure_running()
 

@@ -43,8 +43,9 @@ def ended(executor: Executor, function: Callable, calls: Iterable[tuple]) -> Ite
 def prepare() -> None:
     """Let the processes' server begin, so that it imports torch while the caller does. It ends with this process.
 
-    Processes are forked from the server, which has imported torch (PRELOADED) once for all of them. The code of the project is not
-    imported there, so that each process has it as it is by then. On other systems than Linux nothing happens.
+    Processes are forked from the server, which has imported torch (PRELOADED) once for all of them. The code of the
+    project is not imported there, so that each process has it as it is by then. On other systems than Linux nothing
+    happens.
     """
     if FORKS:
         multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)

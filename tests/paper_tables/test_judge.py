@@ -97,7 +97,7 @@ def test_the_page_by_hand(tmp_path):
 def test_the_page_says_what_the_words_mean(tmp_path):
     page = " ".join(judge.judge(written(tmp_path, f"{ADAM}, 1, 80", f"{ADAM}, 2, 80.5")).split())
     assert "✗ differs" in page and "Ours: the runs of mine.csv" in page
-    assert "lies wholly outside the margin" in page and "1 comparisons: 1 differs" in page
+    assert "lies wholly outside the margin" in page and "1 comparison: 1 differs" in page
     assert "1 point where no table cites the cell" in page
 
 

@@ -160,7 +160,7 @@ def _together(runs: list[Run], device: str) -> list[list[Run]]:
     return [group[n : n + STACK] for group in alike.values() for n in range(0, len(group), STACK)]
 
 
-def _job(runs: list[Run], folder: Path, root: Path, device: str, commit: str, curves: Path | None) -> Job:
+def _job(runs: list[Run], folder: Path, root: Path, device: str, commit: str, curves: Path | None = None) -> Job:
     context = Context(device, commit, fingerprint(runs[0], root), runs[0].digest)
     checkpoint = folder.resolve() / ".checkpoints" / "-"  # _part_of names it
     own = str(curves.resolve()) if curves else ""

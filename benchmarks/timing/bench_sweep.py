@@ -25,6 +25,7 @@ from rich.table import Table
 
 from benchmarks import machine, record, sweep
 from benchmarks.executors import Processes
+from benchmarks.progress import Line
 from benchmarks.run import Run
 from methods.base.errors import UserError
 
@@ -82,10 +83,11 @@ def cpu_seconds(process: int) -> float:
 
 def serve(executor: Executor, work: list[Run], folder: Path, say) -> float:
     """Do the runs on an executor, and return the seconds that it took."""
-    jobs = [sweep._job(run, folder, Path("data"), "cpu", "bench") for run in work]
+    jobs = [sweep._job([run], folder, Path("data"), "cpu", "bench") for run in work]
     begun = time.perf_counter()
     desk = sweep._Desk(executor, folder, say)
-    desk.serve(jobs, lambda run: None)
+    with Line(Console(stderr=True), len(jobs)) as line:
+        desk.serve(jobs, line)
     if desk.failed:
         raise UserError(f"a run of the benchmark failed: {desk.failed[0].reason}")
     return time.perf_counter() - begun

@@ -147,7 +147,7 @@ def placed(lent, tmp_path):
 
         def place(run):
             pids = client.run(os.getpid)
-            future = executor.submit(worker.work, sweep._job(run, tmp_path, ROOT, "cpu", "abc").to_text())
+            future = executor.submit(worker.work, sweep._job([run], tmp_path, ROOT, "cpu", "abc").to_text())
             wait_until(lambda: executor._placed)
             (call,) = executor._placed.values()
             wait_until(lambda: call.name in client.run_on_scheduler(keys))

@@ -331,7 +331,7 @@ def test_whatever_a_run_raises_is_a_failed_record(asked, monkeypatch, error):
     found = Outcome.from_text(asked.do()["outcome"]).records[0]
     name = error.__name__ if isinstance(error, type) else type(error).__name__
     assert found.run == RUNS[0] and found.reason.startswith(name)
-    assert Outcome.from_text(asked.do(what="check")["outcome"]) == Outcome(None)
+    assert Outcome.from_text(asked.do(what="check")["outcome"]) == Outcome()
 
 
 def test_a_run_sets_what_another_task_has_changed_and_reports_it(asked):
@@ -378,7 +378,7 @@ def test_the_state_of_a_long_run_is_the_workers_own_and_goes_at_its_end(asked, m
         job = Job.from_text(text)
         Path(job.checkpoint).write_bytes(b"half")
         seen.append(job)
-        return Outcome(None).to_text()
+        return Outcome().to_text()
 
     monkeypatch.setattr(worker, "work", work)
     monkeypatch.setenv("DATA", str(tmp_path))

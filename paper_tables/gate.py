@@ -8,12 +8,14 @@ differ, and a row of the table has moved ("tolerant") if one of these holds:
     alone   this row's runs differ, and those of most others do not. Of its n runs k differ, and P(X >= k) is below
             ALPHA / rows for X ~ Bin(n, p). Take the half of the other rows with the fewest differing runs: p is the
             share that differs there. If a larger share of this row's runs differs between the machines of its
-            references, p is that share. So one fault may touch up to half of the rows
+            references, p is that share. So one fault may touch up to half of the rows. A row and the same row on MNIST
+            count as one: a fault of a method touches both
 
 In both tiers a cell fails if it has no reference, no fresh run, or a value that is not a number. What cannot be
 compared has not passed.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from scipy import stats
 
 TOLERANCE = 1.0  # points of a cell's mean over the seeds
 WEIGHT = 2.0  # the share of all rows counts for so many runs in the share of one row
+ON_MNIST = ", on MNIST"  # how the label of a row ends that runs on a second stream
 ALPHA = 0.01  # the chance that `alone` fires in any row of an untouched table
 PASSES = ("same", "within tolerance")
 
@@ -112,16 +115,17 @@ def nearest(known: list[Outcome], new: Outcome) -> Outcome:
     def distance(outcome: Outcome) -> float:
         return abs(outcome.value - new.value) if _is_number(outcome.value) and _is_number(new.value) else np.inf
 
-    return min(known, key=lambda outcome: (outcome.counts != new.counts, distance(outcome)))
+    equal = next((outcome for outcome in known if outcome.counts == new.counts), None)
+    return equal or min(known, key=distance)
 
 
 def _is_number(value: float | None) -> bool:
-    return value is not None and bool(np.isfinite(value))
+    return value is not None and math.isfinite(value)
 
 
 def _mean(outcomes: list[Outcome]) -> float | None:
     values = [outcome.value for outcome in outcomes]
-    return float(np.mean(values)) if all(map(_is_number, values)) else None
+    return math.fsum(values) / len(values) if all(map(_is_number, values)) else None
 
 
 def _reasons(outcomes: list[Outcome]) -> str:
@@ -137,22 +141,26 @@ def _alone(cells: list[Cell], references: list[dict]) -> list[Cell]:
     """Return the cells. Those of a row that moved alone have failed."""
     rows = defaultdict(list)
     for cell in cells:
-        rows[cell.row].append(cell)
+        rows[_on_both(cell.row)].append(cell)
     counts = {row: (sum(c.differing for c in own), sum(c.runs for c in own)) for row, own in rows.items()}
     expected, failed = between(references), {}
     for row, (k, n) in counts.items():
         others = sorted((own for other, own in counts.items() if other != row), key=lambda own: own[0] / own[1])
         differ, runs = np.sum([(0, 0), *others[: -(-len(others) // 2)]], axis=0)
         p = max((differ + 1) / (runs + 2), expected.get(row, 0.0))
-        chance = float(stats.binom.sf(k - 1, n, p))
-        if k and chance < ALPHA / len(counts):
+        chance = float(stats.binom.sf(k - 1, n, p)) if k else 1.0
+        if chance < ALPHA / len(counts):
             failed[row] = f"{k} of this row's {n} runs differ, where {100 * p:.0f} % are expected: chance {chance:.1g}"
     return [
-        Cell(**{**vars(cell), "state": "MOVED", "why": failed[cell.row]})
-        if cell.state == "within tolerance" and cell.row in failed
+        Cell(**{**vars(cell), "state": "MOVED", "why": failed[_on_both(cell.row)]})
+        if cell.state == "within tolerance" and _on_both(cell.row) in failed
         else cell
         for cell in cells
     ]
+
+
+def _on_both(row: str) -> str:
+    return row.removesuffix(ON_MNIST)
 
 
 def between(references: list[dict[Key, Outcome]]) -> dict[str, float]:
@@ -164,7 +172,7 @@ def between(references: list[dict[Key, Outcome]]) -> dict[str, float]:
         return {}
     counts = defaultdict(lambda: np.zeros(2))
     for key in set.intersection(*map(set, references)):
-        counts[key[0]] += len({known[key].counts for known in references}) > 1, 1
+        counts[_on_both(key[0])] += len({known[key].counts for known in references}) > 1, 1
     K, N = np.sum(list(counts.values()), axis=0)
     return {row: float((k + WEIGHT * (K + 1) / (N + 2)) / (n + WEIGHT)) for row, (k, n) in counts.items()}
 
@@ -188,9 +196,9 @@ def rates(references: list[dict[Key, Outcome]], draws: int = 2000, seed: int = 0
         fresh = {}
         for key in keys:
             known = references[rng.integers(len(references))][key]
-            if key[0] == touched:
+            if _on_both(key[0]) == touched:
                 fresh[key] = _shifted(known, shift)
-            elif rng.random() < chances[key[0]]:
+            elif rng.random() < chances[_on_both(key[0])]:
                 fresh[key] = _shifted(known, rng.choice(shifts))
             else:
                 fresh[key] = known

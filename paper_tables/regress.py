@@ -22,12 +22,12 @@ from benchmarks.sweep import survey, sweep
 from methods.base.errors import UserError
 from paper_tables import declaration, gate, reports
 from paper_tables.declaration import Row, Table
-from paper_tables.gate import Cell, Key, Outcome
+from paper_tables.gate import ON_MNIST, Cell, Key, Outcome
 from paper_tables.runs import Runs, measures, runs_of
 
 NAME, SEEDS = "splitdigits", (1, 2)
-MNIST = {"name": "splitmnist", "tasks": 5, "examples": 96}  # the rows of NAME run on it too, in three batches a task
-ON_MNIST = ", on MNIST"  # how the labels of these rows end
+MNIST = {"name": "splitmnist", "tasks": 5, "examples": 96}  # the rows of NAME run on it too
+STEPS = {"epochs": None, "steps": 60}  # as long as twenty epochs: the digits count in epochs, MNIST in steps
 FOLDER = record.ROOT / "results" / "gate"
 SCHEMA = 1
 VERSIONS = ("torch", "numpy")  # on which rounding depends
@@ -78,8 +78,11 @@ def gated(table: Table) -> Table:
     def there(label: str | None) -> str | None:
         return label and label + ON_MNIST
 
-    more = tuple(replace(r, label=there(r.label), reference=there(r.reference), stream=MNIST) for r in table.rows)
-    return replace(table, rows=table.rows + more)
+    def on_mnist(row: Row) -> Row:
+        train = {**row.train, **STEPS}
+        return replace(row, label=there(row.label), reference=there(row.reference), stream=MNIST, train=train)
+
+    return replace(table, rows=table.rows + tuple(map(on_mnist, table.rows)))
 
 
 def gate_runs(table: Table) -> Runs:

@@ -41,3 +41,20 @@ def test_no_test_module_imports_another():
     for file in (ROOT / "tests").rglob("*.py"):
         others = {name for name in imported(file) if name.startswith("tests.") and not name.startswith("tests.support")}
         assert not others, f"{file.relative_to(ROOT)} imports {others}: what tests share lies in tests/support"
+
+
+def lines(file: Path) -> int:
+    """The lines of a file that are not blank."""
+    return sum(bool(line.strip()) for line in file.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_file_is_read_in_one_sitting():
+    long = {str(file.relative_to(ROOT)): lines(file) for floor in FLOORS for file in (ROOT / floor).rglob("*.py")}
+    assert not {file: count for file, count in long.items() if count > 300}, "split what has two subjects"
+
+
+def test_a_method_has_100_lines_and_three_of_them_150():
+    """DEN trains in four phases, iCaRL has a memory and a classifier of its own, and GEM solves a quadratic program."""
+    long = {file.stem: lines(file) for file in (ROOT / "methods").glob("*.py") if lines(file) > 100}
+    assert set(long) <= {"den", "icarl", "gem"}
+    assert max(long.values()) <= 150

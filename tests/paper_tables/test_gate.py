@@ -109,6 +109,17 @@ def test_what_is_gone_fails_and_so_does_what_is_new(exact, gone, cells):
     assert {cell.state for cell in new if not cell.passes} == {"no reference"}
 
 
+def test_a_row_and_the_same_row_on_mnist_count_as_one():
+    """Row 0 has one scenario. One of its two runs on the digits differs, and that on MNIST: neither is enough alone."""
+    keys = [*KEYS, *((row + gate.ON_MNIST, scenario, 1) for row in ROWS for scenario in SCENARIOS)]
+    known = {key: outcome(80.0) for key in keys if key[1] == "task" or key[0] not in ("row 0", "row 0" + gate.ON_MNIST)}
+    digits, mnist = ("row 0", "task", 2), ("row 0" + gate.ON_MNIST, "task", 1)
+    for moved in ([digits], [mnist]):
+        assert not failing(compare([known], known | dict.fromkeys(moved, outcome(80.0, 1)), exact=False))
+    both = compare([known], known | dict.fromkeys([digits, mnist], outcome(80.0, 1)), exact=False)
+    assert failing(both) == {digits[:2], mnist[:2]}
+
+
 def test_a_row_that_measures_something_else_fails():
     fresh = {key: replace(o, metric="forgetting") if key[0] == "row 0" else o for key, o in table().items()}
     assert {row for row, _ in failing(compare([table()], fresh, exact=False))} == {"row 0"}

@@ -1,7 +1,9 @@
 """`table` does the runs that a table lacks. It looks again if more seeds can settle a cell, and writes the page."""
 
 import sys
+import threading
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +47,10 @@ def complete(
     if seeds == AUTO:
         table, seeds, later = replace(table, looks=len(LOOKS)), str(LOOKS[0]), LOOKS[1:]
     runs = runs_of(table, parse_seeds(seeds or str(table.seeds)))
-    _say_what_is_done_again(survey(list(runs.values()), folder, root))
+    before = survey(list(runs.values()), folder, root)
+    _say_what_is_done_again(before)
+    if None in before.records:  # Then the picture is drawn, too. Its libraries are imported while the runs train.
+        threading.Thread(target=import_module, args=("paper_tables.plot",), daemon=True).start()
 
     def do() -> None:
         try:

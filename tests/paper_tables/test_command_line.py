@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from benchmarks import record, sweep
-from paper_tables import declaration
+from paper_tables import complete, declaration
 from paper_tables.__main__ import main
 from tests.support import sweeps
 
@@ -146,6 +146,8 @@ def test_the_same_command_goes_on(tables, interrupted, capsys, monkeypatch):
     """What Ctrl-C left is kept; a record that has become stale or damaged is named and done again."""
     monkeypatch.setattr(declaration.load, "__defaults__", (tables,))
     monkeypatch.setattr(sweep, "Processes", sweeps.Inline)
+    imported = []
+    monkeypatch.setattr(complete, "import_module", imported.append)
     folder = interrupted[0]
     before = sweeps.versions(folder)
     stale, damaged, *kept = sorted(before)
@@ -163,11 +165,13 @@ def test_the_same_command_goes_on(tables, interrupted, capsys, monkeypatch):
     assert {file: after[file] for file in kept} == {file: before[file] for file in kept}
     assert record.load(folder / stale).digest == fields["digest"]
     assert record.load(folder / stale).correct == fields["correct"]
+    assert imported == ["paper_tables.plot"]  # while the runs trained
 
     assert main([*COMMAND, "--results", str(folder)]) == 0
     again = capsys.readouterr()
     assert sweeps.versions(folder) == after
     assert again.out == shown.out and "stale" not in again.err and "damaged" not in again.err
+    assert imported == ["paper_tables.plot"]  # a finished table keeps its picture
 
 
 def test_each_run_of_a_table_that_is_tracked_has_a_folder_of_curves(tmp_path, capsys, monkeypatch):

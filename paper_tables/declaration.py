@@ -1,7 +1,7 @@
 """A table is declared in a file paper_tables/<name>.toml. This module checks the file key by key."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,18 +31,10 @@ TABLE_KEYS = {
 }
 TABLE_OPTIONS = {"paper_seeds": int, "looks": int, "times": bool, "same_orders": bool}
 ROW_KEYS = {"label": str}
-ROW_OPTIONS = {
-    "method": dict,
-    "train": dict,
-    "metric": str,
-    "reference": str,
-    "strength": str,
-    "scenarios": list,
-    "paper": (str, dict),
-    "no_verdict": str,
-    "note": str,
-    "search": dict,
-}
+OF_THE_RUNS = {"method": dict, "train": dict, "strength": str, "scenarios": list, "search": dict}
+OF_A_MEASURE = {"reference": str, "paper": (str, dict), "no_verdict": str, "note": str}
+ROW_OPTIONS = {"metric": str, "also": list} | OF_THE_RUNS | OF_A_MEASURE
+ALSO_KEYS = {"label": str, "metric": str}  # of a further measure of a row's runs
 
 
 @dataclass(frozen=True)
@@ -157,14 +149,10 @@ def load(name: str, folder: Path = FOLDER) -> Table:
     checks.plain(declared["stream"], f"{where}: stream")
     cells, trials = published.load(folder / "published"), ledger.read(name, folder / "searches")
     rows = []
-    for number, entry in enumerate(declared["row"], start=1):
-        if not isinstance(entry, dict):
-            raise UserError(f"{where}: row {number} must be a table ([[row]]), got {entry!r}")
-        label = entry.get("label")
-        shown = label if isinstance(label, str) and label.isprintable() and label else number
-        rows.append(_row(entry, declared, scenarios, cells, trials, name, f"{where}, row {shown}"))
+    for entry, place in _entries(declared["row"], where):
+        rows.append(_row(entry, declared, scenarios, cells, trials, name, place))
         if [row.label.lower() for row in rows].count(rows[-1].label.lower()) > 1:
-            raise UserError(f"{where}: the row label {label!r} is repeated; name each row once")
+            raise UserError(f"{where}: the row label {entry['label']!r} is repeated; name each row once")
     if not rows:
         raise UserError(f"{where} declares no row; add a [[row]]")
     _check_references(rows, where)
@@ -188,8 +176,33 @@ def load(name: str, folder: Path = FOLDER) -> Table:
     )
 
 
+def _entries(declared: list, where: str) -> Iterator[tuple[dict, str]]:
+    """Give each row, checked, and what errors call it. Each entry of its `also` follows as a row of the same runs."""
+    for number, row in enumerate(declared, start=1):
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: row {number} must be a table ([[row]]), got {row!r}")
+        place = f"{where}, row {_shown(row, number)}"
+        checks.keys(row, ROW_KEYS, ROW_OPTIONS, place)
+        yield row, place
+        if "also" in row and "search" in row:
+            raise UserError(f"{place}: a search is scored by one measure: leave out also, or write the strength found")
+        runs = {key: row[key] for key in (*OF_THE_RUNS, "no_verdict") if key in row}
+        for count, also in enumerate(row.get("also", []), start=1):
+            if not isinstance(also, dict):
+                raise UserError(f'{place}: also must list {{ label = "...", metric = "..." }}, got {also!r}')
+            at = f"{place}, also {_shown(also, count)}"
+            if fixed := [key for key in also if key in OF_THE_RUNS]:
+                raise UserError(f"{at}: {fixed[0]} is the row's own; other runs need a [[row]] of their own")
+            checks.keys(also, ALSO_KEYS, OF_A_MEASURE, at)
+            yield runs | also, f"{where}, row {also['label']}"
+
+
+def _shown(entry: dict, number: int) -> str | int:
+    label = entry.get("label")
+    return label if isinstance(label, str) and label.isprintable() and label else number
+
+
 def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
-    checks.keys(entry, ROW_KEYS, ROW_OPTIONS, where)
     method, origin, metric = entry.get("method"), entry.get("strength"), entry.get("metric", declared["metric"])
     checks.metric(metric, where)
     scenarios = checks.scenarios(entry.get("scenarios", list(scenarios)), scenarios, where)

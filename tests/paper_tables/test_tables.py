@@ -1,6 +1,9 @@
 """Table files: the committed ones, and every mistake in one."""
 
 import re
+import tomllib
+from dataclasses import replace
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -82,6 +85,15 @@ def test_published_numbers_are_data_files_alone():
         assert not [line for line in lines if "mean =" in line and not line.startswith("stream ")]
 
 
+def test_the_runs_of_a_method_are_declared_once():
+    """A row that measures the runs of the row above it stands in `also` there. A search is each row's own."""
+    for path in declaration.FOLDER.glob("*.toml"):
+        for above, row in pairwise(tomllib.loads(path.read_text(encoding="utf-8"))["row"]):
+            runs = [{key: each.get(key) for key in declaration.OF_THE_RUNS} for each in (above, row)]
+            repeated = "method" in row and "search" not in row and runs[0] == runs[1]
+            assert not repeated, f"{path.name}: write {row['label']!r} into also of {above['label']!r}"
+
+
 def test_a_run_is_resolved_for_its_scenario(toy):
     adam, ewc, *_ = toy().rows
     run = ewc.run("class", 3)
@@ -100,6 +112,64 @@ def test_defaults_and_cells(toy):
     assert set(adam.paper) == {"task", "class"} and set(ewc.paper) == {"task"} and offline.paper == {}
     assert lwf.method is None and lwf.no_verdict == "quoted from elsewhere"
     assert offline.scenarios == ("class",)
+
+
+BWT = 'metric = "backward_transfer", paper = { task = "toy/ewc/task/bwt" }'
+
+
+def test_also_adds_measures_of_the_same_runs(toy):
+    ewc = (
+        f'[{{ label = "A", {BWT}, note = "mine" }}, {{ label = "B", metric = "intransigence", reference = "Offline" }}]'
+    )
+    lwf = f'[{{ label = "C", {BWT} }}, {{ label = "D", {BWT}, no_verdict = "another reason" }}]'
+    found = toy(
+        ('metric    = "micro_accuracy"\nscenarios = ["class"]', ""),
+        ('"A note on EWC"', f'"A note on EWC"\nalso = {ewc}'),
+        ('"quoted from elsewhere"', f'"quoted from elsewhere"\nalso = {lwf}'),
+    ).rows
+    assert [row.label for row in found] == ["Adam", "EWC", "A", "B", "LwF", "C", "D", "Offline"]
+    _, ewc, a, b, lwf, c, d, _ = found
+    assert replace(a, label="EWC", metric=ewc.metric, paper=ewc.paper, note=ewc.note, best=ewc.best) == ewc
+    assert (a.metric, set(a.paper), a.note) == ("backward_transfer", {"task"}, "mine")
+    assert (b.metric, b.reference, b.paper, b.note) == ("intransigence", "Offline", {}, None)
+    assert [b.run(scenario, 3) for scenario in b.scenarios] == [ewc.run(scenario, 3) for scenario in ewc.scenarios]
+    assert c.method is None and c.no_verdict == lwf.no_verdict and d.no_verdict == "another reason"
+
+
+A = 'label = "A", metric = "forgetting"'
+RUNS = "the row's own; other runs need a [[row]] of their own"
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        (f"{{ {A} }}", ", row EWC: also must be list, got {'label': 'A', 'metric': 'forgetting'}"),
+        ('["A"]', """, row EWC: also must list { label = "...", metric = "..." }, got 'A'"""),
+        ('[{ metric = "forgetting" }]', ", row EWC, also 1: label is missing"),
+        ('[{ label = "A" }]', ", row EWC, also A: metric is missing"),
+        (f'[{{ {A} }}, {{ label = "B", method = {{ name = "l2" }} }}]', f", row EWC, also B: method is {RUNS}"),
+        (f'[{{ {A}, scenarios = ["task"] }}]', f", row EWC, also A: scenarios is {RUNS}"),
+        ('[{ label = "A", metric = "intransigence" }]', ", row A: intransigence needs a reference"),
+        (f"[{{ {A} }}, {{ {A} }}]", ": the row label 'A' is repeated; name each row once"),
+    ],
+)
+def test_mistakes_in_also(toy, also, message):
+    with pytest.raises(UserError) as error:
+        toy(("note     =", f"also = {also}\nnote ="))
+    assert str(error.value) == f"paper_tables/toy.toml{message}"
+
+
+def test_unknown_names_in_also(toy):
+    with pytest.raises(UserError, match=r"unknown key in .*, row EWC, also A: 'papr'; the nearest is 'paper'"):
+        toy(("note     =", f'also = [{{ {A}, papr = "x" }}]\nnote ='))
+    with pytest.raises(UserError, match=r"toml, row A: unknown metric 'forgeting'; the nearest is 'forgetting'"):
+        toy(("note     =", 'also = [{ label = "A", metric = "forgeting" }]\nnote ='))
+
+
+def test_a_searched_row_has_one_measure(toy):
+    searched = 'method = { name = "l2", lam = "searched" }\nsearch = { lam = [1, 2] }\nstrength = "searched"'
+    with pytest.raises(UserError, match="row Adam: a search is scored by one measure: leave out also, or write the st"):
+        toy(('method = { name = "naive" }', f"{searched}\nalso = [{{ {A} }}]"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ help: ## list the targets
 	@echo '         BESIDE=reference (the committed rows beside yours)   PLAN=1 (train nothing, say what there is to do)   TRACK=tensorboard (curves)'
 	@echo '         FILE=<your runs as CSV for judge; the page for report>   RESULTS=<folder of records>   LIVE=1 (report follows a sweep)'
 
-setup: $(READY) ## create .venv with the pinned packages (about 5.4 GB, once)
+setup: $(READY) ## create .venv with the pinned packages (some gigabytes, once)
 
 HANDBOOK := tests/test_pages.py tests/test_site.py tests/test_notebook.py
 # One process more than there are cores, as some tests wait for what they have started.

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from paper_tables.verdict import LOOKS
 from tests.support import pages
 from tests.support.pages import ROOT
 
@@ -49,6 +50,7 @@ def test_the_first_table_is_planned_printed_and_reported(outcomes):
 
 def test_made_up_runs_get_a_verdict(outcomes):
     assert "✓ reproduced" in output_of(outcomes, "verdicts")
+    assert "runs {} seeds, and then {} and {} for".format(*LOOKS) in PAGES["verdicts"]
 
 
 def test_the_parts_of_a_cluster_are_started_by_their_commands(outcomes):

@@ -84,12 +84,10 @@ class Cluster(Executor):
 
     def submit(self, function, text: str, /) -> Future:
         """Return the future of benchmarks.worker's `check` or `work` of a job's text."""
-        if self._failure is not None:
-            raise self._failure
         call = _Call(function.__name__, text)
         self._incoming.append(call)
         self._wake.set()
-        if self._failure is not None:  # it came in between
+        if self._failure is not None:  # before, or by now
             raise self._failure
         return call.future
 
@@ -155,9 +153,8 @@ class Cluster(Executor):
     def _look(self) -> None:
         """Ask the scheduler which workers there are."""
         try:
-            identity = engine.background(self._client.sync, self._client.scheduler.identity, n_workers=-1).result(
-                ANSWER
-            )
+            ask = self._client.scheduler.identity
+            identity = engine.background(self._client.sync, ask, n_workers=-1).result(ANSWER)
         except Exception as error:
             raise self._gone(f"does not answer ({type(error).__name__})") from error
         found, self._workers = identity["workers"], {}
@@ -182,11 +179,11 @@ class Cluster(Executor):
             raise UserError(f"none of the workers of {self._address} can be used: {reasons}")
         if time.monotonic() - self._alone_since > NO_WORKER:
             raise UserError(f"no worker came to {self._address} in {NO_WORKER / 60:.0f} minutes: make cluster-worker")
-        self._say_once(f"no worker is at {self._address} yet: make cluster-worker CLUSTER={self._address}")
+        self._say_once("nobody", f"no worker is at {self._address} yet: make cluster-worker CLUSTER={self._address}")
 
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+    def _say_once(self, what: str, text: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
             self._say(text)
 
     def _exclude(self, address: str, why: str, name: str) -> None:
@@ -194,9 +191,7 @@ class Cluster(Executor):
         if address not in self._unusable:
             self._unusable[address] = why
             self._workers.pop(address, None)
-            if why not in self._said:
-                self._said.add(why)
-                self._say(f"worker {name} is not used: {why}")
+            self._say_once(why, f"worker {name} is not used: {why}")
 
     def _place(self) -> None:
         """Give each free worker a call."""

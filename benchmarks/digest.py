@@ -22,6 +22,7 @@ EVERY_RUN = (
     "methods.base.state",
     "benchmarks.checkpoint",
     "benchmarks.data",
+    "benchmarks.images",
     "benchmarks.learner",
     "benchmarks.materialise",
     "benchmarks.models",

@@ -46,6 +46,8 @@ class Diverged(FloatingPointError):
 class Train:
     """Say how a network is trained. Exactly one of epochs and steps is given. They count in each task.
 
+    optimizer: "momentum" is SGD with momentum 0.9. The network is one vector, so Adam counts steps once for all heads.
+    So a task-incremental head that is first used late starts with an advanced count.
     optimizer_state: "keep" or "reset" the optimiser's moments when a task begins. Papers differ; this moves results.
     curve: how many batches of each task are followed by a measurement of that task. One precedes the first. None: none.
     measured: after each task, measure the test sets of all tasks, or of those learnt so far. The time saved is half of

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -49,16 +48,16 @@ def holder(folder: Path, run: Run) -> str:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what killed sweeps left: locks that nobody holds, and unfinished files and mapped streams of a day ago."""
+    """Remove what killed sweeps left: locks that nobody holds, and unfinished files of a day ago."""
     for file in (folder / ".locks").glob("*.lock"):
         lock = FileLock(file, timeout=0)
         with suppress(OSError):  # Timeout is an OSError: somebody holds the lock
             lock.acquire()
             release(lock)
-    for left in (*folder.glob("*/*/.*.json.*"), *folder.glob("tables/.*.*.*"), *folder.glob(".streams-*")):
+    for left in (*folder.glob("*/*/.*.json.*"), *folder.glob("tables/.*.*.*")):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > DAY:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                left.unlink()
 
 
 def remove_unfinished(file: Path) -> None:

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from benchmarks import data, standard_sets
-from benchmarks.data import Images
 from benchmarks.files import write_atomically
+from benchmarks.images import Images
 from benchmarks.stream import ACTIVE_UNITS, EVALUATE, Stream, TaskData, assemble
 from methods.base.errors import UserError
 from methods.base.options import Count, CountOrZero, Positive, check_options

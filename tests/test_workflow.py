@@ -33,7 +33,7 @@ def test_this_is_the_only_workflow():
 
 def test_its_targets_exist():
     called = [re.match(r"make ([a-z-]+)", command)[1] for command in COMMANDS if command.startswith("make")]
-    assert called == ["setup", "lint", "test", "test-docs", "regress", "bench-train"]
+    assert called == ["setup", "lint", "test", "test-docs", "regress", "bench-train", "mutants"]
     assert set(called) <= TARGETS
 
 
@@ -79,9 +79,10 @@ def test_the_report_of_the_gate_is_kept_also_when_the_gate_fails():
     assert STEPS[upload]["if"] == "always()" and upload > gate
 
 
-def test_timing_runs_by_date_or_by_hand_only():
+def test_timing_and_the_injected_bugs_run_by_date_or_by_hand_only():
     assert {"schedule", "workflow_dispatch", "push", "pull_request"} == set(WORKFLOW["on"])
-    assert STEPS[position(lambda step: step.get("run") == "make bench-train")]["if"] == BY_HAND_OR_BY_DATE
+    for command in ("make bench-train", "make mutants"):
+        assert STEPS[position(lambda step, c=command: step.get("run") == c)]["if"] == BY_HAND_OR_BY_DATE
 
 
 def test_it_is_yaml_as_others_read_it():

@@ -19,6 +19,7 @@ if find_spec("distributed") is None:
     pytest.skip("the optional package distributed is not installed (make cluster-setup)", allow_module_level=True)
 
 from benchmarks import cluster, cluster_worker, data, engine, record, sweep, worker
+from benchmarks.images import ARRAYS
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
@@ -112,7 +113,7 @@ def test_late_workers_and_ctrl_c(lent, tmp_path):
 
 
 def test_a_worker_without_the_data_says_so_once(lent, tmp_path, capsys):
-    for file in data.ARRAYS:
+    for file in ARRAYS:
         values = np.zeros((4, 2, 2), np.uint8) + 200 if "images" in file else np.arange(4) % 2
         (tmp_path / "tiny").mkdir(exist_ok=True)
         np.save(tmp_path / "tiny" / file, values)

@@ -10,6 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from benchmarks import data, standard_sets
+from benchmarks.images import ARRAYS
 from methods.base.errors import UserError
 
 
@@ -144,7 +145,7 @@ def test_own_data_is_read_and_hashed_once(mine, monkeypatch):
 
     data.require("mine", mine)
     before = data.fingerprint("mine", mine)
-    assert sorted(opened) == sorted(2 * data.ARRAYS)  # read once, hashed once
+    assert sorted(opened) == sorted(2 * ARRAYS)  # read once, hashed once
     for _ in range(3):
         data.require("mine", mine)
         assert data.fingerprint("mine", mine) == before

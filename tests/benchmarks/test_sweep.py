@@ -337,16 +337,16 @@ def test_a_job_and_an_outcome_come_back(job):
 def test_what_killed_sweeps_left_goes_and_what_is_at_work_stays(tmp_path):
     held, free = (FileLock(tmp_path / ".locks" / f"{name}.lock") for name in ("held", "free"))
     old, new = tmp_path / "s" / "task" / ".a.json.x", tmp_path / "s" / "task" / ".b.json.x"
-    streams, mine = tmp_path / ".streams-1-x", tmp_path / "s" / "task" / "mine.json"
-    for folder in (tmp_path / ".locks", old.parent, streams):
+    mine = tmp_path / "s" / "task" / "mine.json"
+    for folder in (tmp_path / ".locks", old.parent):
         folder.mkdir(parents=True)
-    for file in (old, new, mine, streams / "streams.pt", Path(free.lock_file)):
+    for file in (old, new, mine, Path(free.lock_file)):
         file.write_text("", encoding="utf-8")
     held.acquire()
     long_ago = time.time() - 2 * locks.DAY
-    for path in (old, mine, streams):
+    for path in (old, mine):
         os.utime(path, (long_ago, long_ago))
     locks.clear_leftovers(tmp_path)
     assert new.exists() and mine.exists() and Path(held.lock_file).exists()
-    assert not (old.exists() or streams.exists() or Path(free.lock_file).exists())
+    assert not (old.exists() or Path(free.lock_file).exists())
     held.release()

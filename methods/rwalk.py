@@ -29,7 +29,7 @@ from methods.base.options import Count, NonNegative, Positive, Share
 from methods.base.quadratic import Quadratic
 from methods.importance.path_scores import PaperScores, ReleasedScores
 from methods.importance.running_fisher import min_max
-from methods.memory.samplers import SAMPLERS, exemplars, last_linear
+from methods.memory.samplers import SAMPLERS, choose, exemplars, last_linear
 
 
 @dataclass
@@ -64,7 +64,7 @@ class RWalk(Method):
         self.quadratic = Quadratic(2 * self.lam)
         recursion = PaperScores if self.variant == "paper" else ReleasedScores
         self.scores = recursion(theta, self.alpha, self.interval, self.eps)
-        self.exemplars = []  # of each earlier task
+        self.exemplars = []  # of each class of each earlier task
         self._step = torch.empty_like(theta)
 
     def before_task(self, theta, task):
@@ -92,4 +92,5 @@ class RWalk(Method):
         self.quadratic.set(min_max(self.scores.F.value) + min_max(self.scores.S), theta)
         if self.sampler is not None:
             (generator,) = self.generators("exemplars", theta, task)
-            self.exemplars.append(exemplars(self.net, theta, task.train, self.sampler, self.per_class, generator))
+            settings = self.sampler, self.per_class, generator
+            self.exemplars += exemplars(task.train, lambda own: choose(self.net, theta, own, *settings)).values()

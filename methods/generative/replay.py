@@ -144,7 +144,7 @@ class GenerativeReplay(Method):
         return torch.randn(n, self.z, generator=draws, dtype=like.dtype).to(like.device)
 
     def _check_pixels(self, examples: Examples) -> None:
-        bounds = [(float(x.min()), float(x.max())) for x, _, _ in examples.batches(1000)]
+        bounds = [(float(x.min()), float(x.max())) for x, _, _ in examples.batches()]
         low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
         if low < 0 or high > 1:
             raise UserError(

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from methods.base.examples import OFF, Examples, Task
 
-BATCH = 1000  # examples in one pass
-
 
 class Teacher:
     """Run the network at a theta [..., P] of its own, in evaluation mode, with the old buffers (batch statistics).
@@ -42,7 +40,7 @@ class Teacher:
             if index is None:
                 return self.net(self.theta, x)
             if self.recorded is None:
-                inputs = (self.examples.spread(x, self.theta) for x, _, _ in self.examples.batches(BATCH))
+                inputs = (self.examples.spread(x, self.theta) for x, _, _ in self.examples.batches())
                 passes = [self.net(self.theta, x) for x in inputs]
                 self.recorded, self.examples = torch.cat(passes, dim=-2), None
         return self.recorded.take_along_dim(index.unsqueeze(-1), dim=-2)

@@ -46,7 +46,8 @@ from methods.growing.units import copy, drifted, expand, prune, select
 class DEN(Method):
     """l1, l2, group, drift: strengths. tau: loss above which units are added. k: how many. sigma: drift of a split.
 
-    retrain_steps, output, split, bias: see `released`.
+    The defaults of these are the values in the authors' code, in its demo on Permuted MNIST. retrain_steps, output,
+    split, bias: see `released`.
     """
 
     l1: NonNegative = 1e-5

@@ -46,7 +46,7 @@ class PaperScores(Stateful):
 
 
 class ReleasedScores(PaperScores):
-    """Compute them by the recursion of the authors' code."""
+    """Compute w, s, F and S by the recursion of the authors' code."""
 
     def __init__(self, theta: Tensor, alpha: float, interval: int, eps: float):
         super().__init__(theta, alpha, interval, eps, from_zero=True)

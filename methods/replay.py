@@ -5,7 +5,7 @@
 
 `weighting` weighs the mean over the new examples and the mean over the replayed ones, after one forward pass of all:
 
-    joint   (B new + B_m replayed) / (B + B_m), as above
+    joint   (B new + B_m replayed) / (B + B_m), as above;      half    1/2 new + 1/2 replayed
     vdv     1/k new + (1 - 1/k) replayed        k: tasks so far, this one included (van de Ven et al., 2022)
 
 The memory is filled at the end of a task, once with each of its examples, in their order. So several epochs do not
@@ -43,7 +43,7 @@ class Replay(Method):
     memory: Count | None = None
     per_class: Count | None = None
     buffer: Literal[*BUFFERS] = "reservoir"
-    weighting: Literal["joint", "vdv"] = "joint"
+    weighting: Literal["joint", "half", "vdv"] = "joint"
     replay_current: bool = False
 
     stacks: ClassVar[bool] = False
@@ -52,7 +52,7 @@ class Replay(Method):
         super().__post_init__()
         check_either(memory=self.memory, per_class=self.per_class)
         if self.per_class is not None and self.buffer == "reservoir":
-            raise UserError("buffer = 'reservoir' has no classes: give memory, or buffer = 'class_balanced'")
+            raise UserError("buffer = 'reservoir' has no classes: give memory, or buffer = 'ring' or 'class_balanced'")
 
     def check_stream(self, n_tasks, n_classes):
         if self.memory is not None and self.buffer != "reservoir" and n_classes > self.memory:
@@ -82,8 +82,8 @@ class Replay(Method):
         logits = self.net(theta, torch.cat([x, old_x]), train=True) + masks
         if self.weighting == "joint":
             return cross_entropy(logits, torch.cat([y, old_y]))
-        new, replayed = cross_entropy(logits[: len(y)], y), cross_entropy(logits[len(y) :], old_y)
-        return 1 / self.k * new + (1 - 1 / self.k) * replayed
+        new = 1 / 2 if self.weighting == "half" else 1 / self.k
+        return new * cross_entropy(logits[: len(y)], y) + (1 - new) * cross_entropy(logits[len(y) :], old_y)
 
     def after_task(self, theta, task):
         if not self.replay_current:
@@ -96,5 +96,6 @@ class Replay(Method):
 
     def _fill(self, new: Examples) -> None:
         groups = new.y * 0 if self.buffer == "reservoir" else new.y + self.k * new.parts[0].mask.shape[-1]
+        draws = None if self.buffer == "ring" else self.filling
         memory = self.memory or self.per_class * len({*self.places, *groups.tolist()})
-        self.kept = fill(self.kept, new, groups.tolist(), self.places, self.seen, memory, self.filling)
+        self.kept = fill(self.kept, new, groups.tolist(), self.places, self.seen, memory, draws)

@@ -2,20 +2,23 @@
 
     reservoir        of the n that came, each with the same probability M / n (Vitter, 1985, algorithm R)
     class_balanced   an equal share for each class; of the n of a class, each with the same probability share / n
+    ring             an equal share for each class, its last examples: first in, first out (Chaudhry et al., 2019)
 
 Of k classes that came so far, the first M mod k have floor(M / k) + 1 places and the others floor(M / k). When classes
-come, those before are cut to their new shares at random. Shares never grow. So a class below its share has never been
-cut, and what is kept of a class stays uniform. A class with fewer examples than its share leaves places empty.
+come, those before are cut to their new shares: at random, or in a ring to their last examples. Shares never grow. So a
+class below its share has never been cut, and what is kept of a class stays uniform. A class with fewer examples than
+its share leaves places empty.
 
 The state is plain. A class is a group. In the reservoir all examples are one group. `places` are those of each group in
-`kept`. `seen` counts what came of each group.
+`kept`, in a ring the oldest first. `seen` counts what came of each group. `draws` is None in a ring, because nothing is
+drawn there.
 """
 
 import torch
 
 from methods.base.examples import Examples
 
-BUFFERS = ("reservoir", "class_balanced")
+BUFFERS = ("reservoir", "ring", "class_balanced")
 Groups = dict[int, list[int]]
 
 
@@ -26,7 +29,7 @@ def fill(
     places: Groups,
     seen: dict[int, int],
     memory: int,
-    draws: torch.Generator,
+    draws: torch.Generator | None,
 ) -> Examples:
     """Return what is kept once `new` examples of `groups` came. `places` and `seen` are brought up to date."""
     arrived = sorted(set(groups) - set(places))
@@ -44,12 +47,12 @@ def shares(places: Groups, memory: int) -> dict[int, int]:
     return {group: least + (rank < rest) for rank, group in enumerate(places)}
 
 
-def cut(places: Groups, memory: int, draws: torch.Generator) -> list[int]:
+def cut(places: Groups, memory: int, draws: torch.Generator | None) -> list[int]:
     """Cut every group to its share and close the gaps. Return the old places that stay, in order."""
     for group, share in shares(places, memory).items():
         own = places[group]
         if len(own) > share:
-            chosen = torch.randperm(len(own), generator=draws)[:share].tolist()
+            chosen = range(-share, 0) if draws is None else torch.randperm(len(own), generator=draws)[:share].tolist()
             places[group] = [own[n] for n in sorted(chosen)]
     stay = sorted(place for own in places.values() for place in own)
     moved = {old: new for new, old in enumerate(stay)}
@@ -59,7 +62,7 @@ def cut(places: Groups, memory: int, draws: torch.Generator) -> list[int]:
 
 
 def give_places(
-    places: Groups, seen: dict[int, int], groups: list[int], memory: int, draws: torch.Generator
+    places: Groups, seen: dict[int, int], groups: list[int], memory: int, draws: torch.Generator | None
 ) -> dict[int, int]:
     """Return {place: index of the new example that takes it}. Of several for one place, the last takes it."""
     room, used, chosen = shares(places, memory), sum(map(len, places.values())), {}
@@ -69,6 +72,9 @@ def give_places(
         if len(own) < room[group]:
             own.append(used)
             used += 1
+            chosen[own[-1]] = n
+        elif draws is None:
+            own.append(own.pop(0))
             chosen[own[-1]] = n
         elif (rank := int(torch.randint(seen[group], (), generator=draws))) < len(own):
             chosen[own[rank]] = n

@@ -1,6 +1,7 @@
 """The episodic memory of GEM and A-GEM holds the last examples that a task trained on, in order.
 
-Both fill it in every step, so it is written with whole-batch operations on the device.
+Both fill it in every step, so it is written with whole-batch operations on the device. A replay buffer of the same name
+(buffers.py) shares its places among classes, which come and go.
 """
 
 import torch

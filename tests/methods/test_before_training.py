@@ -18,6 +18,7 @@ CASES = [(name, scenario) for name, cls in CLASSES.items() for scenario in cls.s
     [
         ("icarl", {"K": 5}, "icarl: K = 5 exemplars for 6 classes: give at least one for each"),
         ("gem", {"budget": 2, "memory": "random"}, "gem: budget = 2 examples for 3 tasks: give at least one for each"),
+        ("replay", {"memory": 5, "buffer": "ring"}, "replay: memory = 5 for 6 classes of 3 tasks: buffer 'ring'"),
         ("replay", {"memory": 5, "buffer": "class_balanced"}, "replay: memory = 5 for 6 classes of 3 tasks"),
     ],
 )
@@ -34,7 +35,7 @@ def test_a_memory_too_small_for_the_whole_stream_is_refused_before_the_first_tas
         ("icarl", {"K": 0, "classifier": "hybrid1"}),
         ("icarl", {"per_class": 1}),
         ("gem", {"budget": 3, "memory": "random"}),
-        ("replay", {"memory": 6, "buffer": "class_balanced"}),
+        ("replay", {"memory": 6, "buffer": "ring"}),
         ("replay", {"memory": 1}),
     ],
 )

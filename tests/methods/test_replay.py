@@ -22,7 +22,7 @@ def test_contents_do_not_depend_on_what_is_replayed(buffer, current, scenario):
     """Neither on how many nor on their weight, though the parameters do."""
     stream = marked(scenario)
     contents, thetas = [], []
-    for batch_memory, weighting in ((1, "joint"), (20, "joint"), (1000, "vdv"), (4, "vdv")):
+    for batch_memory, weighting in ((1, "joint"), (20, "joint"), (1000, "half"), (4, "vdv")):
         options = {"batch_memory": batch_memory, "weighting": weighting}
         method = toy.make("replay", memory=15, buffer=buffer, replay_current=current, **options)
         thetas.append(toy.run(method, stream)[1])
@@ -49,7 +49,7 @@ def test_the_first_task_is_fine_tuning_unless_it_replays_itself_with_a_weight():
     first = replace(stream, tasks=stream.tasks[:1])
     _, naive = toy.run(toy.make("naive"), first, train=ADAM, build=toy.noisy)
     for buffer in BUFFERS:
-        for weighting, current in ((w, c) for w in ("joint", "vdv") for c in (False, True)):
+        for weighting, current in ((w, c) for w in ("joint", "half", "vdv") for c in (False, True)):
             method = toy.make("replay", buffer=buffer, weighting=weighting, replay_current=current)
             _, theta = toy.run(method, first, train=ADAM, build=toy.noisy)
             assert torch.equal(theta, naive) == (not current or weighting == "vdv")
@@ -86,7 +86,7 @@ def test_what_is_replayed_came_before_the_batch(current, batch_memory, monkeypat
 
 
 @SCENARIOS
-@pytest.mark.parametrize("weighting", ["joint", "vdv"])
+@pytest.mark.parametrize("weighting", ["joint", "half", "vdv"])
 def test_the_loss_by_hand(weighting, scenario):
     """Example by example: 9 new ones and the 4 that the generator draws of 15, in the second task and in the third."""
     stream = toy.stream(scenario)
@@ -105,6 +105,7 @@ def test_the_loss_by_hand(weighting, scenario):
             new, replayed = sum(losses[:9]) / 9, sum(losses[9:]) / 4
             expected = {
                 "joint": sum(losses) / 13,
+                "half": (new + replayed) / 2,
                 "vdv": (new + replayed) / 2 if k == 2 else (new + 2 * replayed) / 3,
             }
             torch.testing.assert_close(method.loss(theta, x, y, mask), expected[weighting], rtol=1e-12, atol=0)
@@ -136,30 +137,29 @@ def test_after_each_step_the_memory_is_under_the_right_units(buffer, scenario, a
 
 
 @SCENARIOS
-def test_fewer_places_than_classes_are_refused_when_the_task_begins(scenario):
+@pytest.mark.parametrize("buffer", ["ring", "class_balanced"])
+def test_fewer_places_than_classes_are_refused_when_the_task_begins(buffer, scenario):
     """In domain-IL the classes of each task count."""
     stream = toy.stream(scenario)
-    method = toy.make("replay", memory=5, buffer="class_balanced")
-    match = r"memory = 5 for 6 classes of 3 tasks: buffer 'class_balanced' needs a place for each \(raise memory, or"
+    method = toy.make("replay", memory=5, buffer=buffer)
+    match = rf"memory = 5 for 6 classes of 3 tasks: buffer '{buffer}' needs a place for each \(raise memory, or take"
     done = 0
     with pytest.raises(UserError, match=match):
         for _ in tasks_done(method, stream):
             done += 1
     assert done == 2
-    assert len(list(tasks_done(toy.make("replay", memory=6, buffer="class_balanced"), stream))) == 3
+    assert len(list(tasks_done(toy.make("replay", memory=6, buffer=buffer), stream))) == 3
     assert len(list(tasks_done(toy.make("replay", memory=1), stream))) == 3
 
 
 def test_it_refuses_two_sizes_none_and_places_for_classes_in_the_reservoir():
     for memory, per_class in ((None, None), (6, 3)):
         with pytest.raises(UserError, match=f"memory and per_class: give exactly one, got {memory} and {per_class}"):
-            toy.make("replay", memory=memory, per_class=per_class, buffer="class_balanced")
+            toy.make("replay", memory=memory, per_class=per_class, buffer="ring")
     for option, bad in itertools.product(("memory", "per_class"), (0, -1, 2.0, True)):
         with pytest.raises(UserError, match=f"{option} must be a whole number >= 1, or None, got {bad}"):
-            toy.make("replay", **{"memory": None, option: bad}, buffer="class_balanced")
-    with pytest.raises(
-        UserError, match="buffer = 'reservoir' has no classes: give memory, or buffer = 'class_balanced'"
-    ):
+            toy.make("replay", **{"memory": None, option: bad}, buffer="ring")
+    with pytest.raises(UserError, match="buffer = 'reservoir' has no classes: give memory, or buffer = 'ring' or"):
         toy.make("replay", memory=None, per_class=3)
 
 
@@ -176,11 +176,14 @@ def test_between_tasks_its_state_is_plain(buffer, current):
 WHOLE = {
     "reservoir": {},
     "few": {"memory": 3, "batch_memory": 1},
+    "half": {"weighting": "half"},
     "vdv": {"weighting": "vdv"},
+    "ring": {"buffer": "ring"},
     "class_balanced": {"buffer": "class_balanced"},
     "current": {"replay_current": True},
     "per class": {"memory": None, "per_class": 3, "buffer": "class_balanced", "weighting": "vdv"},
-    "per class, current": {"memory": None, "per_class": 2, "buffer": "class_balanced", "replay_current": True},
+    "per class, ring, current": {"memory": None, "per_class": 2, "buffer": "ring", "replay_current": True},
+    "ring, half, current": {"buffer": "ring", "weighting": "half", "replay_current": True},
     "class_balanced, vdv, current": {"buffer": "class_balanced", "weighting": "vdv", "replay_current": True},
 }
 

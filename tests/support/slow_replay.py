@@ -48,7 +48,7 @@ def replay(
             return mean_loss(module, batch)
         new, old = mean_loss(module, batch[:-B_m]), mean_loss(module, batch[-B_m:])
         B, k = len(batch) - B_m, now["task"].index + 1
-        weight = {"joint": B / (B + B_m), "vdv": 1 / k}[weighting]
+        weight = {"joint": B / (B + B_m), "half": 0.5, "vdv": 1 / k}[weighting]
         return weight * new + (1 - weight) * old
 
     def project(grads, batch):
@@ -70,15 +70,21 @@ def replay(
             shares = dict.fromkeys(counts, per_class)
         for group in list(counts)[: -len(fresh)] if fresh else []:
             own = [entry for entry in kept if entry.group == group]
-            if len(own) > shares[group]:
+            if len(own) > shares[group] and buffer == "ring":
+                dropped = sorted(entry.number for entry in own)[: -shares[group]]
+            elif len(own) > shares[group]:
                 dropped = [own[n].number for n in torch.randperm(len(own), generator=draw(buffer))[shares[group] :]]
-                kept[:] = [entry for entry in kept if entry.number not in dropped]
+            else:
+                dropped = []
+            kept[:] = [entry for entry in kept if entry.number not in dropped]
         for group, example in zip(groups, examples, strict=True):
             counts[group] += 1
             entry = Entry(group, sum(counts.values()), example)
             own = [place for place, other in enumerate(kept) if other.group == group]
             if len(own) < shares[group]:
                 kept.append(entry)
+            elif buffer == "ring":
+                kept[min(own, key=lambda place: kept[place].number)] = entry
             elif (n := int(torch.randint(counts[group], (), generator=draw(buffer)))) < len(own):
                 kept[own[n]] = entry
 

@@ -43,7 +43,7 @@ def history(method, stream, train=STILL):
 @BUFFER
 @pytest.mark.parametrize("memory", [6, 7, 50, 1000])
 def test_after_every_step_each_class_has_its_share(buffer, current, scenario, memory):
-    """No example twice, none too many, of every class min(share, what came of it)."""
+    """No example twice, none too many, of every class min(share, what came of it); in a ring its last."""
     stream = marked(scenario)
     own_class = {}
     for task in stream.tasks:
@@ -63,12 +63,14 @@ def test_after_every_step_each_class_has_its_share(buffer, current, scenario, me
             assert own <= set(of_it)
             share = memory // len(came) + (rank < memory % len(came))
             assert buffer == "reservoir" or len(own) == min(share, len(of_it))
+            assert buffer != "ring" or own == set(of_it[-share:])
     assert len(came) == 6
 
 
 @SCENARIOS
-def test_with_places_for_each_class_those_kept_stay(scenario):
-    method = toy.make("replay", memory=None, per_class=4, buffer="class_balanced")
+@pytest.mark.parametrize("buffer", ["ring", "class_balanced"])
+def test_with_places_for_each_class_those_kept_stay(buffer, scenario):
+    method = toy.make("replay", memory=None, per_class=4, buffer=buffer)
     kept = [set(numbers(method.kept)) if method.kept else set() for _ in tasks_done(method, marked(scenario))]
     kept.append(set(numbers(method.kept)))
     assert [len(each) for each in kept] == [0, 8, 16, 24]
@@ -154,7 +156,7 @@ def test_each_of_a_group_is_kept_with_the_same_probability_exactly(monkeypatch, 
 
 
 @CURRENT
-@BUFFER
+@pytest.mark.parametrize("buffer", ["reservoir", "class_balanced"])
 def test_what_is_kept_is_uniform_over_seeds(buffer, current):
     """8 of the 16 examples of six classes: each example within 5 standard errors of 300 runs of the hooks.
 

@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 
 from methods.base.method import Method
+from methods.base.net import gradient
 from methods.base.options import Count, NonNegative
 from methods.base.projection import against
 from methods.memory.ring import Ring
@@ -59,10 +60,8 @@ class AGEM(Method):
         if self.kept is None:
             return grad
         chosen = torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory]
-        x, y, mask = self.kept.take(chosen.to(theta.device))
-        variable = theta.detach().requires_grad_()
-        (reference,) = torch.autograd.grad(super().loss(variable, x, y, mask), variable)
-        return against(grad, reference, self.eps)
+        batch = self.kept.take(chosen.to(theta.device))
+        return against(grad, gradient(super().loss, theta, *batch), self.eps)
 
     def after_task(self, theta, task):
         if self.ring:

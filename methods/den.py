@@ -31,6 +31,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from methods.base.examples import units_of
 from methods.base.method import Method, cross_entropy
 from methods.base.net import Net
 from methods.base.options import Count, NonNegative
@@ -40,14 +41,13 @@ from methods.growing.phases import phase
 from methods.growing.proximal import group_shrink, soft_threshold
 from methods.growing.units import copy, drifted, expand, prune, select
 
-BATCH = 1000  # examples in one pass for the loss
-
 
 @dataclass
 class DEN(Method):
     """l1, l2, group, drift: strengths. tau: loss above which units are added. k: how many. sigma: drift of a split.
 
-    retrain_steps, output, split, bias: see `released`.
+    The defaults of these are the values in the authors' code, in its demo on Permuted MNIST. retrain_steps, output,
+    split, bias: see `released`.
     """
 
     l1: NonNegative = 1e-5
@@ -126,7 +126,7 @@ class DEN(Method):
         self._forget()
 
     def predict(self, theta, x, mask):
-        own = (mask == 0).nonzero().flatten().tolist()
+        own = units_of(mask).tolist()
         last = self.units.index(own) if own in self.units else len(self.units)
         used = [torch.tensor([stamp <= last for stamp in stamps], device=x.device) for stamps in self.stamps]
         return (logits(layers_of(self.net, theta), x.flatten(1), used) + mask).argmax(-1)
@@ -150,7 +150,7 @@ class DEN(Method):
             self.quadratic.set(self.phase.A, self.phase.m)
 
     def _loss(self, theta: Tensor, task) -> float:
-        sums = [len(y) * cross_entropy(self.net(theta, x) + mask, y) for x, y, mask in task.train.batches(BATCH)]
+        sums = [len(y) * cross_entropy(self.net(theta, x) + mask, y) for x, y, mask in task.train.batches()]
         return float(sum(sums)) / len(task.train)
 
     def _drifted(self, layers: Layers) -> list[Tensor]:

@@ -1,9 +1,18 @@
 """Deep generative replay (Shin et al., 2017), with a VAE as in the comparisons of van de Ven and Tolias.
 
-    L = 1/k CE(new) + (1 - 1/k) CE(images, hard targets)        DGR; with `distill` soft targets: DGR+distill
+    L   = 1/k CE(x, y) + (1 - 1/k) CE(x', y')           k: tasks so far; x, y: new; as many x' as x
+    L_G = 1/k mean L_VAE(x) + (1 - 1/k) mean L_VAE(x')
+    x'  = G'(z), z ~ N(0, I)                            G': the decoder after the last task; for `bce`, its sigmoid
+    y'  = arg max_c v_c(x'), c an old unit              v: outputs of the classifier after the last task
+    L_VAE(x) = recon(x, G(mu + exp(logvar / 2) eps)) + 1/(2 D) sum_j (mu_j^2 + exp(logvar_j) - 1 - logvar_j)
 
-The generator is a second network. It has its own loss on the new images and on images of its copy, with these weights
-(methods/generative/replay.py). Both networks see the same new and the same replayed images in a step.
+mu and logvar are the encoder's outputs for x, and eps ~ N(0, I). recon is a mean over the D pixels: of their cross
+entropy, or of half their squared error. With `distill` (DGR+distill) soft targets replace y', and CE(x', y') becomes
+
+    KD(x') = - T^2 sum_c softmax(v / T)_c log softmax(logits / T)_c
+
+The generator is a second network. Both networks see the same new and the same replayed images in a step. Which units
+are old stands in methods/generative/replay.py.
 
 The code of the RtF paper (`vdv2018`) trains the classifier for all iterations of a task and then the generator. Each
 draws its own batches and its own replay (`apart`). The two share no parameter and no draw. So the order changes

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from methods.base.errors import UserError, check_either
 from methods.base.method import Method
+from methods.base.net import gradient
 from methods.base.options import Count, NonNegative
 from methods.base.projection import dual
 from methods.memory.ring import Ring
@@ -93,9 +94,8 @@ class GEM(Method):
             return grad
         rows = []
         for memory in self.memories:
-            variable = theta.detach().requires_grad_()
-            x, y, mask = memory.take(torch.arange(len(memory), device=theta.device))
-            rows += torch.autograd.grad(super().loss(variable, x, y, mask), variable)
+            batch = memory.take(torch.arange(len(memory), device=theta.device))
+            rows.append(gradient(super().loss, theta, *batch))
         return self.project(grad, torch.stack(rows))
 
     def project(self, grad: Tensor, G: Tensor) -> Tensor:

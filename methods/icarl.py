@@ -41,6 +41,7 @@ from methods.base.method import Method
 from methods.base.options import CountOrZero, Positive
 from methods.memory.class_means import class_mean, directions
 from methods.memory.herding import herd
+from methods.memory.samplers import choose, exemplars
 from methods.memory.teacher import Teacher
 
 
@@ -124,9 +125,7 @@ class ICaRL(Method):
         m = self.per_class if self.K is None else self.K // t if self.share == "floor" else -(-self.K // t)
         self.exemplars = {unit: kept.select(torch.arange(min(m, len(kept)))) for unit, kept in self.exemplars.items()}
         (draws,) = self.generators("exemplars", theta, task)
-        for unit in task.train.y.unique().tolist():
-            rows = (task.train.y == unit).nonzero().flatten()
-            self.exemplars[unit] = task.train.select(rows[self._choose(theta, task.train.select(rows), m, draws)])
+        self.exemplars |= exemplars(task.train, lambda own: self._choose(theta, own, m, draws))
         if self.classifier == "nme":
             found = {unit: class_mean(self.net, theta, x, self.flips, unit) for unit, x in self.exemplars.items()}
             self.means = {unit: mean for unit, (mean, _) in found.items()}
@@ -143,6 +142,6 @@ class ICaRL(Method):
     def _choose(self, theta: Tensor, examples: Examples, m: int, draws: torch.Generator) -> Tensor:
         """Return the indices of the m examples of a unit to keep."""
         if self.selection == "random":
-            return torch.randperm(len(examples), generator=draws)[:m].to(theta.device)
+            return choose(self.net, theta, examples, "uniform", m, draws)
         phi = directions(self.net, theta, examples)
         return herd(phi, F.normalize(phi.mean(0), dim=0) if self.unit_mean else phi.mean(0), m)

@@ -29,10 +29,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from methods.base.examples import OFF, Task
+from methods.base.examples import Task
 from methods.base.method import Method, cross_entropy
 from methods.base.options import NonNegative, Positive
-from methods.memory.teacher import Teacher, distillation, units
+from methods.memory.teacher import Teacher, by_head, distillation, kept_heads
 
 
 @dataclass
@@ -62,7 +62,7 @@ class LwF(Method):
     def before_task(self, theta, task):
         if self.heads and self.lam:
             self.teacher = Teacher(self.net, theta, task.train)
-        self.shared, self.n_used = not task.own_units, len(task.units)
+        self.in_use = None if task.own_units or self.weighting == "sum" else task.units
         self.weights = self._weights(task)
         return task
 
@@ -76,18 +76,16 @@ class LwF(Method):
         targets = self.teacher.outputs(x)
         logits = self.net(theta, x, train=True)
         loss = cross_entropy(logits + mask, y)
-        KD = [self._distil(*head) for head in self._heads(logits, targets, mask)]
+        KD = [self._distil(*head) for head in by_head(logits, targets, self.heads, self.in_use)]
         new, old = self.weights
         return new * loss + old * sum(KD)
 
     def after_task(self, theta, task):
-        self.teacher = None
-        if task.own_units:
-            self.heads.append(task.units)
-        elif self.weighting == "sum":
+        self.teacher = self.in_use = None
+        if self.weighting == "sum" and not task.own_units:
             self.heads = [torch.cat([*self.heads, task.train.y]).unique()]
         else:
-            self.heads = [task.units]
+            self.heads = kept_heads(self.heads, task)
 
     def _weights(self, task: Task) -> tuple[float, float]:
         """Return the factors of L_k and of the sum of KD over old heads."""
@@ -99,14 +97,6 @@ class LwF(Method):
             return 1.0, n * self.lam / n_heads
         return 1.0, self.lam
 
-    def _distil(self, z: Tensor, v: Tensor, n_units: int) -> Tensor:
+    def _distil(self, z: Tensor, v: Tensor) -> Tensor:
         KD = distillation(z, v, self.T)
-        return KD / n_units if self.unit_mean else KD
-
-    def _heads(self, logits: Tensor, targets: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor, int]]:
-        """Return z and v [..., B, C'] of each old head, and the number of units that a mean is over."""
-        known = [units(targets, head) for head in self.heads]
-        if self.weighting != "sum" and self.shared:
-            v = torch.full_like(targets, OFF).index_copy(-1, self.heads[0], known[0])
-            return [(logits + mask, v, self.n_used)]
-        return [(units(logits, head), v, len(head)) for head, v in zip(self.heads, known, strict=True)]
+        return KD / z.shape[-1] if self.unit_mean else KD

@@ -24,6 +24,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from methods.base.examples import units_of
 from methods.base.method import Method
 from methods.base.net import Net
 from methods.base.options import Positive
@@ -69,7 +70,7 @@ class PNN(Method):
         self.net.module.kept, self.net.module.asked = None, []
 
     def predict(self, theta, x, mask):
-        units = (mask == 0).nonzero().flatten()
+        units = units_of(mask)
         if units.tolist() not in self.units:
             return units[:1].expand(len(x))
         k = self.units.index(units.tolist())

@@ -1,10 +1,13 @@
 """Replay through feedback (van de Ven and Tolias, 2018): the classifier and the generator are one network.
 
-    L = 1/k [CE + L_VAE](new) + (1 - 1/k) [KD + L_VAE](images)        k: tasks so far
+    L  = 1/k [CE(x, y) + L_VAE(x)] + (1 - 1/k) [KD(x') + L_VAE(x')]     k: tasks so far; x, y: new; as many x' as x
+    x' = G'(z), z ~ N(0, I)               G': the decoder after the last task; for `bce`, its sigmoid
+    KD(x')   = - T^2 sum_c softmax(v / T)_c log softmax(logits / T)_c   v: outputs for x' after the last task
+    L_VAE(x) = recon(x, G(mu + exp(logvar / 2) eps)) + 1/(2 D) sum_j (mu_j^2 + exp(logvar_j) - 1 - logvar_j)
 
-The layers below the classifier's last one are the encoder of the VAE. Its two linear heads to z and its decoder are
-added. So the features are trained by both losses. Images and soft targets come from the copy of the whole network after
-the last task (methods/generative/replay.py, methods/generative/vae.py).
+The layers below the classifier's last one are the encoder of the VAE. Its two linear heads, mu and logvar, and its
+decoder G are added. So the features are trained by both losses. eps ~ N(0, I). recon is a mean over the D pixels: of
+their cross entropy, or of half their squared error. Which units are old stands in methods/generative/replay.py.
 
 In task-IL each old head has images of its own, as in the code of the paper. Soft targets have a mean over units, times
 T^2, as there (`vdv2018`).

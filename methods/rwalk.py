@@ -14,8 +14,14 @@ With a single head the paper adds exemplars. `sampler` chooses `per_class` of ea
 (methods/memory/samplers.py). A later task trains on its own data and on all exemplars, each once in an epoch.
 
 Differs from the paper: the paper sets negative scores to zero. Here, as in the authors' code, each interval takes the
-relu before scores are added. The authors' code (`variant="released"`) has another recursion: see
-importance/path_scores.py.
+relu before scores are added. The authors' code (`variant="released"`) has another recursion. Before each step n = 1, 2,
+... of a task that `interval` divides:
+
+    s_i <- s_i + relu(w_i) / (F_i (theta_i - window_i)^2 + eps)         then w = 0
+    F   <- alpha * G / interval + (1 - alpha) * F                       G: sum of g^2 over the task's steps before n
+
+F starts from 0. S <- s after the first task, then 3/2 S + s / 2. So F grows with the number of steps, a task's first
+interval is one step short, and its last steps do not count. g is the gradient of the batch.
 """
 
 from dataclasses import dataclass, replace
@@ -29,7 +35,7 @@ from methods.base.options import Count, NonNegative, Positive, Share
 from methods.base.quadratic import Quadratic
 from methods.importance.path_scores import PaperScores, ReleasedScores
 from methods.importance.running_fisher import min_max
-from methods.memory.samplers import SAMPLERS, exemplars, last_linear
+from methods.memory.samplers import SAMPLERS, choose, exemplars, last_linear
 
 
 @dataclass
@@ -64,7 +70,7 @@ class RWalk(Method):
         self.quadratic = Quadratic(2 * self.lam)
         recursion = PaperScores if self.variant == "paper" else ReleasedScores
         self.scores = recursion(theta, self.alpha, self.interval, self.eps)
-        self.exemplars = []  # of each earlier task
+        self.exemplars = []  # of each class of each earlier task
         self._step = torch.empty_like(theta)
 
     def before_task(self, theta, task):
@@ -92,4 +98,5 @@ class RWalk(Method):
         self.quadratic.set(min_max(self.scores.F.value) + min_max(self.scores.S), theta)
         if self.sampler is not None:
             (generator,) = self.generators("exemplars", theta, task)
-            self.exemplars.append(exemplars(self.net, theta, task.train, self.sampler, self.per_class, generator))
+            settings = self.sampler, self.per_class, generator
+            self.exemplars += exemplars(task.train, lambda own: choose(self.net, theta, own, *settings)).values()

@@ -21,6 +21,7 @@ from methods.base.errors import UserError
 
 OFF = -1e9
 SCENARIOS = ("task", "domain", "class")
+PASS = 1000  # examples in a pass of the network that keeps no gradient
 
 
 def mask_of(units: Sequence[int], n_units: int) -> Tensor:
@@ -127,7 +128,7 @@ class Examples:
             start += len(part.rows)
         return x, y, mask
 
-    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def batches(self, size: int = PASS, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, ...]]:
         """Yield every example once, `size` at a time, in order or shuffled. The last batch may be smaller."""
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
         for index in order.to(self.parts[0].y.device).split(size):

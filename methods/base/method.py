@@ -27,10 +27,10 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 class Method(Stateful):
     """Train by fine-tuning. A method changes this through the hooks.
 
-    theta [..., P] is the network as a vector. Hooks get detached tensors and must copy what they keep. Only `loss` and
-    `penalty` may see a theta that carries gradient. A hook sees the training data of the current task, never test data
-    and never a later task. Dataclass fields are the hyper-parameters and nothing else. Their types say which values
-    they take (methods/base/options.py).
+    theta [..., P] is the network as a vector, so Adam counts its steps once for all heads. Hooks get detached tensors
+    and must copy what they keep. Only `loss` and `penalty` may see a theta that carries gradient. A hook sees the
+    training data of the current task, never test data and never a later task. Dataclass fields are the hyper-parameters
+    and nothing else. Their types say which values they take (methods/base/options.py).
     """
 
     strength: ClassVar[str | None] = None  # the field that scales the method; at 0 it is fine-tuning, to the bit
@@ -148,7 +148,10 @@ class Method(Stateful):
         """Note the optimiser's step from `old` to `new`. `grad` is the gradient of the task loss alone."""
 
     def after_task(self, theta: Tensor, task) -> None:
-        """End a task after its last batch. `task` is the stream's own, without what `before_task` added."""
+        """End a task after its last batch. `task` is the stream's own, without what `before_task` added.
+
+        An importance must be finite also where no step was taken since `before_task`.
+        """
 
     def predict(self, theta: Tensor, x: Tensor, mask: Tensor) -> Tensor:
         """Return the unit [..., N] that has the largest allowed logit. Among equals it is the lowest unit."""

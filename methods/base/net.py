@@ -191,6 +191,13 @@ def by_replica(function: Callable[..., Tensor], theta: Tensor, *others: Sequence
     return torch.stack([function(*row) for row in zip(theta, *others, strict=True)])
 
 
+def gradient(loss: Callable[..., Tensor], theta: Tensor, *batch: Tensor) -> Tensor:
+    """Return the gradient [P] of loss(theta, *batch) at theta."""
+    variable = theta.detach().requires_grad_()
+    with torch.enable_grad():
+        return torch.autograd.grad(loss(variable, *batch), variable)[0]
+
+
 def _leaves(z: Tensor, given: list[Tensor]) -> Iterator[Tensor]:
     """Yield the leaves of autograd's graph that z depends on by ways around the tensors given."""
     known = [get_gradient_edge(tensor).node for tensor in given if tensor.requires_grad]

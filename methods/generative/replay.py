@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from methods.base.errors import UserError
-from methods.base.examples import OFF, Examples
+from methods.base.examples import Examples
 from methods.base.method import Method, cross_entropy
 from methods.base.options import Count, Positive
 from methods.generative.vae import RECONSTRUCTIONS, VAE
-from methods.memory.teacher import Teacher, distillation, units
+from methods.memory.teacher import Teacher, by_head, distillation, kept_heads
 
 
 class WithGenerator:
@@ -104,14 +104,14 @@ class GenerativeReplay(Method):
         return task
 
     def after_task(self, theta, task):
-        self.heads = [*self.heads, task.units] if task.own_units else [task.units]
+        self.heads = kept_heads(self.heads, task)
         self.old, self.teacher = theta.clone(), None
 
     def images(self, n: int, draws: torch.Generator) -> Tensor | None:
         """Return n images (or more, as many for each old head) of the old generator. None: there is none yet."""
         if self.old is None:
             return None
-        if self.own_images and self.own_units:
+        if self.own_images:
             n = len(self.heads) * -(-n // len(self.heads))
         return self.net.vae.sample(self.net.split(self.old)[1], self._normal(n, draws, self.old))
 
@@ -135,22 +135,16 @@ class GenerativeReplay(Method):
         return scale * distillation(z, v, self.T)
 
     def _replay_loss(self, z: Tensor, v: Tensor) -> Tensor:
-        if not self.own_units:
-            (head,) = self.heads
-            v = torch.full_like(v, OFF).index_copy_(-1, head, units(v, head))
-            return self.compare(units(z, self.in_use), units(v, self.in_use))
-        n = len(self.heads)
-        pairs = zip(z.chunk(n), v.chunk(n), strict=True) if self.own_images else [(z, v)] * n
-        return (
-            sum(self.compare(units(z, head), units(v, head)) for head, (z, v) in zip(self.heads, pairs, strict=True))
-            / n
-        )
+        pairs = by_head(z, v, self.heads, None if self.own_units else self.in_use)
+        if self.own_images:
+            pairs = [(z.chunk(len(pairs))[n], v.chunk(len(pairs))[n]) for n, (z, v) in enumerate(pairs)]
+        return sum(self.compare(z, v) for z, v in pairs) / len(pairs)
 
     def _normal(self, n: int, draws: torch.Generator, like: Tensor) -> Tensor:
         return torch.randn(n, self.z, generator=draws, dtype=like.dtype).to(like.device)
 
     def _check_pixels(self, examples: Examples) -> None:
-        bounds = [(float(x.min()), float(x.max())) for x, _, _ in examples.batches(1000)]
+        bounds = [(float(x.min()), float(x.max())) for x, _, _ in examples.batches()]
         low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
         if low < 0 or high > 1:
             raise UserError(

@@ -54,10 +54,6 @@ class VAE:
         uniform = [torch.rand(n, generator=draws, dtype=dtype) for n in self.sizes]
         return torch.cat([(2 * u - 1) * bound for u, bound in zip(uniform, bounds, strict=True)])
 
-    def encode(self, phi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mu and logvar [N, Z] of the trunk's inputs x [N, n_inputs]."""
-        return self._encode(self._views(phi), x)
-
     def decode(self, phi: Tensor, z: Tensor) -> Tensor:
         """Return xhat [N, D] of z [N, Z], before the sigmoid of `bce`."""
         return self._decode(self._views(phi), z)
@@ -87,6 +83,7 @@ class VAE:
         return [(weight.view(shape), bias if biased else None) for (shape, biased), weight, bias in pairs]
 
     def _encode(self, views: list, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar [N, Z] of the trunk's inputs x [N, n_inputs]."""
         for layer in views[: self.n_trunk]:
             x = F.linear(x, *layer).relu_()
         mu, logvar = views[self.n_trunk : self.n_trunk + 2]

@@ -28,7 +28,7 @@ from torch import Tensor
 from methods.base.errors import UserError
 from methods.base.examples import Examples, Part
 from methods.base.method import Method
-from methods.base.net import by_replica
+from methods.base.net import by_replica, gradient
 from methods.base.options import Count, checked
 from methods.importance import likelihoods
 from methods.importance.likelihoods import CATEGORICAL, Categorical, Likelihood
@@ -158,9 +158,7 @@ def mean_over_batches(f: Callable, loss: Callable, theta: Tensor, examples, batc
     """Return the mean over shuffled batches of f(gradient of the batch's mean loss) [P]."""
     total, n_batches = accumulator(theta), 0
     for x, y, mask in examples.batches(batch, generator):
-        variable = theta.detach().requires_grad_()
-        with torch.enable_grad():
-            total += f(torch.autograd.grad(loss(variable, x, y, mask), variable)[0].to(total.dtype))
+        total += f(gradient(loss, theta, x, y, mask).to(total.dtype))
         n_batches += 1
     return total / n_batches
 

@@ -1,10 +1,6 @@
 """The scores of RWalk: what each parameter did for the loss along the path of training (Chaudhry et al., 2018).
 
-    w_i <- w_i - g_i * (step of theta_i)                                every step
-    s_i <- s_i + relu(w_i) / (1/2 F_i (theta_i - window_i)^2 + eps)     every `interval` steps; then w = 0
-    S   <- s after the first task, then (S + s) / 2                     every task; then s = 0
-
-The paper's recursion is `PaperScores`. That of the authors' code is `ReleasedScores`.
+The two recursions for w, s, F and S stand in methods/rwalk.py.
 """
 
 import torch
@@ -15,7 +11,7 @@ from methods.importance.running_fisher import RunningFisher
 
 
 class PaperScores(Stateful):
-    """Compute w, s, F and S, each [..., P], by the paper's recursion."""
+    """Compute w, s, F and S, each [..., P], by the recursion of the paper."""
 
     def __init__(self, theta: Tensor, alpha: float, interval: int, eps: float, from_zero: bool = False):
         self.F = RunningFisher(theta, alpha, from_zero)
@@ -50,14 +46,7 @@ class PaperScores(Stateful):
 
 
 class ReleasedScores(PaperScores):
-    """Follow the recursion of the authors' code. Before each step n = 1, 2, ... of a task that `interval` divides:
-
-        s_i <- s_i + relu(w_i) / (F_i (theta_i - window_i)^2 + eps)      then w = 0
-        F   <- alpha * G / interval + (1 - alpha) * F                    G: sum of g^2 over the task's steps before n
-
-    F starts from 0. S <- s after the first task, then 3/2 S + s / 2. So F grows with the number of steps, a task's
-    first interval is one step short, and its last steps do not count. g is the gradient of the batch.
-    """
+    """Compute w, s, F and S by the recursion of the authors' code."""
 
     def __init__(self, theta: Tensor, alpha: float, interval: int, eps: float):
         super().__init__(theta, alpha, interval, eps, from_zero=True)

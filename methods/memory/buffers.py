@@ -38,7 +38,7 @@ def fill(
         seen |= dict.fromkeys(arrived, 0)
         stay = cut(places, memory, draws)
         kept = kept and kept.select(torch.tensor(stay))
-    return write(kept, new, choose(places, seen, groups, memory, draws))
+    return write(kept, new, give_places(places, seen, groups, memory, draws))
 
 
 def shares(places: Groups, memory: int) -> dict[int, int]:
@@ -61,7 +61,7 @@ def cut(places: Groups, memory: int, draws: torch.Generator | None) -> list[int]
     return stay
 
 
-def choose(
+def give_places(
     places: Groups, seen: dict[int, int], groups: list[int], memory: int, draws: torch.Generator | None
 ) -> dict[int, int]:
     """Return {place: index of the new example that takes it}. Of several for one place, the last takes it."""

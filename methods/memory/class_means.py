@@ -11,12 +11,10 @@ from torch import Tensor
 from methods.base.errors import UserError
 from methods.base.examples import Examples
 
-BATCH = 1000  # examples in one pass
-
 
 def directions(net, theta: Tensor, examples: Examples, mirrored: bool = False) -> Tensor:
     """Return features [N, D], each divided by its norm. A feature of norm 0 stays 0."""
-    inputs = (x.flip(-1) if mirrored else x for x, _, _ in examples.batches(BATCH))
+    inputs = (x.flip(-1) if mirrored else x for x, _, _ in examples.batches())
     return F.normalize(torch.cat([net.features(theta, x) for x in inputs]), dim=-1)
 
 

@@ -10,25 +10,26 @@ them to unit length first. The first three ways are distributions and are drawn 
 an example twice.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from methods.base.errors import UserError
+from methods.base.examples import Examples
 from methods.memory.herding import herd
 
 SAMPLERS = ("uniform", "plane_distance", "entropy", "mof")
 PASS = 256  # examples in one forward pass; changes memory only
 
 
-def exemplars(net, theta: Tensor, examples, sampler: str, per_class: int, generator: torch.Generator):
-    """Return up to `per_class` examples of each class among `examples`, with pixels of their own."""
-    units = examples.y
-    chosen = []
-    for unit in units.unique():
-        members = (units == unit).nonzero().flatten()
-        places = choose(net, theta, examples.select(members), sampler, per_class, generator)
-        chosen.append(members[places])
-    return examples.select(torch.cat(chosen))
+def exemplars(examples: Examples, choose: Callable[[Examples], Tensor]) -> dict[int, Examples]:
+    """Return a few examples of each unit, with pixels of their own: those at the places that `choose` gives."""
+    chosen = {}
+    for unit in examples.y.unique().tolist():
+        members = examples.select((examples.y == unit).nonzero().flatten())
+        chosen[unit] = members.select(choose(members))
+    return chosen
 
 
 def choose(net, theta: Tensor, examples, sampler: str, m: int, generator: torch.Generator) -> Tensor:
@@ -39,7 +40,7 @@ def choose(net, theta: Tensor, examples, sampler: str, m: int, generator: torch.
     if sampler == "mof":
         return herd(features, features.mean(0), m)
     weights = entropies if sampler == "entropy" else 1 / ((features * planes).sum(-1).abs() + 1e-12)
-    return draw(weights, m, generator)
+    return draw_weighted(weights, m, generator)
 
 
 @torch.no_grad()
@@ -63,7 +64,7 @@ def observe(net, theta: Tensor, examples) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat(features), torch.cat(planes), torch.cat(entropies)
 
 
-def draw(weights: Tensor, m: int, generator: torch.Generator) -> Tensor:
+def draw_weighted(weights: Tensor, m: int, generator: torch.Generator) -> Tensor:
     """Return places [min(m, N)], drawn without replacement with chances proportional to weights [N] >= 0.
 
     The smallest E / weight win, with E exponential (Efraimidis and Spirakis, 2006). Weights of 0 come last, at random.

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from methods.base.examples import Examples
-
-BATCH = 1000  # examples in one pass
+from methods.base.examples import OFF, Examples, Task
 
 
 class Teacher:
@@ -42,7 +40,7 @@ class Teacher:
             if index is None:
                 return self.net(self.theta, x)
             if self.recorded is None:
-                inputs = (self.examples.spread(x, self.theta) for x, _, _ in self.examples.batches(BATCH))
+                inputs = (self.examples.spread(x, self.theta) for x, _, _ in self.examples.batches())
                 passes = [self.net(self.theta, x) for x in inputs]
                 self.recorded, self.examples = torch.cat(passes, dim=-2), None
         return self.recorded.take_along_dim(index.unsqueeze(-1), dim=-2)
@@ -63,6 +61,23 @@ class Teacher:
 def units(outputs: Tensor, head: Tensor) -> Tensor:
     """Return the outputs [..., C'] of a head's units, in their order. A head of all units costs no copy."""
     return outputs if len(head) == outputs.shape[-1] else outputs.index_select(-1, head)
+
+
+def kept_heads(heads: list[Tensor], task: Task) -> list[Tensor]:
+    """Return the units of each old head once a task has ended. Where tasks share units, all are one head."""
+    return [*heads, task.units] if task.own_units else [task.units]
+
+
+def by_head(z: Tensor, v: Tensor, heads: list[Tensor], in_use: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """Return the outputs z and the teacher's v [..., B, C'] of each old head.
+
+    in_use: the units that the loss may use, where tasks share them. Of these, v is OFF where the old head has no unit.
+    """
+    if in_use is None:
+        return [(units(z, head), units(v, head)) for head in heads]
+    (head,) = heads
+    v = torch.full_like(v, OFF).index_copy(-1, head, units(v, head))
+    return [(units(z, in_use), units(v, in_use))]
 
 
 def distillation(logits: Tensor, targets: Tensor, T: float) -> Tensor:

@@ -36,7 +36,7 @@ def test_loss_is_the_negative_elbo_over_the_pixels(recon, seed):
     """Of two pixels and one latent number: E_q log p(x | z) + log p(z) - log q(z | x), and never above log p(x)."""
     vae = VAE(2, (3,), 1, (3,), (2,), recon)
     phi, x = phi_of(vae, seed), torch.tensor([[0.2, 1.0]], dtype=torch.float64)
-    mu, logvar = vae.encode(phi, x)
+    mu, logvar = vae._encode(vae._views(phi), x)
     sigma = float(logvar.exp().sqrt())
     eps_weights = normal(GRID[:, 0]) * STEP
     many = x.expand(len(GRID), -1)

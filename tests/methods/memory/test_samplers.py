@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from methods.base.errors import UserError
+from methods.base.examples import Examples
 from methods.base.net import Net
 from methods.memory.herding import herd
-from methods.memory.samplers import SAMPLERS, choose, draw, exemplars, observe
+from methods.memory.samplers import SAMPLERS, choose, draw_weighted, exemplars, observe
 from tests.support import slow, slow_methods, toy
 
 
@@ -27,8 +28,10 @@ def test_as_many_as_asked_for_all_distinct(sampler, m):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_each_class_gets_its_own(sampler):
     _, net, theta, data = toy.second_task()
-    chosen = exemplars(net, theta, data, sampler, 4, draws())
-    x, y, _ = chosen.take(torch.arange(len(chosen)))
+    generator = draws()
+    chosen = exemplars(data, lambda members: choose(net, theta, members, sampler, 4, generator))
+    assert list(chosen) == [2, 3]
+    x, y, _ = Examples.joined(chosen.values()).take(torch.arange(8))
     assert y.tolist() == [2] * 4 + [3] * 4
     whole, labels, _ = data.take(torch.arange(18))
     for image, unit in zip(x, y, strict=True):
@@ -63,7 +66,7 @@ def test_chances_are_proportional_to_the_weights():
     generator = draws()
     counts = torch.zeros(4)
     for _ in range(4000):
-        counts[draw(torch.tensor([1.0, 2.0, 0.0, 5.0]), 1, generator)] += 1
+        counts[draw_weighted(torch.tensor([1.0, 2.0, 0.0, 5.0]), 1, generator)] += 1
     assert counts[2] == 0
     for count, p in zip(counts[[0, 1, 3]].tolist(), (1 / 8, 2 / 8, 5 / 8), strict=True):
         assert abs(count - 4000 * p) < 4 * (4000 * p * (1 - p)) ** 0.5
@@ -85,8 +88,8 @@ def test_plane_distance_prefers_examples_near_the_plane_and_entropy_unsure_ones(
 def test_weights_of_zero_come_last():
     weights = torch.tensor([0.0, 3.0, 0.0, 1e-30, 2.0])
     for seed in range(20):
-        assert set(draw(weights, 3, draws(seed)).tolist()) == {1, 3, 4}
-        assert len(draw(weights, 9, draws(seed)).unique()) == 5
+        assert set(draw_weighted(weights, 3, draws(seed)).tolist()) == {1, 3, 4}
+        assert len(draw_weighted(weights, 9, draws(seed)).unique()) == 5
 
 
 @pytest.mark.parametrize("m", [1, 3, 12, 99])

@@ -22,8 +22,8 @@ from benchmarks.record import Record
 from methods.base.errors import UserError, unknown
 from paper_tables import render, student
 from paper_tables.declaration import Row, Table
-from paper_tables.references import recorded_seeds, references
-from paper_tables.runs import Results, measures, results_of, runs_of
+from paper_tables.references import references
+from paper_tables.runs import Results, measures
 from paper_tables.verdict import error_of
 
 REFERENCE = "reference"  # the only value of BESIDE
@@ -68,10 +68,7 @@ def find(what: str, table: Table, rows: str | None) -> Beside:
         raise UserError(f"BESIDE={REFERENCE} needs ROWS=<your rows>: they alone are trained")
     found, results = [], {}
     for row in table.rows:
-        alone = replace(table, rows=(row,))
-        if seeds := recorded_seeds(alone):
-            runs = runs_of(alone, seeds)
-            kept = results_of(runs, references(runs))
+        if kept := references(replace(table, rows=(row,))).results:
             results |= {(_label(label), scenario): records for (label, scenario), records in kept.items()}
             found.append(replace(row, label=_label(row.label), reference=row.reference and _label(row.reference)))
     if not found:

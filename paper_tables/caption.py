@@ -30,7 +30,7 @@ def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: in
         *(_times(cells) if table.times else []),
         *(_added(cells) if "added" in cells else []),
         *(_spreads(cells) if table.same_orders else []),
-        *([f"{stale} stale records of other source code were set aside."] if stale else []),
+        *([f"{stale} stale records of other source code or data were set aside."] if stale else []),
     ]
 
 

@@ -17,7 +17,7 @@ from benchmarks.run import Run
 from benchmarks.sweep import missing
 from paper_tables.complete import AUTO
 from paper_tables.declaration import Table
-from paper_tables.references import recorded_seeds, references
+from paper_tables.references import references
 from paper_tables.runs import runs_of
 from paper_tables.seeds import parse_seeds
 from paper_tables.verdict import LOOKS
@@ -59,7 +59,7 @@ def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -
 def _known(table: Table) -> dict[Run, list[Record]]:
     """Return the finished reference records of each run, whatever its seed: its seed is 0 here."""
     known: dict[Run, list[Record]] = {}
-    for record in references(runs_of(table, recorded_seeds(table))):
+    for record in references(table).records:
         if record is not None and record.reason is None:
             known.setdefault(replace(record.run, seed=0), []).append(record)
     return known

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks import metrics
 from benchmarks.record import Record
 from paper_tables.alike import common
-from paper_tables.declaration import Table
-from paper_tables.references import recorded_seeds, usable
-from paper_tables.runs import Results, results_of, runs_of
+from paper_tables.runs import Results
 
 
 @dataclass(frozen=True)
@@ -69,14 +66,7 @@ class Course:
         return np.array([found(record.accuracy, record.total, *references).percent for record in self.records])
 
 
-def courses(table: Table, folder: Path) -> list[Course]:
-    """Return the courses of a table by the records in `folder`."""
-    seeds = recorded_seeds(table, folder)
-    runs = runs_of(table, seeds) if seeds else {}
-    return of_results(results_of(runs, usable(runs, folder)[0]))
-
-
-def of_results(results: Results) -> list[Course]:
+def courses(results: Results) -> list[Course]:
     """Return the courses of all rows that have finished runs, each set of runs once."""
     groups: dict = {}
     for (label, scenario), records in results.items():

@@ -87,18 +87,17 @@ def compare(own: tuple[Row, ...], others: tuple[Row, ...], results: Results) -> 
     for mine in (row for row in own if row.method):
         for scenario in mine.scenarios:
             ours = results.get((mine.label, scenario), [])
-            values = _values(mine, ours, results.get((mine.reference, scenario), []))
+            values = _values(mine.metric, ours, results.get((mine.reference, scenario), []))
             for other in (row for row in others if scenario in row.scenarios):
-                as_mine = replace(other, metric=mine.metric)
                 joint = results.get((mine.reference and _label(mine.reference), scenario), [])
-                theirs = _values(as_mine, results.get((other.label, scenario), []), joint)
+                theirs = _values(mine.metric, results.get((other.label, scenario), []), joint)
                 yield Difference(mine.label, other.label, scenario, **_difference(values, theirs, _one(ours)))
 
 
-def _values(row: Row, records: list[Record], joint: list[Record]) -> dict:
-    """Return the row's measure in percent, by the stream and the seed of each finished run."""
+def _values(metric: str, records: list[Record], joint: list[Record]) -> dict:
+    """Return the measure in percent, by the stream and the seed of each finished run."""
     finished = [record for record in records if record.reason is None]
-    measured = zip(finished, measures(row, finished, joint), strict=True)
+    measured = zip(finished, measures(metric, finished, joint), strict=True)
     return {(record.run.stream, record.seed): m.percent for record, m in measured if m.reason is None}
 
 

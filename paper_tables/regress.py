@@ -106,7 +106,7 @@ def _outcome(row: Row, found: Record, by_key: dict[Key, Record | None], key: Key
     if found.reason is not None:
         return Outcome(row.metric, None, correct, found.reason)
     against = by_key.get((row.reference, *key[1:]))
-    (measure,) = measures(row, [found], [against] if against else [])
+    (measure,) = measures(row.metric, [found], [against] if against else [], row.reference)
     return Outcome(row.metric, None if measure.reason else measure.percent, correct, measure.reason)
 
 

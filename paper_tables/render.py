@@ -75,7 +75,7 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
 def _line(table: Table, row: Row, scenario: str, records: list[Record], references: list[Record]) -> dict:
     finished = [record for record in records if record.reason is None]
     reasons = [record.reason for record in records if record.reason is not None]
-    measured = measures(row, finished, references)
+    measured = measures(row.metric, finished, references, row.reference)
     values = [measure.percent for measure in measured if measure.reason is None]
     orders = _orders(finished, measured) if table.same_orders else None
     design = blocks.of(values, orders) if orders else None  # its mean weighs all orders alike

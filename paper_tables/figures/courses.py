@@ -1,5 +1,6 @@
 """What the figures of a table are drawn from: the finished runs of each row in each scenario."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -8,7 +9,7 @@ import numpy as np
 from benchmarks import metrics
 from benchmarks.record import Record
 from paper_tables.alike import common
-from paper_tables.runs import Results
+from paper_tables.runs import Results, measures
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class Course:
         """Return R [S, T + 1, T] in percent."""
         return 100 * np.stack([record.accuracy for record in self.records])
 
-    @property
+    @cached_property
     def so_far(self) -> np.ndarray:
         """Return the mean accuracy on the tasks learnt so far, [S, T]."""
-        T = self.accuracy.shape[2]
-        return np.stack([self.accuracy[:, k, :k].mean(1) for k in range(1, T + 1)], 1)
+        after = [self.measured(f"{metrics.AFTER}{k}") for k in range(1, self.accuracy.shape[2])]
+        return np.stack([*after, self.final], 1)
 
     @property
     def first(self) -> np.ndarray:
@@ -54,16 +55,11 @@ class Course:
     @property
     def is_joint(self) -> bool:
         """Say whether only the end was measured."""
-        return bool(np.isnan(self.accuracy[:, 1:-1]).all()) and self.accuracy.shape[2] > 1
+        return bool(metrics.is_joint(self.records[0].accuracy))
 
-    def only(self, n: int) -> "Course":
-        """Return the course of one run."""
-        return replace(self, records=self.records[n : n + 1])
-
-    def measured(self, metric: str, *references: np.ndarray) -> np.ndarray:
+    def measured(self, metric: str, references: Sequence[Record] = ()) -> np.ndarray:
         """Return a measure of each run, [S], in percent. NaN: it is undefined for this run."""
-        found = metrics.find(metric)
-        return np.array([found(record.accuracy, record.total, *references).percent for record in self.records])
+        return np.array([measure.percent for measure in measures(metric, self.records, references)])
 
 
 def courses(results: Results) -> list[Course]:

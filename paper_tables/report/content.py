@@ -112,7 +112,7 @@ def of(table: Table, folder: Path, root: Path = DEFAULT_ROOT) -> Page:
 
 def _runs(row: Row, records: list[Record], references: list[Record]) -> list[Ran]:
     finished = [record for record in records if record.reason is None]
-    measured = iter(measures(row, finished, references))
+    measured = iter(measures(row.metric, finished, references, row.reference))
     ran = []
     for each in records:
         if each.reason is not None:

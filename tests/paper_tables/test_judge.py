@@ -50,7 +50,7 @@ def test_a_file_of_the_reference_runs_gets_the_verdicts_of_the_table(tmp_path, n
         for scenario, paper in row.paper.items():
             records = results.get((row.label, scenario), [])
             joint = results.get((row.reference, scenario), [])
-            for kept, measure in zip(records, render.measures(row, records, joint), strict=True):
+            for kept, measure in zip(records, render.measures(row.metric, records, joint, row.reference), strict=True):
                 lines.append(f"{paper.cell}, {kept.seed}, {measure.percent!r}")
     runs = judge.read(written(tmp_path, *lines), KNOWN)
     cells = judge.frame(runs, KNOWN, judge.citations([declaration.load(n) for n in declaration.names()]))

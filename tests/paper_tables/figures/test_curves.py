@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from scipy import stats
 
+from benchmarks import record
 from paper_tables import drawing
 from paper_tables.figures import curves, matrices
 from paper_tables.figures.courses import courses
@@ -31,6 +32,15 @@ def test_courses_by_hand(toy):
     assert adam.measured("forgetting") == pytest.approx([20, 10])
     assert (offline.label, offline.is_joint) == ("Offline", True)
     assert np.isnan(offline.so_far[0, 0]) and offline.so_far[0, 1] == pytest.approx(85)
+
+
+def test_a_measure_of_the_first_batches_takes_the_curve(toy):
+    table, folder = toy
+    adam = replace(table.rows[0], train=table.rows[0].train | {"curve": 10})
+    run = adam.run("task", 1)
+    kept(run, folder, curve=[[50] * 11, [150, *[300] * 10]])
+    (course,) = courses({("Adam", "task"): [record.load(folder / run.place)]})
+    assert course.measured("lca_10") == pytest.approx([(50 / 2 + 9 * 75 + 75 / 2) / 10])  # a mean of 50 %, then of 75 %
 
 
 def test_rows_with_the_same_runs_share_a_panel(toy):

@@ -238,18 +238,24 @@ def _report(options: argparse.Namespace) -> int:
 
 def _figure(options: argparse.Namespace) -> int:
     from importlib import import_module
+    from inspect import signature
     from pkgutil import iter_modules
 
     import paper_tables
-    from methods.base.errors import unknown
+    from methods.base.errors import UserError, unknown
     from paper_tables.options import data_root, jobs
 
     modules = [module.name for module in iter_modules(paper_tables.__path__)]
     known = [name.removeprefix("figure_").replace("_", "-") for name in modules if name.startswith("figure_")]
     if options.name not in known:
         raise unknown("figure", options.name, known)
-    at_a_time, root = jobs(options.jobs), data_root(options.data)
-    import_module(f"paper_tables.figure_{options.name.replace('-', '_')}").main(root, at_a_time)
+    main = import_module(f"paper_tables.figure_{options.name.replace('-', '_')}").main
+    taken = signature(main).parameters
+    for option, name in (("data", "root"), ("jobs", "jobs")):
+        if getattr(options, option) and name not in taken:
+            raise UserError(f"figure {options.name} takes no --{option}")
+    known = {"root": data_root(options.data), "jobs": jobs(options.jobs)}
+    main(**{name: value for name, value in known.items() if name in taken})
     return 0
 
 

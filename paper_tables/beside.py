@@ -10,13 +10,13 @@ means, with Welch's interval. The words are corrected for the number of comparis
 """
 
 import math
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.markdown import bullets
 from benchmarks.markdown import table as markdown_table
 from benchmarks.record import Record
 from methods.base.errors import UserError, unknown
@@ -174,7 +174,5 @@ def markdown(differences: list[Difference]) -> str:
         f"{100 * RATE:g} % for one false word or more. Each interval is for itself, without correction: {close} of "
         "them leave out 0 where the word is not told apart. More seeds can settle these.",
     ]
-    lines = ["## Differences between methods", "", markdown_table(HEADER, body, left=[True] * 3 + [False] * 4), ""]
-    for note in notes:
-        lines += textwrap.wrap(f"- {note}", render.WIDTH, subsequent_indent="  ")
-    return "\n".join(lines) + "\n"
+    table = markdown_table(HEADER, body, left=[True] * 3 + [False] * 4)
+    return f"## Differences between methods\n\n{table}\n\n{bullets(notes, render.WIDTH)}\n"

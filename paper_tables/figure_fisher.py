@@ -35,7 +35,7 @@ COLUMNS = 3
 DECADES = 8  # of the exact diagonal are shown
 
 
-def main(root: Path, jobs: int = 1, folder: Path = drawing.FOLDER) -> None:
+def main(root: Path, folder: Path = drawing.FOLDER) -> None:
     """Train, estimate, and write the figure and the numbers."""
     stream = streams.build(streams.resolve({"name": "splitmnist"}), "class", SEED, root)
     net, theta, examples = trained(stream, TRAIN)

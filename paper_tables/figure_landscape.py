@@ -92,7 +92,7 @@ class Landscape:
     accuracies: dict[str, list[float]]  # by method, and of "joint": test accuracy on both tasks at the end, in percent
 
 
-def main(root: Path, jobs: int, folder: Path = drawing.FOLDER) -> None:
+def main(root: Path, folder: Path = drawing.FOLDER) -> None:
     """Train, evaluate the surfaces, and write the figure, its page and its numbers."""
     numerics.settle()
     table = declaration.load(TABLE)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmarks import streams
 from benchmarks.files import write_atomically
+from benchmarks.markdown import bullets
 from benchmarks.markdown import table as markdown_table
 from benchmarks.metrics import Measure
 from benchmarks.record import ROOT, Record
@@ -140,10 +141,9 @@ def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: i
     for scenario, column in texts.columns:
         header.append(f"{scenario}: ours" if column == "ours" else column)
     body = [[label, *texts.loc[label]] for label in texts.index]
-    source = textwrap.wrap(f"{table.source}.", WIDTH)
-    lines = [f"# {table.title}", "", *source, "", markdown_table(header, body), ""]
-    for note in caption(table, cells, seeds, stale):
-        lines += textwrap.wrap(f"- {note}", WIDTH, subsequent_indent="  ", break_long_words=False)
+    source = textwrap.fill(f"{table.source}.", WIDTH)
+    lines = [f"# {table.title}", "", source, "", markdown_table(header, body), ""]
+    lines.append(bullets(caption(table, cells, seeds, stale), WIDTH))
     if table.remarks:
         lines += ["", table.remarks.strip()]
     return "\n".join(lines) + "\n"

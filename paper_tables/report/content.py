@@ -12,7 +12,7 @@ from benchmarks.record import Record
 from benchmarks.run import Run
 from benchmarks.standard_sets import DEFAULT_ROOT
 from paper_tables import render
-from paper_tables.caption import MARKS, ORIGINS, caption, usual_n
+from paper_tables.caption import ALONE, MARKS, ORIGINS, UNJUDGED, WAITING, caption, usual_n
 from paper_tables.declaration import Row, Table
 from paper_tables.figures.courses import Course, courses
 from paper_tables.ledger import NotSearched
@@ -21,7 +21,7 @@ from paper_tables.references import recorded
 from paper_tables.report.drawings import Interval, Strip
 from paper_tables.runs import measures
 
-ALONE, WAITING, FAILED, BARE, UNJUDGED = "not run here", "not run yet", "failed", "no published number", "no verdict"
+FAILED, BARE = "failed", "no published number"
 STATES = (*MARKS, UNJUDGED, FAILED, WAITING, ALONE, BARE)  # what can be said of a cell, in the order of sorting
 
 

@@ -19,7 +19,7 @@ from benchmarks.files import read_text, shown, write_atomically
 from methods.base.errors import UserError
 from methods.base.examples import SCENARIOS
 from paper_tables import audit, declaration, drawing, plot, scoreboard
-from paper_tables.caption import MARKS, meaning
+from paper_tables.caption import ALONE, MARKS, UNJUDGED, WAITING, meaning
 from paper_tables.declaration import Table
 from paper_tables.figures.draw import figures as draw_figures
 from paper_tables.render import interval, mean_and_std
@@ -148,6 +148,7 @@ def html(
         bars=drawings.bars(counts),
         colours=drawings.colours(),
         marks=MARKS,
+        bar_states=(*MARKS, UNJUDGED, WAITING, ALONE),
         scenarios=SCENARIOS,
         states=[state for state in content.STATES if any(cell.state == state for page in pages for cell in page.cells)],
         meanings={page.table.name: _meanings(page.table) for page in pages},

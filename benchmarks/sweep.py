@@ -160,7 +160,7 @@ def _together(runs: list[Run], device: str) -> list[list[Run]]:
         return [[run] for run in runs]
     alike: dict[Run, list[Run]] = {}
     for run in runs:
-        alike.setdefault(replace(run, seed=0) if run.make_method().stacks else run, []).append(run)
+        alike.setdefault(run.without_seed if run.make_method().stacks else run, []).append(run)
     return [group[n : n + STACK] for group in alike.values() for n in range(0, len(group), STACK)]
 
 
@@ -180,7 +180,7 @@ def _part_of(job: Job, runs: list[Run]) -> Job:
 
 def _check(executor: Executor, work: list[Job]) -> None:
     """Refuse what is known to be impossible, before anything is trained. Refused names the run."""
-    alike = {replace(job.run, seed=0): job for job in reversed(work)}  # the seed cannot make a run impossible
+    alike = {job.run.without_seed: job for job in reversed(work)}  # the seed cannot make a run impossible
     jobs = list(reversed(alike.values()))
     for n, future in ended(executor, worker.check, [(job.to_text(),) for job in jobs]):
         with suppress(BrokenExecutor):  # the run itself shows what is wrong

@@ -23,7 +23,7 @@ from methods.base.errors import UserError, unknown
 from paper_tables import render, student
 from paper_tables.declaration import Row, Table
 from paper_tables.references import references
-from paper_tables.runs import Results, measures
+from paper_tables.runs import Results, finished_of, measures
 from paper_tables.verdict import error_of
 
 REFERENCE = "reference"  # the only value of BESIDE
@@ -96,14 +96,14 @@ def compare(own: tuple[Row, ...], others: tuple[Row, ...], results: Results) -> 
 
 def _values(metric: str, records: list[Record], joint: list[Record]) -> dict:
     """Return the measure in percent, by the stream and the seed of each finished run."""
-    finished = [record for record in records if record.reason is None]
+    finished = finished_of(records)
     measured = zip(finished, measures(metric, finished, joint), strict=True)
     return {(record.run.stream, record.seed): m.percent for record, m in measured if m.reason is None}
 
 
 def _one(records: list[Record]) -> float:
     """Return one test example in points. A smaller spread cannot be told from none, and counts as one example."""
-    return max((100 / sum(record.total) for record in records if record.reason is None), default=0.0)
+    return max((100 / sum(record.total) for record in finished_of(records)), default=0.0)
 
 
 def _difference(mine: dict, theirs: dict, floor: float) -> dict:

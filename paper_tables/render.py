@@ -18,7 +18,7 @@ from benchmarks.record import ROOT, Record
 from paper_tables import blocks
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table
-from paper_tables.runs import Results, measures
+from paper_tables.runs import Results, finished_of, measures
 from paper_tables.verdict import LOOKS, columns, verdict
 
 WIDTH = 150  # columns of a terminal
@@ -74,7 +74,7 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
 
 
 def _line(table: Table, row: Row, scenario: str, records: list[Record], references: list[Record]) -> dict:
-    finished = [record for record in records if record.reason is None]
+    finished = finished_of(records)
     reasons = [record.reason for record in records if record.reason is not None]
     measured = measures(row.metric, finished, references, row.reference)
     values = [measure.percent for measure in measured if measure.reason is None]

@@ -2,7 +2,7 @@
 what its rows measure of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmarks import metrics
 from benchmarks.metrics import AGAINST_A_REFERENCE, Measure
@@ -40,6 +40,11 @@ def results_of(runs: Runs, records: list[Record | None]) -> Results:
     return results
 
 
+def finished_of(records: Iterable[Record]) -> list[Record]:
+    """Return the records of the runs that did not fail."""
+    return [record for record in records if record.reason is None]
+
+
 def of_rows(table: Table, labels: list[str], error: UserError) -> UserError:
     """Return the error with the table file and the rows that it belongs to."""
     rows = " and ".join(dict.fromkeys(map(repr, labels)))
@@ -52,6 +57,6 @@ def measures(
     """Return the metric of each run. One against a reference takes the run of the same seed of the row `reference`."""
     if metric not in AGAINST_A_REFERENCE:
         return [metrics.of(record, metric) for record in finished]
-    joint = {record.seed: record.accuracy[-1] for record in references if record.reason is None}
+    joint = {record.seed: record.accuracy[-1] for record in finished_of(references)}
     missing = Measure(math.nan, f"needs the run of the row {reference!r} with the same seed")
     return [metrics.of(record, metric, joint[record.seed]) if record.seed in joint else missing for record in finished]

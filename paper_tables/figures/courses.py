@@ -1,7 +1,7 @@
 """What the figures of a table are drawn from: the finished runs of each row in each scenario."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import metrics
 from benchmarks.record import Record
 from paper_tables.alike import common
-from paper_tables.runs import Results, measures
+from paper_tables.runs import Results, finished_of, measures
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def courses(results: Results) -> list[Course]:
     """Return the courses of all rows that have finished runs, each set of runs once."""
     groups: dict = {}
     for (label, scenario), records in results.items():
-        finished = tuple(record for record in records if record.reason is None)
+        finished = tuple(finished_of(records))
         failed = tuple(record.seed for record in records if record.reason is not None)
         if finished:
-            groups.setdefault(replace(finished[0].run, seed=0), (scenario, finished, failed, []))[3].append(label)
+            groups.setdefault(finished[0].run.without_seed, (scenario, finished, failed, []))[3].append(label)
     return [
         Course(common(labels), scenario, finished, failed) for scenario, finished, failed, labels in groups.values()
     ]

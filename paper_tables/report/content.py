@@ -19,7 +19,7 @@ from paper_tables.ledger import NotSearched
 from paper_tables.published import Published
 from paper_tables.references import recorded
 from paper_tables.report.drawings import Interval, Strip
-from paper_tables.runs import measures
+from paper_tables.runs import finished_of, measures
 
 FAILED, BARE = "failed", "no published number"
 STATES = (*MARKS, UNJUDGED, FAILED, WAITING, ALONE, BARE)  # what can be said of a cell, in the order of sorting
@@ -111,7 +111,7 @@ def of(table: Table, folder: Path, root: Path = DEFAULT_ROOT) -> Page:
 
 
 def _runs(row: Row, records: list[Record], references: list[Record]) -> list[Ran]:
-    finished = [record for record in records if record.reason is None]
+    finished = finished_of(records)
     measured = iter(measures(row.metric, finished, references, row.reference))
     ran = []
     for each in records:

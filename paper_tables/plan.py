@@ -4,6 +4,7 @@ Times and memory are those of the committed reference records of the same row an
 them. A row without such a record is named instead.
 """
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,6 @@ def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -
 def _known(table: Table) -> dict[Run, list[Record]]:
     """Return the finished reference records of each run, whatever its seed."""
     known: dict[Run, list[Record]] = {}
-    for record in finished_of(filter(None, references(table).records)):
+    for record in finished_of(chain.from_iterable(references(table).results.values())):
         known.setdefault(record.run.without_seed, []).append(record)
     return known

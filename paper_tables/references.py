@@ -14,7 +14,7 @@ from methods.base.errors import UserError
 from paper_tables import declaration, render, scoreboard
 from paper_tables.declaration import Table
 from paper_tables.ledger import NotSearched
-from paper_tables.runs import Results, Runs, results_of, runs_of
+from paper_tables.runs import Results, results_of, runs_of
 
 README = record.ROOT / "README.md"
 END = "<!-- end of table -->"
@@ -26,23 +26,17 @@ older than today's; `make table-{}` trains with today's code.
 
 @dataclass(frozen=True)
 class Recorded:
-    """Hold what a folder has of a table: seeds, runs, and the usable record of each run, or None."""
+    """Hold what a folder has of a table: the seeds and the usable records of its runs."""
 
     seeds: tuple[int, ...]
-    runs: Runs
-    records: list[Record | None]
+    results: Results
     stale: int
     faults: list[str]  # records that cannot be used, each with its reason
 
     @property
-    def results(self) -> Results:
-        """Return the records that exist, by row and scenario."""
-        return results_of(self.runs, self.records)
-
-    @property
     def hours(self) -> float:
         """Return the hours of one core in the records. Rows share runs, and a run counts once."""
-        by_run = {record.run: record for record in self.records if record}
+        by_run = {record.run: record for records in self.results.values() for record in records}
         return sum(sum(record.seconds.values()) for record in by_run.values()) / 3600
 
 
@@ -78,7 +72,7 @@ def recorded(table: Table, folder: Path, root: Path = DEFAULT_ROOT) -> Recorded:
             stale += is_stale
         except Damaged as error:
             faults.append(str(error))
-    return Recorded(seeds, runs, [found[run] for run in runs.values()], stale, faults)
+    return Recorded(seeds, results_of(runs, [found[run] for run in runs.values()]), stale, faults)
 
 
 def _pixels(run: Run, root: Path) -> str | None:
@@ -90,9 +84,9 @@ def _pixels(run: Run, root: Path) -> str | None:
 def references(table: Table) -> Recorded:
     """Return the committed records of a table, whatever their digest: they tell what an earlier version got."""
     found = recorded(table, record.REFERENCE)
-    wrong = found.faults + [f"{found.stale} committed records of {table.name} are of another version"][: found.stale]
-    if wrong:
-        raise UserError("; ".join(wrong))
+    if found.faults or found.stale:  # a stale one is of another version
+        which = "; ".join(found.faults) or found.stale
+        raise UserError(f"committed records of {table.name} cannot be read: {which}")
     return found
 
 

@@ -91,14 +91,19 @@ def start(
         steps = train.steps and train.steps * len(streams[0].tasks)
         streams, train = [stream.joined() for stream in streams], replace(train, steps=steps)
     stream = Stream.stacked(streams)
-    shape = stream.tests[0].parts[0].source.shape[1:]
-    nets = [Net(models.build(train.net, shape, stream.n_units, derive(seed, "init")).to(device)) for seed in seeds]
+    nets = [network(train.net, stream, seed, device) for seed in seeds]
     if len(seeds) > 1 and models.keeps_or_draws(nets[0].module):
         raise UserError(f"replicas of {train.net} would share batch statistics, or what dropout draws from")
     thetas = [net.vector() for net in nets]
     theta = thetas[0] if len(seeds) == 1 else torch.stack(thetas)
     learn(method, nets[0], theta, stream.to(device), train, seeds, trace, checkpoint)
     return method.n_parameters
+
+
+def network(spec: str, stream: Stream, seed: int, device: str = "cpu") -> Net:
+    """Return a network for the stream, with the first weights of a seed."""
+    shape = stream.tests[0].parts[0].source.shape[1:]
+    return Net(models.build(spec, shape, stream.n_units, derive(seed, "init")).to(device))
 
 
 def learn(

@@ -1,6 +1,7 @@
-"""This module writes a Markdown table whose columns line up in a terminal, too."""
+"""This module writes Markdown that reads well in a terminal, too: tables whose columns line up, and lists."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], body: Sequence[Sequence[str]], left: Sequence[bool] | None = None) -> str:
@@ -14,3 +15,10 @@ def table(header: Sequence[str], body: Sequence[Sequence[str]], left: Sequence[b
         for line in (lines[0], rules, *lines[1:])
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in texts)
+
+
+def bullets(notes: Iterable[str], width: int) -> str:
+    """Return a list of the notes, without a final line break."""
+    return "\n".join(
+        textwrap.fill(f"- {note}", width, subsequent_indent="  ", break_long_words=False) for note in notes
+    )

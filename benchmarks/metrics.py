@@ -70,7 +70,7 @@ def check(accuracy, total):
     if wrong.size:
         raise ValueError(f"accuracies must be fractions in [0, 1], not percentages, got {wrong[0]}")
     needed = np.tri(tasks, dtype=bool)
-    if _joint(accuracy):
+    if is_joint(accuracy):
         needed[:-1] = False
     gaps = np.argwhere(needed & np.isnan(accuracy[1:]))
     if len(gaps):
@@ -78,7 +78,8 @@ def check(accuracy, total):
     return accuracy, total
 
 
-def _joint(accuracy):
+def is_joint(accuracy):
+    """Say whether only the end of a run on several tasks was measured, as of joint training."""
     return len(accuracy) > 2 and np.isnan(accuracy[1:-1]).all()
 
 
@@ -91,7 +92,7 @@ def _measure(after_each_task=False, several_tasks=False):
             accuracy, total = check(accuracy, total)
             if several_tasks and len(total) == 1:
                 return Measure(np.nan, "needs at least two tasks")
-            if after_each_task and _joint(accuracy):
+            if after_each_task and is_joint(accuracy):
                 return Measure(np.nan, ONE_TRAINING)
             value = function(accuracy, total)
             return value if isinstance(value, Measure) else Measure(float(value))
@@ -111,7 +112,7 @@ def average_accuracy(accuracy, total):
 def average_accuracy_after(accuracy, total, k):
     """Return 1/k sum_{j<=k} R[k, j], the mean over the first k tasks when they are learnt."""
     accuracy, total = check(accuracy, total)
-    if _joint(accuracy):
+    if is_joint(accuracy):
         return Measure(np.nan, ONE_TRAINING)
     if len(total) < k:
         return Measure(np.nan, f"needs at least {k} tasks")
@@ -229,7 +230,7 @@ def lca_10(accuracy, total, curve):
     [T, b + 1] holds these accuracies. The paper divides a plain sum of Z_0 to Z_10 by 11. Its code takes the area.
     """
     accuracy, _ = check(accuracy, total)
-    if _joint(accuracy):
+    if is_joint(accuracy):
         return Measure(np.nan, ONE_TRAINING)
     if curve is None or curve.shape[1] <= BATCHES:
         return Measure(np.nan, f"needs the accuracy after the first batches of each task: curve = {BATCHES} in train")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import methods
@@ -58,6 +58,11 @@ class Run:
     def stream_seed(self) -> int | None:
         """Return the seed of the stream, or None if the stream depends on no seed and is shared by all."""
         return self.seed if streams.needs_seed(self.stream) else None
+
+    @property
+    def without_seed(self) -> "Run":
+        """Return what is equal for runs that differ in their seed alone."""
+        return replace(self, seed=0)
 
     def make_method(self) -> Method:
         """Return the method before it has seen anything."""

@@ -53,7 +53,7 @@ def survey(runs: list[Run], folder: Path, root: Path) -> State:
     for run in runs:
         file = folder / run.place
         try:
-            found, is_stale = _usable(folder, run, run.digest, fingerprint(run, root))
+            found, is_stale = usable(folder, run, run.digest, fingerprint(run, root))
         except Damaged as error:
             state.damaged.append((set_aside(file), str(error)))
             found, is_stale = None, False
@@ -62,8 +62,11 @@ def survey(runs: list[Run], folder: Path, root: Path) -> State:
     return state
 
 
-def _usable(folder: Path, run: Run, sources: str, pixels: str) -> tuple[Record | None, bool]:
-    """Return a run's record if these sources and pixels made it, and else None and whether there is a stale one."""
+def usable(folder: Path, run: Run, sources: str | None, pixels: str | None) -> tuple[Record | None, bool]:
+    """Return a run's record if these sources and pixels made it, and else None and whether there is a stale one.
+
+    None stands for any sources or pixels.
+    """
     file = folder / run.place
     try:
         found = record.load(file)
@@ -73,7 +76,8 @@ def _usable(folder: Path, run: Run, sources: str, pixels: str) -> tuple[Record |
         return None, False
     if found.run != run:
         raise Damaged(f"{file} is the record of another run ({found.run})")
-    return (found, False) if (found.digest, found.data) == (sources, pixels) else (None, True)
+    fits = sources in (None, found.digest) and pixels in (None, found.data)
+    return (found, False) if fits else (None, True)
 
 
 def missing(runs: list[Run], folder: Path, root: Path) -> list[Run]:
@@ -83,7 +87,7 @@ def missing(runs: list[Run], folder: Path, root: Path) -> list[Run]:
 
 def _is_done(folder: Path, run: Run, sources: str, pixels: str) -> bool:
     with suppress(Damaged):
-        return _usable(folder, run, sources, pixels)[0] is not None
+        return usable(folder, run, sources, pixels)[0] is not None
     return False
 
 
@@ -156,7 +160,7 @@ def _together(runs: list[Run], device: str) -> list[list[Run]]:
         return [[run] for run in runs]
     alike: dict[Run, list[Run]] = {}
     for run in runs:
-        alike.setdefault(replace(run, seed=0) if run.make_method().stacks else run, []).append(run)
+        alike.setdefault(run.without_seed if run.make_method().stacks else run, []).append(run)
     return [group[n : n + STACK] for group in alike.values() for n in range(0, len(group), STACK)]
 
 
@@ -176,7 +180,7 @@ def _part_of(job: Job, runs: list[Run]) -> Job:
 
 def _check(executor: Executor, work: list[Job]) -> None:
     """Refuse what is known to be impossible, before anything is trained. Refused names the run."""
-    alike = {replace(job.run, seed=0): job for job in reversed(work)}  # the seed cannot make a run impossible
+    alike = {job.run.without_seed: job for job in reversed(work)}  # the seed cannot make a run impossible
     jobs = list(reversed(alike.values()))
     for n, future in ended(executor, worker.check, [(job.to_text(),) for job in jobs]):
         with suppress(BrokenExecutor):  # the run itself shows what is wrong

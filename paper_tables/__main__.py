@@ -222,33 +222,40 @@ def _judge(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL, REFERENCE
-    from paper_tables.options import path
+    from paper_tables.options import data_root, path
     from paper_tables.report import page
 
     folder = path(options.results, "RESULTS") if options.results else REFERENCE
     file = path(options.file, "FILE") if options.file else LOCAL / "report.html"
+    root = data_root(None)
     if options.live:
-        page.keep_writing(folder, file)
+        page.keep_writing(folder, root, file)
         return 0
     page.check(folder)
-    print(f"{shown(file)}, {page.write(folder, file) / 1e6:.1f} MB: open it in a browser")
+    print(f"{shown(file)}, {page.write(folder, root, file) / 1e6:.1f} MB: open it in a browser")
     return 0
 
 
 def _figure(options: argparse.Namespace) -> int:
     from importlib import import_module
+    from inspect import signature
     from pkgutil import iter_modules
 
     import paper_tables
-    from methods.base.errors import unknown
+    from methods.base.errors import UserError, unknown
     from paper_tables.options import data_root, jobs
 
     modules = [module.name for module in iter_modules(paper_tables.__path__)]
     known = [name.removeprefix("figure_").replace("_", "-") for name in modules if name.startswith("figure_")]
     if options.name not in known:
         raise unknown("figure", options.name, known)
-    at_a_time, root = jobs(options.jobs), data_root(options.data)
-    import_module(f"paper_tables.figure_{options.name.replace('-', '_')}").main(root, at_a_time)
+    main = import_module(f"paper_tables.figure_{options.name.replace('-', '_')}").main
+    taken = signature(main).parameters
+    for option, name in (("data", "root"), ("jobs", "jobs")):
+        if getattr(options, option) and name not in taken:
+            raise UserError(f"figure {options.name} takes no --{option}")
+    known = {"root": data_root(options.data), "jobs": jobs(options.jobs)}
+    main(**{name: value for name, value in known.items() if name in taken})
     return 0
 
 
@@ -258,11 +265,12 @@ def _figures(options: argparse.Namespace) -> int:
     from methods.base.errors import UserError
     from paper_tables import declaration
     from paper_tables.figures.draw import write
-    from paper_tables.options import path
+    from paper_tables.options import data_root, path
 
     folder = path(options.results, "RESULTS") if options.results else REFERENCE
     names = [options.table] if options.table else declaration.names()
-    written = [file for name in names for file in write(declaration.load(name), folder, LOCAL / "figures")]
+    tables, root = map(declaration.load, names), data_root(None)
+    written = [file for table in tables for file in write(table, folder, root, LOCAL / "figures")]
     if not written:
         raise UserError(f"no finished run of {options.table or 'any table'} is recorded in {folder}")
     print("\n".join(str(shown(file)) for file in written))

@@ -10,20 +10,20 @@ means, with Welch's interval. The words are corrected for the number of comparis
 """
 
 import math
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.markdown import bullets
 from benchmarks.markdown import table as markdown_table
 from benchmarks.record import Record
 from methods.base.errors import UserError, unknown
 from paper_tables import render, student
 from paper_tables.declaration import Row, Table
-from paper_tables.references import recorded_seeds, references
-from paper_tables.runs import Results, measures, results_of, runs_of
+from paper_tables.references import references
+from paper_tables.runs import Results, finished_of, measures
 from paper_tables.verdict import error_of
 
 REFERENCE = "reference"  # the only value of BESIDE
@@ -68,10 +68,7 @@ def find(what: str, table: Table, rows: str | None) -> Beside:
         raise UserError(f"BESIDE={REFERENCE} needs ROWS=<your rows>: they alone are trained")
     found, results = [], {}
     for row in table.rows:
-        alone = replace(table, rows=(row,))
-        if seeds := recorded_seeds(alone):
-            runs = runs_of(alone, seeds)
-            kept = results_of(runs, references(runs))
+        if kept := references(replace(table, rows=(row,))).results:
             results |= {(_label(label), scenario): records for (label, scenario), records in kept.items()}
             found.append(replace(row, label=_label(row.label), reference=row.reference and _label(row.reference)))
     if not found:
@@ -90,24 +87,23 @@ def compare(own: tuple[Row, ...], others: tuple[Row, ...], results: Results) -> 
     for mine in (row for row in own if row.method):
         for scenario in mine.scenarios:
             ours = results.get((mine.label, scenario), [])
-            values = _values(mine, ours, results.get((mine.reference, scenario), []))
+            values = _values(mine.metric, ours, results.get((mine.reference, scenario), []))
             for other in (row for row in others if scenario in row.scenarios):
-                as_mine = replace(other, metric=mine.metric)
                 joint = results.get((mine.reference and _label(mine.reference), scenario), [])
-                theirs = _values(as_mine, results.get((other.label, scenario), []), joint)
+                theirs = _values(mine.metric, results.get((other.label, scenario), []), joint)
                 yield Difference(mine.label, other.label, scenario, **_difference(values, theirs, _one(ours)))
 
 
-def _values(row: Row, records: list[Record], joint: list[Record]) -> dict:
-    """Return the row's measure in percent, by the stream and the seed of each finished run."""
-    finished = [record for record in records if record.reason is None]
-    measured = zip(finished, measures(row, finished, joint), strict=True)
+def _values(metric: str, records: list[Record], joint: list[Record]) -> dict:
+    """Return the measure in percent, by the stream and the seed of each finished run."""
+    finished = finished_of(records)
+    measured = zip(finished, measures(metric, finished, joint), strict=True)
     return {(record.run.stream, record.seed): m.percent for record, m in measured if m.reason is None}
 
 
 def _one(records: list[Record]) -> float:
     """Return one test example in points. A smaller spread cannot be told from none, and counts as one example."""
-    return max((100 / sum(record.total) for record in records if record.reason is None), default=0.0)
+    return max((100 / sum(record.total) for record in finished_of(records)), default=0.0)
 
 
 def _difference(mine: dict, theirs: dict, floor: float) -> dict:
@@ -178,7 +174,5 @@ def markdown(differences: list[Difference]) -> str:
         f"{100 * RATE:g} % for one false word or more. Each interval is for itself, without correction: {close} of "
         "them leave out 0 where the word is not told apart. More seeds can settle these.",
     ]
-    lines = ["## Differences between methods", "", markdown_table(HEADER, body, left=[True] * 3 + [False] * 4), ""]
-    for note in notes:
-        lines += textwrap.wrap(f"- {note}", render.WIDTH, subsequent_indent="  ")
-    return "\n".join(lines) + "\n"
+    table = markdown_table(HEADER, body, left=[True] * 3 + [False] * 4)
+    return f"## Differences between methods\n\n{table}\n\n{bullets(notes, render.WIDTH)}\n"

@@ -7,6 +7,8 @@ from paper_tables.declaration import Table
 from paper_tables.verdict import LOOKS, MAX_MARGIN, RATE, STAND_IN
 
 MARKS = {"reproduced": "✓", "differs": "✗", "inconclusive": "?", "compatible": "≈", "unconfirmed": "*"}
+# What is said of a published cell without a verdict.
+UNJUDGED, WAITING, ALONE = "no verdict", "not run yet", "not run here"
 JUDGED = [word for word in MARKS if word != "unconfirmed"]
 MEANINGS = {
     "reproduced": "the {level} % Welch interval of the difference lies within the margin",
@@ -30,7 +32,7 @@ def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: in
         *(_times(cells) if table.times else []),
         *(_added(cells) if "added" in cells else []),
         *(_spreads(cells) if table.same_orders else []),
-        *([f"{stale} stale records of other source code were set aside."] if stale else []),
+        *([f"{stale} stale records of other source code or data were set aside."] if stale else []),
     ]
 
 
@@ -197,8 +199,8 @@ def _searched(table) -> list[str]:
     if not searches:
         return []
     return [
-        f"Searched on a tenth of the training data, held out, seeds {ledger.SEEDS[0]} to {ledger.SEEDS[-1]}, where a "
-        f"value {ledger.GAP:g} points behind on the first is not tried on the others: {'; '.join(searches)}; "
+        f"Searched on {ledger.HELD_OUT} of the training data, held out, seeds {ledger.SEEDS[0]} to {ledger.SEEDS[-1]}, "
+        f"where a value {ledger.GAP:g} points behind on the first is not tried on the others: {'; '.join(searches)}; "
         f"every trial: paper_tables/searches/{table.name}.csv."
     ]
 

@@ -30,7 +30,7 @@ LEAST = 1.0  # points of accuracy that an axis spans at least, so that tenths do
 COLOURS, GREYS = 128, (0, *range(7, 256, 8))  # of a small picture
 TINT = 16  # levels between the channels of a colour, at least: with less it would stand for white or a grey
 DIGITS = "%.4g"  # of a number in a CSV
-BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, CYAN = sns.color_palette("colorblind")
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, *_, CYAN = sns.color_palette("colorblind")
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks import models, streams
-from benchmarks.learner import Train, fit
+from benchmarks import streams
+from benchmarks.learner import Train, fit, network
 from benchmarks.markdown import table as markdown_table
 from benchmarks.stream import Stream
 from methods import make
 from methods.base.examples import Examples
 from methods.base.net import Net
-from methods.base.rng import derive, generator
+from methods.base.rng import generator
 from methods.importance.fisher import diagonal
 from paper_tables import drawing
 
@@ -35,7 +35,7 @@ COLUMNS = 3
 DECADES = 8  # of the exact diagonal are shown
 
 
-def main(root: Path, jobs: int = 1, folder: Path = drawing.FOLDER) -> None:
+def main(root: Path, folder: Path = drawing.FOLDER) -> None:
     """Train, estimate, and write the figure and the numbers."""
     stream = streams.build(streams.resolve({"name": "splitmnist"}), "class", SEED, root)
     net, theta, examples = trained(stream, TRAIN)
@@ -46,8 +46,7 @@ def main(root: Path, jobs: int = 1, folder: Path = drawing.FOLDER) -> None:
 def trained(stream: Stream, train: Train) -> tuple[Net, Tensor, Examples]:
     """Return a network trained on all tasks together, its parameters [P], and what it was trained on."""
     (task,) = stream.joined().tasks
-    shape = stream.tests[0].parts[0].source.shape[1:]
-    net = Net(models.build(train.net, shape, stream.n_units, derive(SEED, "init")))
+    net = network(train.net, stream, SEED)
     theta, method = net.vector(), make("naive")
     method.begin(net, theta, lambda role, task, replica=0: generator(SEED, role, task))
     fit(method, theta, task, train.make_optimizer(theta), train, [generator(SEED, "batches", 0)])

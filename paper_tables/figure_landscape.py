@@ -28,15 +28,14 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks import models, numerics, streams
-from benchmarks.learner import Train, learn
+from benchmarks import numerics, streams
+from benchmarks.learner import Train, learn, network
 from benchmarks.markdown import table as markdown_table
 from benchmarks.stream import Stream
 from methods import make
 from methods.base.examples import Examples
 from methods.base.method import cross_entropy
 from methods.base.net import Net
-from methods.base.rng import derive
 from paper_tables import declaration, drawing, ledger
 from paper_tables.declaration import Row
 from paper_tables.watched import watched
@@ -92,7 +91,7 @@ class Landscape:
     accuracies: dict[str, list[float]]  # by method, and of "joint": test accuracy on both tasks at the end, in percent
 
 
-def main(root: Path, jobs: int, folder: Path = drawing.FOLDER) -> None:
+def main(root: Path, folder: Path = drawing.FOLDER) -> None:
     """Train, evaluate the surfaces, and write the figure, its page and its numbers."""
     numerics.settle()
     table = declaration.load(TABLE)
@@ -125,12 +124,6 @@ def options_of(rows: dict[str, Row], stream: Stream) -> dict[str, dict]:
 def first_two(stream: Stream) -> Stream:
     """Return the stream of the first two tasks."""
     return replace(stream, tasks=stream.tasks[:2], tests=stream.tests[:2], owned=stream.owned[:2])
-
-
-def network(spec: str, stream: Stream, seed: int) -> Net:
-    """Return a network for the stream."""
-    shape = stream.tests[0].parts[0].source.shape[1:]
-    return Net(models.build(spec, shape, stream.n_units, derive(seed, "init")))
 
 
 def landscape(options: dict[str, dict], train: Train, stream: Stream, side: int) -> Landscape:

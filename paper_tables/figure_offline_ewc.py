@@ -55,7 +55,7 @@ LABELS = {  # of the rows of the figure
 }
 
 
-def main(root: Path, jobs: int, folder: Path = drawing.FOLDER) -> None:
+def main(jobs: int, folder: Path = drawing.FOLDER) -> None:
     """Search the strengths, train, and write the figure, its page and its numbers."""
     trials = [(name, {option: value}, SEARCH_SEED) for name, (option, values) in SEARCH.items() for value in values]
     tried = in_processes(work, trials, jobs)

@@ -97,11 +97,8 @@ def measures(record: Record | None, best: list[float]) -> dict[str, float]:
     """Return the measures of a run in points, or none for a run that failed."""
     if record is None or record.reason:
         return {}
-    measured = {
-        "forgetting": metrics.forgetting(record.accuracy, record.total),
-        "intransigence": metrics.mean_intransigence(record.accuracy, record.total, best),
-        "average_accuracy": metrics.average_accuracy(record.accuracy, record.total),
-    }
+    measured = {name: metrics.of(record, name) for name in ("forgetting", "average_accuracy")}
+    measured["intransigence"] = metrics.mean_intransigence(record.accuracy, record.total, best)
     return {name: measure.percent for name, measure in measured.items()}
 
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.files import write_atomically
-from benchmarks.record import REFERENCE, ROOT
+from benchmarks.record import ROOT
 from paper_tables import declaration, drawing, plot, render
 from paper_tables.figures import draw
 from paper_tables.figures.courses import courses
-from paper_tables.references import recorded_seeds, references
-from paper_tables.runs import results_of, runs_of
+from paper_tables.references import references
 
 PAGE, PICTURES = ROOT / "docs" / "gallery.md", ROOT / "results" / "gallery"
 DPI = 80
@@ -47,19 +46,19 @@ def pictures() -> dict[tuple[str, str], tuple[str, Callable[[], bytes]]]:
     drawn: dict = {}
     for name in dict.fromkeys(name for name, _, _ in SHOWN):
         table = declaration.load(name)
-        of_table = draw.figures(table, courses(table, REFERENCE))
+        results = references(table).results
+        of_table = draw.figures(table, courses(results))
         for figure in (figure for other, figure, _ in SHOWN if other == name):
             if figure == "table":
-                drawn[name, figure] = _table(table)
+                drawn[name, figure] = _table(table, results)
             else:
                 made = of_table[figure]()
                 drawn[name, figure] = made.see, partial(drawing.png, made.figure, DPI)
     return drawn
 
 
-def _table(table) -> tuple[str, Callable[[], bytes]]:
-    runs = runs_of(table, recorded_seeds(table))
-    cells = render.frame(table, results_of(runs, references(runs)))
+def _table(table, results) -> tuple[str, Callable[[], bytes]]:
+    cells = render.frame(table, results)
     counts = cells[cells.cell != ""].verdict.replace("", "without a verdict").value_counts()
     verdicts = ", ".join(f"{count} {word}" for word, count in counts.items())
     see = f"{counts.sum()} published cells: {verdicts}. Ours beside the published numbers, the hollow diamonds."

@@ -27,6 +27,7 @@ from scipy import stats
 TOLERANCE = 1.0  # points of a cell's mean over the seeds
 WEIGHT = 2.0  # the share of all rows counts for so many runs in the share of one row
 ON_MNIST = ", on MNIST"  # how the label of a row ends that runs on a second stream
+POWER = 0.95  # the share of tables in which a detectable shift fails
 ALPHA = 0.01  # the chance that `alone` fires in any row of an untouched table
 PASSES = ("same", "within tolerance")
 
@@ -182,7 +183,7 @@ def rates(references: list[dict[Key, Outcome]], draws: int = 2000, seed: int = 0
 
     False alarms are the share of untouched tables in which any cell fails. There each run differs as often as the runs
     of its row do between machines. It differs by a shift drawn from those that were seen between machines. The
-    detectable shift is the smallest one that fails in 95 % of the tables, in points. One row shifts by it in all its
+    detectable shift is the smallest one that fails in POWER of the tables, in points. One row shifts by it in all its
     runs.
     """
     shared = set.intersection(*map(set, references))  # a kind may lack new rows
@@ -218,6 +219,6 @@ def _shifted(outcome: Outcome, shift: float) -> Outcome:
 
 
 def _detectable(fails: Callable[[float], list[bool]]) -> float:
-    """Return the smallest shift of a grid at which at least 95 % fail."""
+    """Return the smallest shift of a grid at which at least POWER fail."""
     grid = np.arange(0.05, 2 * TOLERANCE + 0.05, 0.05)
-    return next((float(shift) for shift in grid if np.mean(fails(shift)) >= 0.95), float("inf"))
+    return next((float(shift) for shift in grid if np.mean(fails(shift)) >= POWER), float("inf"))

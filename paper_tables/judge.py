@@ -8,13 +8,13 @@ import csv
 import io
 import math
 import re
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.files import read_text
+from benchmarks.markdown import bullets
 from benchmarks.markdown import table as markdown_table
 from methods.base.errors import UserError
 from paper_tables import declaration, published
@@ -158,7 +158,4 @@ def _markdown(file: Path, cells: pd.DataFrame) -> str:
         "of the paper has no margin but the reading error.",
         *comparisons(cells, looks=1),
     ]
-    lines = [markdown_table(HEADER, body, left=[True] + [False] * 6 + [True]), ""]
-    for note in notes:
-        lines += textwrap.wrap(f"- {note}", WIDTH, subsequent_indent="  ", break_long_words=False)
-    return "\n".join(lines)
+    return f"{markdown_table(HEADER, body, left=[True] + [False] * 6 + [True])}\n\n{bullets(notes, WIDTH)}"

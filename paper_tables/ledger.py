@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks import stream
 from benchmarks.files import read_text, write_atomically
 from methods.base.errors import UserError
 
 FOLDER = Path(__file__).parent / "searches"
 SEEDS = (101, 102, 103)
 GAP = 5.0  # percentage points
+HELD_OUT = {0.1: "a tenth"}[stream.HELD_OUT]  # in words
 COLUMNS = ["row", "scenario", "option", "value", "seed", "score"]  # score in percent, empty for a run that failed
 
 

@@ -4,7 +4,7 @@ Times and memory are those of the committed reference records of the same row an
 them. A row without such a record is named instead.
 """
 
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,8 @@ from benchmarks.run import Run
 from benchmarks.sweep import missing
 from paper_tables.complete import AUTO
 from paper_tables.declaration import Table
-from paper_tables.references import recorded_seeds, references
-from paper_tables.runs import runs_of
+from paper_tables.references import references
+from paper_tables.runs import finished_of, runs_of
 from paper_tables.seeds import parse_seeds
 from paper_tables.verdict import LOOKS
 
@@ -31,10 +31,10 @@ def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -
     if not todo:
         return f"{table.name}: nothing to do, all of its {len(distinct)} runs are done."
     known = _known(table)
-    timed = [run for run in todo if replace(run, seed=0) in known]
+    timed = [run for run in todo if run.without_seed in known]
     lines = [f"{table.name}: {len(todo)} of {len(distinct)} runs to do, {jobs} at a time."]
     if timed:
-        alike = [known[replace(run, seed=0)] for run in timed]
+        alike = [known[run.without_seed] for run in timed]
         total = sum(float(np.median([sum(r.seconds.values()) for r in records])) for records in alike)
         memory = max(r.peak_memory_mb for records in alike for r in records)
         lines.append(
@@ -57,9 +57,8 @@ def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -
 
 
 def _known(table: Table) -> dict[Run, list[Record]]:
-    """Return the finished reference records of each run, whatever its seed: its seed is 0 here."""
+    """Return the finished reference records of each run, whatever its seed."""
     known: dict[Run, list[Record]] = {}
-    for record in references(runs_of(table, recorded_seeds(table))):
-        if record is not None and record.reason is None:
-            known.setdefault(replace(record.run, seed=0), []).append(record)
+    for record in finished_of(chain.from_iterable(references(table).results.values())):
+        known.setdefault(record.run.without_seed, []).append(record)
     return known

@@ -16,9 +16,11 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmarks.metrics import AFTER
 from paper_tables import alike, drawing, student
+from paper_tables.caption import UNJUDGED
 from paper_tables.declaration import Table
+from paper_tables.drawing import BLUE, CYAN, GREEN, ORANGE, PURPLE, RED
+from paper_tables.verdict import RATE
 
-BLUE, ORANGE, GREEN, RED, PURPLE, *_, YELLOW, CYAN = sns.color_palette("colorblind")
 PAPER = {"color": "0.35", "marker": "D", "markersize": 4, "markerfacecolor": "white"}
 # A verdict has its own colour and its own marker, so that neither is needed alone.
 STYLES = {
@@ -29,7 +31,7 @@ STYLES = {
     "unconfirmed": (PURPLE, "v"),
     "": (BLUE, "d"),
 }
-NAMES = {"": "no verdict"}
+NAMES = {"": UNJUDGED}
 POINTS = ("transfer", "forgetting", "intransigence")  # measures whose unit is the point: differences of accuracies
 CHARACTERS = 11  # of a title to the inch
 ENTRY = 1.2  # inches of the legend for one entry
@@ -38,8 +40,9 @@ NARROW = 1.8  # inches of such a panel
 LINE = 0.3  # inches of a row
 LABEL = 30  # characters of an axis' label in a line
 APART = 0.08  # tasks that our curve is moved to the left, and the paper's marks to the right, so that both are seen
-BARS = "bars: 90 % confidence interval of the mean"
-BANDS = "bars and bands: 90 % confidence interval of the mean"
+INTERVAL = f"{100 * (1 - 2 * RATE):g} %"  # of the intervals that a verdict is by
+BARS = f"bars: {INTERVAL} confidence interval of the mean"
+BANDS = f"bars and bands: {INTERVAL} confidence interval of the mean"
 
 
 def figure(table: Table, cells: pd.DataFrame, dpi: int = 200) -> bytes:
@@ -186,7 +189,7 @@ def _point(axes, x, y, half, upright=False, **style):
 
 def half_width(std, n) -> float:
     """Return half of the 90 % t interval of a mean. NaN: a single run has none."""
-    return student.isf(0.05, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
+    return student.isf(RATE, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
 
 
 def _legend(cells) -> list[Line2D]:

@@ -1,14 +1,20 @@
-"""`tables` renders the committed reference records, whatever their digest, without training."""
+"""What a folder holds of a table. `tables` renders the committed records, whatever their digest, without training."""
 
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import record
 from benchmarks.files import read_text, shown, write_atomically
-from benchmarks.record import Damaged, Outdated, Record
+from benchmarks.record import Damaged, Record
+from benchmarks.run import Run
+from benchmarks.standard_sets import DEFAULT_ROOT
+from benchmarks.sweep import fingerprint, usable
+from methods.base.errors import UserError
 from paper_tables import declaration, render, scoreboard
 from paper_tables.declaration import Table
 from paper_tables.ledger import NotSearched
-from paper_tables.runs import Runs, results_of, runs_of
+from paper_tables.runs import Results, results_of, runs_of
 
 README = record.ROOT / "README.md"
 END = "<!-- end of table -->"
@@ -18,7 +24,23 @@ older than today's; `make table-{}` trains with today's code.
 """
 
 
-def recorded_seeds(table: Table, folder: Path = record.REFERENCE) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class Recorded:
+    """Hold what a folder has of a table: the seeds and the usable records of its runs."""
+
+    seeds: tuple[int, ...]
+    results: Results
+    stale: int
+    faults: list[str]  # records that cannot be used, each with its reason
+
+    @property
+    def hours(self) -> float:
+        """Return the hours of one core in the records. Rows share runs, and a run counts once."""
+        by_run = {record.run: record for records in self.results.values() for record in records}
+        return sum(sum(record.seconds.values()) for record in by_run.values()) / 3600
+
+
+def recorded_seeds(table: Table, folder: Path) -> tuple[int, ...]:
     """Return the seeds that have a record of this table in `folder`, or none before its search is done."""
     try:
         runs = runs_of(table, (1,))
@@ -33,56 +55,52 @@ def recorded_seeds(table: Table, folder: Path = record.REFERENCE) -> tuple[int, 
     return tuple(sorted(seeds))
 
 
-def references(runs: Runs) -> list[Record | None]:
-    """Return each run's committed reference record, whatever its digest: it tells what an earlier version got."""
-    records = [record.load(record.REFERENCE / run.place) for run in runs.values()]
-    return [kept if kept and kept.run == run else None for kept, run in zip(records, runs.values(), strict=True)]
+def recorded(table: Table, folder: Path, root: Path = DEFAULT_ROOT) -> Recorded:
+    """Return what `folder` holds of a table. Move nothing.
 
-
-def usable(runs: Runs, folder: Path) -> tuple[list[Record | None], int, list[str]]:
-    """Return the usable record of each run, the number of stale ones, and what is wrong with others. Move nothing.
-
-    Committed records are taken whatever their digest. Elsewhere a record of other source code is stale.
+    Committed records are taken whatever their digest. Elsewhere a record is stale by the rule of a sweep. `root` holds
+    the data; where the data of a run are not there, their identity is unknown, and the record is not asked for it.
     """
-    found: dict[Path, Record | None] = {}
+    seeds = recorded_seeds(table, folder)
+    runs = runs_of(table, seeds)
+    found: dict[Run, Record | None] = dict.fromkeys(runs.values())  # rows share runs
     stale, faults, committed = 0, [], folder.resolve() == record.REFERENCE
-    for run in runs.values():
-        if run.place in found:
-            continue
+    for run in found:
+        made_by = (None, None) if committed else (run.digest, _pixels(run, root))
         try:
-            kept = record.load(shown(folder / run.place))
-        except (Damaged, Outdated) as error:
-            kept = None
+            found[run], is_stale = usable(shown(folder), run, *made_by)
+            stale += is_stale
+        except Damaged as error:
             faults.append(str(error))
-        if kept is not None and kept.run != run:
-            faults.append(f"{shown(folder / run.place)} is the record of another run ({kept.run})")
-            kept = None
-        if kept is not None and not committed and kept.digest != run.digest:
-            kept, stale = None, stale + 1
-        found[run.place] = kept
-    return [found[run.place] for run in runs.values()], stale, faults
+    return Recorded(seeds, results_of(runs, [found[run] for run in runs.values()]), stale, faults)
 
 
-def core_hours(records: list[Record | None]) -> float:
-    """Return the hours of one core in the records. Rows share runs, and a run counts once."""
-    by_run = {record.run: record for record in records if record}
-    return sum(sum(record.seconds.values()) for record in by_run.values()) / 3600
+def _pixels(run: Run, root: Path) -> str | None:
+    """Return the identity of the data that a run reads, or None where they cannot be read."""
+    with suppress(UserError):
+        return fingerprint(run, root)
+
+
+def references(table: Table) -> Recorded:
+    """Return the committed records of a table, whatever their digest: they tell what an earlier version got."""
+    found = recorded(table, record.REFERENCE)
+    if found.faults or found.stale:  # a stale one is of another version
+        which = "; ".join(found.faults) or found.stale
+        raise UserError(f"committed records of {table.name} cannot be read: {which}")
+    return found
 
 
 def render_references(folder: Path) -> list[str]:
     """Render every table that has reference records, and the scoreboard, into `folder`. Return their names."""
     done, board = [], []
     for table in map(declaration.load, declaration.names()):
-        seeds = recorded_seeds(table)
-        cells, hours = None, 0.0
-        if seeds:
-            runs = runs_of(table, seeds)
-            records = references(runs)
-            hours = core_hours(records)
-            cells = render.frame(table, results_of(runs, records))
-            put_into(README, table.name, render.write(table, cells, seeds, folder, below=FOOT.format(table.name)))
+        found, cells = references(table), None
+        if found.seeds:
+            cells = render.frame(table, found.results)
+            text = render.write(table, cells, found.seeds, folder, below=FOOT.format(table.name))
+            put_into(README, table.name, text)
             done.append(table.name)
-        board.append((table, cells, hours))
+        board.append((table, cells, found.hours))
     text = scoreboard.markdown(board)
     write_atomically(folder / "scoreboard.md", text)
     put_into(README, "scoreboard", text)

@@ -7,6 +7,7 @@ seed. What stands in a reference must be run: the gate fails if a row, a scenari
 """
 
 import json
+import math
 import re
 import tempfile
 from dataclasses import replace
@@ -27,7 +28,6 @@ from paper_tables.runs import Runs, measures, runs_of
 
 NAME, SEEDS = "splitdigits", (1, 2)
 MNIST = {"name": "splitmnist", "tasks": 5, "examples": 96}  # the rows of NAME run on it too
-STEPS = {"epochs": None, "steps": 60}  # as long as twenty epochs: the digits count in epochs, MNIST in steps
 FOLDER = record.ROOT / "results" / "gate"
 SCHEMA = 1
 VERSIONS = ("torch", "numpy")  # on which rounding depends
@@ -79,7 +79,8 @@ def gated(table: Table) -> Table:
         return label and label + ON_MNIST
 
     def on_mnist(row: Row) -> Row:
-        train = {**row.train, **STEPS}
+        steps = row.train["epochs"] * math.ceil(MNIST["examples"] / row.train["batch"])  # MNIST counts in steps
+        train = {**row.train, "epochs": None, "steps": steps}
         return replace(row, label=there(row.label), reference=there(row.reference), stream=MNIST, train=train)
 
     return replace(table, rows=table.rows + tuple(map(on_mnist, table.rows)))
@@ -106,7 +107,7 @@ def _outcome(row: Row, found: Record, by_key: dict[Key, Record | None], key: Key
     if found.reason is not None:
         return Outcome(row.metric, None, correct, found.reason)
     against = by_key.get((row.reference, *key[1:]))
-    (measure,) = measures(row, [found], [against] if against else [])
+    (measure,) = measures(row.metric, [found], [against] if against else [], row.reference)
     return Outcome(row.metric, None if measure.reason else measure.percent, correct, measure.reason)
 
 
@@ -191,7 +192,7 @@ def summary(cells: list[Cell], known: list[dict[Key, Outcome]], exact: bool) -> 
         alarms, shift = gate.rates(known)
         text.append(
             f"By simulation from the references: an untouched table fails in {100 * alarms:.1f} % of machines of a new "
-            f"kind; a shift of {shift:.2g} points in all runs of a row is found in 95 %."
+            f"kind; a shift of {shift:.2g} points in all runs of a row is found in {100 * gate.POWER:g} %."
         )
     return text
 

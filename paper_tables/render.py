@@ -11,13 +11,14 @@ import pandas as pd
 
 from benchmarks import streams
 from benchmarks.files import write_atomically
+from benchmarks.markdown import bullets
 from benchmarks.markdown import table as markdown_table
 from benchmarks.metrics import Measure
 from benchmarks.record import ROOT, Record
 from paper_tables import blocks
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table
-from paper_tables.runs import Results, measures
+from paper_tables.runs import Results, finished_of, measures
 from paper_tables.verdict import LOOKS, columns, verdict
 
 WIDTH = 150  # columns of a terminal
@@ -73,9 +74,9 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
 
 
 def _line(table: Table, row: Row, scenario: str, records: list[Record], references: list[Record]) -> dict:
-    finished = [record for record in records if record.reason is None]
+    finished = finished_of(records)
     reasons = [record.reason for record in records if record.reason is not None]
-    measured = measures(row, finished, references)
+    measured = measures(row.metric, finished, references, row.reference)
     values = [measure.percent for measure in measured if measure.reason is None]
     orders = _orders(finished, measured) if table.same_orders else None
     design = blocks.of(values, orders) if orders else None  # its mean weighs all orders alike
@@ -140,10 +141,9 @@ def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: i
     for scenario, column in texts.columns:
         header.append(f"{scenario}: ours" if column == "ours" else column)
     body = [[label, *texts.loc[label]] for label in texts.index]
-    source = textwrap.wrap(f"{table.source}.", WIDTH)
-    lines = [f"# {table.title}", "", *source, "", markdown_table(header, body), ""]
-    for note in caption(table, cells, seeds, stale):
-        lines += textwrap.wrap(f"- {note}", WIDTH, subsequent_indent="  ", break_long_words=False)
+    source = textwrap.fill(f"{table.source}.", WIDTH)
+    lines = [f"# {table.title}", "", source, "", markdown_table(header, body), ""]
+    lines.append(bullets(caption(table, cells, seeds, stale), WIDTH))
     if table.remarks:
         lines += ["", table.remarks.strip()]
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from benchmarks.files import write_atomically
+from benchmarks.markdown import table as markdown_table
 from paper_tables.gate import Cell
 
 
@@ -52,22 +53,18 @@ def for_github(name: str, cells: list[Cell], lines: list[str]) -> None:
             print(f"::error title=regress {_escaped(name)}::{_escaped(text)}")
     if file := os.environ.get("GITHUB_STEP_SUMMARY"):
         failed = [cell for cell in cells if not cell.passes]
-        rows = [f"| {_cell(c.row)} | {c.scenario} | {c.state} | {_cell(c.why + _shift(c))} |" for c in failed]
-        head = ["| row | scenario | | |", "| --- | --- | --- | --- |"] if rows else []
+        rows = [[_plain(c.row), c.scenario, c.state, _plain(c.why + _shift(c))] for c in failed]
+        table = markdown_table(["row", "scenario", "", ""], rows, [True] * 4) if rows else ""
         with Path(file).open("a", encoding="utf-8") as out:
-            out.write("\n".join([f"## regress {name}", "", *head, *rows, "", *map(_cell, lines), ""]) + "\n")
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+            out.write("\n".join([f"## regress {name}", "", table, "", *map(_plain, lines), ""]) + "\n")
 
 
 def _shift(cell: Cell) -> str:
     return "" if math.isnan(cell.shift) else f" ({cell.old:.2f} -> {cell.new:.2f})"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+def _plain(text: str) -> str:
+    return text.replace("<", "&lt;").replace("\n", " ")
 
 
 def _escaped(text: str) -> str:

@@ -2,13 +2,14 @@
 what its rows measure of them."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 from benchmarks import metrics
 from benchmarks.metrics import AGAINST_A_REFERENCE, Measure
 from benchmarks.record import Record
 from benchmarks.run import Run
 from methods.base.errors import UserError
-from paper_tables.declaration import Row, Table
+from paper_tables.declaration import Table
 from paper_tables.ledger import NotSearched
 
 Runs = dict[tuple[str, str, int], Run]  # by row label, scenario and seed
@@ -39,18 +40,23 @@ def results_of(runs: Runs, records: list[Record | None]) -> Results:
     return results
 
 
+def finished_of(records: Iterable[Record]) -> list[Record]:
+    """Return the records of the runs that did not fail."""
+    return [record for record in records if record.reason is None]
+
+
 def of_rows(table: Table, labels: list[str], error: UserError) -> UserError:
     """Return the error with the table file and the rows that it belongs to."""
     rows = " and ".join(dict.fromkeys(map(repr, labels)))
     return UserError(f"{table.name}.toml, row {rows}: {error}")
 
 
-def measures(row: Row, finished: list[Record], references: list[Record]) -> list[Measure]:
-    """Return the row's metric of each run. One against a reference takes the joint run of the same seed."""
-    if row.metric not in AGAINST_A_REFERENCE:
-        return [metrics.of(record, row.metric) for record in finished]
-    joint = {record.seed: record.accuracy[-1] for record in references if record.reason is None}
-    missing = Measure(math.nan, f"needs the run of the row {row.reference!r} with the same seed")
-    return [
-        metrics.of(record, row.metric, joint[record.seed]) if record.seed in joint else missing for record in finished
-    ]
+def measures(
+    metric: str, finished: Sequence[Record], references: Sequence[Record] = (), reference: str | None = None
+) -> list[Measure]:
+    """Return the metric of each run. One against a reference takes the run of the same seed of the row `reference`."""
+    if metric not in AGAINST_A_REFERENCE:
+        return [metrics.of(record, metric) for record in finished]
+    joint = {record.seed: record.accuracy[-1] for record in finished_of(references)}
+    missing = Measure(math.nan, f"needs the run of the row {reference!r} with the same seed")
+    return [metrics.of(record, metric, joint[record.seed]) if record.seed in joint else missing for record in finished]

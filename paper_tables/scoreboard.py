@@ -3,10 +3,10 @@
 import pandas as pd
 
 from benchmarks.markdown import table as markdown_table
-from paper_tables.caption import MARKS
+from paper_tables.caption import MARKS, UNJUDGED
 from paper_tables.declaration import Table
 
-COLUMNS = ["published", "runnable", "run", *MARKS, "no verdict", "hours"]
+COLUMNS = ["published", "runnable", "run", *MARKS, UNJUDGED, "hours"]
 
 
 def line(cells: pd.DataFrame | None, published: int, runnable: int, hours: float) -> dict:
@@ -23,7 +23,7 @@ def line(cells: pd.DataFrame | None, published: int, runnable: int, hours: float
         "runnable": runnable,
         "run": len(run),
         **counts,
-        "no verdict": int((run.verdict == "").sum()),
+        UNJUDGED: int((run.verdict == "").sum()),
         "hours": hours,
     }
 
@@ -44,6 +44,6 @@ def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
     """Return the counts of all tables as a page."""
     grid = counts(tables)
     header = ["table", "published cells", "can be run here", "run", *(f"{mark} {word}" for word, mark in MARKS.items())]
-    header += ["no verdict", "core hours"]
+    header += [UNJUDGED, "core hours"]
     body = [[name, *(f"{n:.0f}" for n in row[:-1]), f"{row[-1]:.1f}"] for name, *row in grid.itertuples()]
     return f"# Scoreboard\n\n{markdown_table(header, body)}\n"

@@ -12,6 +12,7 @@ from rich.markdown import Markdown
 from rich.table import Table as Grid
 from rich.text import Text
 
+from benchmarks.markdown import bullets
 from paper_tables.caption import MARKS, caption
 from paper_tables.declaration import Table
 from paper_tables.render import grid
@@ -43,8 +44,7 @@ def show(
     else:
         for scenario in table.scenarios:
             console.print(_drawn(texts, words, (scenario,)))
-    for note in caption(table, cells, seeds, stale):
-        print(textwrap.fill(f"- {note}", console.width, subsequent_indent="  ", break_long_words=False))
+    print(bullets(caption(table, cells, seeds, stale), console.width))
     for text in filter(None, (table.remarks, below)):
         console.print(Markdown(text, hyperlinks=False))
 

@@ -1,17 +1,15 @@
 """What the figures of a table are drawn from: the finished runs of each row in each scenario."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks import metrics
 from benchmarks.record import Record
 from paper_tables.alike import common
-from paper_tables.declaration import Table
-from paper_tables.references import recorded_seeds, usable
-from paper_tables.runs import Results, results_of, runs_of
+from paper_tables.runs import Results, finished_of, measures
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,11 @@ class Course:
         """Return R [S, T + 1, T] in percent."""
         return 100 * np.stack([record.accuracy for record in self.records])
 
-    @property
+    @cached_property
     def so_far(self) -> np.ndarray:
         """Return the mean accuracy on the tasks learnt so far, [S, T]."""
-        T = self.accuracy.shape[2]
-        return np.stack([self.accuracy[:, k, :k].mean(1) for k in range(1, T + 1)], 1)
+        after = [self.measured(f"{metrics.AFTER}{k}") for k in range(1, self.accuracy.shape[2])]
+        return np.stack([*after, self.final], 1)
 
     @property
     def first(self) -> np.ndarray:
@@ -57,33 +55,21 @@ class Course:
     @property
     def is_joint(self) -> bool:
         """Say whether only the end was measured."""
-        return bool(np.isnan(self.accuracy[:, 1:-1]).all()) and self.accuracy.shape[2] > 1
+        return bool(metrics.is_joint(self.records[0].accuracy))
 
-    def only(self, n: int) -> "Course":
-        """Return the course of one run."""
-        return replace(self, records=self.records[n : n + 1])
-
-    def measured(self, metric: str, *references: np.ndarray) -> np.ndarray:
+    def measured(self, metric: str, references: Sequence[Record] = ()) -> np.ndarray:
         """Return a measure of each run, [S], in percent. NaN: it is undefined for this run."""
-        found = metrics.find(metric)
-        return np.array([found(record.accuracy, record.total, *references).percent for record in self.records])
+        return np.array([measure.percent for measure in measures(metric, self.records, references)])
 
 
-def courses(table: Table, folder: Path) -> list[Course]:
-    """Return the courses of a table by the records in `folder`."""
-    seeds = recorded_seeds(table, folder)
-    runs = runs_of(table, seeds) if seeds else {}
-    return of_results(results_of(runs, usable(runs, folder)[0]))
-
-
-def of_results(results: Results) -> list[Course]:
+def courses(results: Results) -> list[Course]:
     """Return the courses of all rows that have finished runs, each set of runs once."""
     groups: dict = {}
     for (label, scenario), records in results.items():
-        finished = tuple(record for record in records if record.reason is None)
+        finished = tuple(finished_of(records))
         failed = tuple(record.seed for record in records if record.reason is not None)
         if finished:
-            groups.setdefault(replace(finished[0].run, seed=0), (scenario, finished, failed, []))[3].append(label)
+            groups.setdefault(finished[0].run.without_seed, (scenario, finished, failed, []))[3].append(label)
     return [
         Course(common(labels), scenario, finished, failed) for scenario, finished, failed, labels in groups.values()
     ]

@@ -17,9 +17,11 @@ from paper_tables.declaration import Table
 from paper_tables.figures import panels
 from paper_tables.figures.courses import Course
 from paper_tables.figures.panels import Drawn
+from paper_tables.plot import INTERVAL
 
 MARKS = 10  # on a curve, at most
 FIRST = (0, (1, 1.2))  # the line of the first task
+SO_FAR = f"tasks learnt so far, with {INTERVAL} interval"
 
 
 def draw(table: Table, scenario: str, found: list[Course]) -> Drawn:
@@ -43,7 +45,7 @@ def draw(table: Table, scenario: str, found: list[Course]) -> Drawn:
             sns.despine(ax=axes)
         caption = f"Means over {panels.span([len(course.seeds) for course in found], 'seed')}."
         handles = [
-            Line2D([], [], color="0.3", marker="o", markersize=4, label="tasks learnt so far, with 90 % interval"),
+            Line2D([], [], color="0.3", marker="o", markersize=4, label=SO_FAR),
             Line2D([], [], color="0.3", linestyle=FIRST, label="first task"),
         ]
         if len(found) > 1:

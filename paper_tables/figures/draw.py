@@ -10,6 +10,7 @@ from paper_tables.declaration import Table
 from paper_tables.figures import curves, matrices, plane, ranks, strengths, strips
 from paper_tables.figures.courses import Course, courses
 from paper_tables.figures.panels import Drawn
+from paper_tables.references import recorded
 
 
 def figures(table: Table, found: list[Course]) -> dict[str, Callable[[], Drawn | None]]:
@@ -26,10 +27,10 @@ def figures(table: Table, found: list[Course]) -> dict[str, Callable[[], Drawn |
     return by_name
 
 
-def write(table: Table, folder: Path, out: Path) -> list[Path]:
-    """Draw a table from the records in `folder`. Return the files, none where nothing is recorded."""
+def write(table: Table, folder: Path, root: Path, out: Path) -> list[Path]:
+    """Draw a table from the records in `folder` of the data in `root`. Return the files, none without a record."""
     files = []
-    for name, draw in figures(table, courses(table, folder)).items():
+    for name, draw in figures(table, courses(recorded(table, folder, root).results)).items():
         if drawn := draw():
             for form in ("png", "svg"):
                 files.append(out / f"{table.name}-{name}.{form}")

@@ -48,15 +48,8 @@ def draw(table: Table, found: list[Course]) -> Drawn | None:
 def places(course: Course, found: list[Course]) -> np.ndarray:
     """Return (intransigence, forgetting) [S, 2] of the runs that have both, in points."""
     joint = reference(course, found)
-    if course.is_joint or joint is None:
-        return np.empty((0, 2))
-    best = {seed: R[-1] / 100 for seed, R in zip(joint.seeds, joint.accuracy, strict=True)}
-    chosen = [n for n, seed in enumerate(course.seeds) if seed in best]
-    pairs = [
-        (one.measured("intransigence", best[one.seeds[0]])[0], one.measured("forgetting_since_learnt")[0])
-        for one in (course.only(n) for n in chosen)
-    ]
-    at = np.array(pairs).reshape(-1, 2)
+    against = joint.records if joint else ()
+    at = np.stack([course.measured("intransigence", against), course.measured("forgetting_since_learnt")], 1)
     return at[~np.isnan(at).any(1)]
 
 

@@ -47,9 +47,10 @@ def draw(table: Table, scenario: str, trials: pd.DataFrame) -> Drawn | None:
             axes.minorticks_off()
         seeds = panels.listed([str(seed) for seed in ledger.SEEDS])
         caption = (
-            f"Accuracy on a tenth of the training data, held out. Line: mean over the seeds tried (of {seeds}); a "
-            f"value more than {ledger.GAP:g} points behind on seed {ledger.SEEDS[0]} is tried on no other. Dots: "
-            "single trials. Large marks: the values that the table takes. A strength means nothing across methods."
+            f"Accuracy on {ledger.HELD_OUT} of the training data, held out. Line: mean over the seeds tried (of "
+            f"{seeds}); a value more than {ledger.GAP:g} points behind on seed {ledger.SEEDS[0]} is tried on no other. "
+            "Dots: single trials. Large marks: the values that the table takes. "
+            "A strength means nothing across methods."
         )
         alike = [row.label for rows in by_method.values() if len(rows) > 1 for row, _, _ in rows]
         handles = [Line2D([], [], markersize=4, label=label, **looks[label]) for label in alike]

@@ -10,17 +10,18 @@ import pandas as pd
 import methods
 from benchmarks.record import Record
 from benchmarks.run import Run
+from benchmarks.standard_sets import DEFAULT_ROOT
 from paper_tables import render
-from paper_tables.caption import MARKS, ORIGINS, caption, usual_n
+from paper_tables.caption import ALONE, MARKS, ORIGINS, UNJUDGED, WAITING, caption, usual_n
 from paper_tables.declaration import Row, Table
-from paper_tables.figures.courses import Course, of_results
+from paper_tables.figures.courses import Course, courses
 from paper_tables.ledger import NotSearched
 from paper_tables.published import Published
-from paper_tables.references import core_hours, recorded_seeds, usable
+from paper_tables.references import recorded
 from paper_tables.report.drawings import Interval, Strip
-from paper_tables.runs import measures, results_of, runs_of
+from paper_tables.runs import finished_of, measures
 
-ALONE, WAITING, FAILED, BARE, UNJUDGED = "not run here", "not run yet", "failed", "no published number", "no verdict"
+FAILED, BARE = "failed", "no published number"
 STATES = (*MARKS, UNJUDGED, FAILED, WAITING, ALONE, BARE)  # what can be said of a cell, in the order of sorting
 
 
@@ -72,14 +73,12 @@ class Page:
     courses: list[Course]  # what its figures are drawn from
 
 
-def of(table: Table, folder: Path) -> Page:
-    """Return what the page shows of a table by the records in `folder`."""
-    seeds = recorded_seeds(table, folder)
-    runs = runs_of(table, seeds) if seeds else {}
-    records, stale, faults = usable(runs, folder)
-    results = results_of(runs, records)
+def of(table: Table, folder: Path, root: Path = DEFAULT_ROOT) -> Page:
+    """Return what the page shows of a table by the records in `folder`. `root` holds the data."""
+    found = recorded(table, folder, root)
+    results = found.results
     frame = render.frame(table, results)
-    asked = len(seeds) or table.seeds
+    asked = len(found.seeds) or table.seeds
     usual = usual_n(frame)
     rows = {row.label: row for row in table.rows}
     cells = []
@@ -107,14 +106,13 @@ def of(table: Table, folder: Path) -> Page:
                 strip=Strip.of([ran.value for ran in behind if ran.value is not None], paper),
             )
         )
-    found = any(records)
-    notes = caption(table, frame, seeds, stale) if found else []
-    return Page(table, cells, frame if found else None, notes, core_hours(records), faults, of_results(results))
+    notes = caption(table, frame, found.seeds, found.stale) if results else []
+    return Page(table, cells, frame if results else None, notes, found.hours, found.faults, courses(results))
 
 
 def _runs(row: Row, records: list[Record], references: list[Record]) -> list[Ran]:
-    finished = [record for record in records if record.reason is None]
-    measured = iter(measures(row, finished, references))
+    finished = finished_of(records)
+    measured = iter(measures(row.metric, finished, references, row.reference))
     ran = []
     for each in records:
         if each.reason is not None:

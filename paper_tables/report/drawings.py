@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
-from paper_tables.caption import MARKS
+from paper_tables.caption import ALONE, MARKS, UNJUDGED, WAITING
 from paper_tables.plot import STYLES
 from paper_tables.published import Published
 
@@ -92,8 +92,8 @@ def bars(counts: pd.DataFrame) -> dict[str, list[Segment]]:
     longest = max(1, tables.published.max())
     drawn = {}
     for name, line in tables.iterrows():
-        of_state = {word: line[word] for word in (*MARKS, "no verdict")}
-        of_state |= {"not run yet": line.runnable - line.run, "not run here": line.published - line.runnable}
+        of_state = {word: line[word] for word in (*MARKS, UNJUDGED)}
+        of_state |= {WAITING: line.runnable - line.run, ALONE: line.published - line.runnable}
         left, segments = 0.0, []
         for state, count in of_state.items():
             width = 100 * count / longest
@@ -111,5 +111,5 @@ def colours() -> dict[str, tuple[str, str]]:
         channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
         luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
         ink = "#000" if luminance > 0.179 else "#fff"  # both have the same contrast there, by WCAG 2
-        pairs[word or "no verdict"] = (to_hex(colour), ink)
+        pairs[word or UNJUDGED] = (to_hex(colour), ink)
     return pairs

@@ -19,7 +19,7 @@ from benchmarks.files import read_text, shown, write_atomically
 from methods.base.errors import UserError
 from methods.base.examples import SCENARIOS
 from paper_tables import audit, declaration, drawing, plot, scoreboard
-from paper_tables.caption import MARKS, meaning
+from paper_tables.caption import ALONE, MARKS, UNJUDGED, WAITING, meaning
 from paper_tables.declaration import Table
 from paper_tables.figures.draw import figures as draw_figures
 from paper_tables.render import interval, mean_and_std
@@ -44,14 +44,19 @@ MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["i
 
 
 def write(
-    folder: Path, file: Path, tables: list[Table] | None = None, live: float | None = None, whole: bool = True
+    folder: Path,
+    root: Path,
+    file: Path,
+    tables: list[Table] | None = None,
+    live: float | None = None,
+    whole: bool = True,
 ) -> int:
-    """Write the report on the records in `folder`, and return its size in bytes.
+    """Write the report on the records in `folder` of the data in `root`, and return its size in bytes.
 
     live: seconds until it reloads. whole: with the figures below the tables, which take a while.
     """
     tables = [declaration.load(name) for name in declaration.names()] if tables is None else tables
-    pages = [content.of(table, folder) for table in tables]
+    pages = [content.of(table, folder, root) for table in tables]
     text = html(pages, folder, live)
     if whole:
         audited = audit_of(drawing.FOLDER)
@@ -63,18 +68,18 @@ def write(
     return len(text.encode("utf-8"))
 
 
-def keep_writing(folder: Path, file: Path, every: float = EVERY) -> None:
+def keep_writing(folder: Path, root: Path, file: Path, every: float = EVERY) -> None:
     """Write the report again whenever a record came, until Ctrl-C. The last version no longer reloads itself."""
     print(f"{shown(file)} follows the records until Ctrl-C: open it in a browser", file=sys.stderr)
     before = None
     try:
         while True:
             if (now := _versions(folder)) != before:
-                write(folder, file, live=every, whole=False)
+                write(folder, root, file, live=every, whole=False)
                 before = now
             time.sleep(every)
     except KeyboardInterrupt:
-        write(folder, file, whole=False)
+        write(folder, root, file, whole=False)
 
 
 def _versions(folder: Path) -> set[tuple[Path, int]]:
@@ -143,6 +148,7 @@ def html(
         bars=drawings.bars(counts),
         colours=drawings.colours(),
         marks=MARKS,
+        bar_states=(*MARKS, UNJUDGED, WAITING, ALONE),
         scenarios=SCENARIOS,
         states=[state for state in content.STATES if any(cell.state == state for page in pages for cell in page.cells)],
         meanings={page.table.name: _meanings(page.table) for page in pages},

@@ -191,8 +191,7 @@ def test_only_the_rows_asked_for_are_trained(tmp_path, capsys, monkeypatch):
     assert {"Mine", "EWC (reference)", "Offline (reference)"} <= {row[0] for row in rows}
     (against,) = [row for row in rows if row[:3] == ["Mine", "EWC (reference)", "task"]]
     assert against[5] == "2 pairs"
-    ewc = runs_of(table.select("ewc"), (1, 2))
-    kept = references({key: run for key, run in ewc.items() if key[1] == "task"})
+    kept = references(table.select("ewc")).results["EWC", "task"][:2]
     fresh = [record.load(tmp_path / "results" / run.place) for run in runs_of(mine, (1, 2)).values()]
     percent = [100 * np.mean([one.accuracy[-1].mean() for one in side]) for side in (fresh, kept)]
     assert float(against[3]) == pytest.approx(percent[0] - percent[1], abs=0.005 + 1e-9)

@@ -65,6 +65,11 @@ def test_an_unknown_figure(capsys):
     assert "unknown figure 'trade'; the nearest is 'tradeoff'" in refused(capsys, "figure", "trade")
 
 
+@pytest.mark.parametrize(("figure", "option"), [("fisher", "jobs"), ("landscape", "jobs"), ("offline-ewc", "data")])
+def test_an_option_that_a_figure_has_no_use_for(capsys, figure, option):
+    assert f"figure {figure} takes no --{option}" in refused(capsys, "figure", figure, f"--{option}", "1")
+
+
 def test_a_results_folder_under_a_file(tmp_path, capsys):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     arguments = ["table", "splitdigits", "--rows", "adam", "--seeds", "1", "--results", tmp_path / "file" / "results"]

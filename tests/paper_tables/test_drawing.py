@@ -7,10 +7,10 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 import methods
-from benchmarks import record
 from paper_tables import declaration, drawing, ledger
 from paper_tables.figures import curves, plane, strengths, strips
 from paper_tables.figures.courses import courses
+from paper_tables.references import references
 
 # Markers that might be taken for one another. Triangles that point elsewhere are not.
 ALIKE = ({"o", "h", "H", "p"}, {"D", "d", "s"}, {(4, 1, 0), (4, 1, 45)}, {"X", "P"}, {drawing.FLAT, drawing.UPRIGHT})
@@ -61,7 +61,7 @@ def test_rows_of_one_method_differ_by_their_fill():
 
 def test_a_method_has_one_colour_in_all_figures():
     table = declaration.load("splitdigits")
-    mas = [course for course in courses(table, record.REFERENCE) if course.label in ("MAS", "Offline")]
+    mas = [course for course in courses(references(table).results) if course.label in ("MAS", "Offline")]
     task = [course for course in mas if course.scenario == "task"]
     alone = replace(table, rows=tuple(row for row in table.rows if row.label == "MAS"))
     figures = [

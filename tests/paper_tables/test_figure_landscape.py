@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from matplotlib import image
 
 from benchmarks import streams
-from benchmarks.learner import Train
+from benchmarks.learner import Train, network
 from paper_tables import drawing
 from paper_tables import figure_landscape as scape
 
@@ -55,7 +55,7 @@ def test_the_distance_from_the_plane_is_that_of_the_nearest_point(plane):
 
 def test_the_surfaces_are_the_losses_on_the_plane(found):
     stream = digits()
-    net = scape.network(TRAIN.net, stream, scape.SEED)
+    net = network(TRAIN.net, stream, scape.SEED)
     table = scape.surface(found)
     assert len(table) == 25
     for line in (0, 7, 24):

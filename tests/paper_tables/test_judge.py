@@ -11,8 +11,7 @@ from benchmarks import record
 from methods.base.errors import UserError
 from paper_tables import declaration, judge, published, render
 from paper_tables.__main__ import main
-from paper_tables.references import recorded_seeds, references
-from paper_tables.runs import results_of, runs_of
+from paper_tables.references import references
 from paper_tables.verdict import verdict
 from tests.support.toy_table import toy_loader
 
@@ -43,8 +42,7 @@ def judged(tmp_path, *lines, **options):
 @pytest.mark.parametrize("name", ["splitmnist", "si-splitmnist", "rwalk-splitmnist", "gem-mnist-rotations", "fisher"])
 def test_a_file_of_the_reference_runs_gets_the_verdicts_of_the_table(tmp_path, name):
     table = declaration.load(name)
-    runs = runs_of(table, recorded_seeds(table))
-    results = results_of(runs, references(runs))
+    results = references(table).results
     expected = render.frame(table, results)
     expected = expected[(expected.cell != "") & (expected.ours_n > 0)].set_index("cell")
     lines = []
@@ -52,7 +50,7 @@ def test_a_file_of_the_reference_runs_gets_the_verdicts_of_the_table(tmp_path, n
         for scenario, paper in row.paper.items():
             records = results.get((row.label, scenario), [])
             joint = results.get((row.reference, scenario), [])
-            for kept, measure in zip(records, render.measures(row, records, joint), strict=True):
+            for kept, measure in zip(records, render.measures(row.metric, records, joint, row.reference), strict=True):
                 lines.append(f"{paper.cell}, {kept.seed}, {measure.percent!r}")
     runs = judge.read(written(tmp_path, *lines), KNOWN)
     cells = judge.frame(runs, KNOWN, judge.citations([declaration.load(n) for n in declaration.names()]))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import data, record
-from paper_tables import references
+from methods.base.errors import UserError
 from paper_tables.__main__ import main
 from paper_tables.plan import plan
 from paper_tables.runs import runs_of
@@ -18,7 +18,6 @@ def toy(tmp_path, monkeypatch):
     """The toy table. Its references: Adam took 40 s, 4 s and 4 s in task-IL, and EWC 60 s in class-IL."""
     table, folder = toy_loader(tmp_path)(), tmp_path / "reference"
     runs = runs_of(table, (1, 2, 3))
-    monkeypatch.setattr(references.recorded_seeds, "__defaults__", (folder,))
     monkeypatch.setattr(record, "REFERENCE", folder)
     for seed, seconds in ((1, 40.0), (2, 4.0), (3, 4.0)):
         kept(runs["Adam", "task", seed], folder, seconds={"training": seconds - 1, "evaluation": 1.0})
@@ -53,6 +52,13 @@ def test_what_is_done_is_not_planned_and_nothing_is_moved(toy, tmp_path):
     assert lines[0] == "toy: 2 of 10 runs to do, 3 at a time."
     assert lines[1].startswith("Time: about 4 s for 2 runs (8 s of one core)")
     assert sorted(mine.rglob("*")) == before
+
+
+def test_a_damaged_reference_is_named(toy, tmp_path):
+    table, folder = toy
+    (folder / runs_of(table, (2,))["Adam", "task", 2].place).write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"committed records of toy cannot be read: .*-seed2\.json is not a record"):
+        plan(table, "5", tmp_path / "mine", tmp_path, 2)
 
 
 def test_auto_plans_its_first_look(toy, tmp_path):

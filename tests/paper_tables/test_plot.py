@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from paper_tables import alike, declaration, drawing, plot, render
-from paper_tables.references import recorded_seeds, references
-from paper_tables.runs import results_of, runs_of
+from paper_tables.references import references
 from tests.support.pictures import faults
 
 
@@ -20,8 +19,7 @@ def drawn(monkeypatch):
 
     def draw(name):
         table = declaration.load(name)
-        runs = runs_of(table, recorded_seeds(table))
-        cells = render.frame(table, results_of(runs, references(runs)))
+        cells = render.frame(table, references(table).results)
         plot.figure(table, cells)
         return table, cells, kept[-1]
 

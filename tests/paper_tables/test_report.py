@@ -17,10 +17,13 @@ import pandas as pd
 import pytest
 
 from benchmarks import record
-from paper_tables import declaration, references, render, scoreboard
+from benchmarks.standard_sets import DEFAULT_ROOT
+from benchmarks.sweep import survey
+from paper_tables import declaration, render, scoreboard
 from paper_tables.__main__ import main
+from paper_tables.references import references
 from paper_tables.report import content, drawings, page
-from paper_tables.runs import results_of, runs_of
+from paper_tables.runs import runs_of
 from paper_tables.seeds import parse_seeds
 from tests.support import browser
 from tests.support.records import kept
@@ -94,9 +97,8 @@ def frames():
     """The frame of each table from its committed records, as `make tables` has it."""
     found = {}
     for table in map(declaration.load, declaration.names()):
-        seeds = references.recorded_seeds(table)
-        runs = runs_of(table, seeds) if seeds else {}
-        found[table.name] = table, render.frame(table, results_of(runs, references.references(runs))), bool(seeds)
+        results = references(table).results
+        found[table.name] = table, render.frame(table, results), bool(results)
     return found
 
 
@@ -166,7 +168,7 @@ def test_a_page_never_grows_beyond_its_limit(toy, tmp_path, monkeypatch):
     room = len(first.data) + 3 * len(first.see) + page.MARKUP
     assert page.pictures(shown, room) == {table.name: [first]}
     monkeypatch.setattr(page, "MOST", alone + room)
-    assert alone < page.write(folder, tmp_path / "report.html", [table]) <= alone + room
+    assert alone < page.write(folder, DEFAULT_ROOT, tmp_path / "report.html", [table]) <= alone + room
 
 
 def test_each_cell_opens_its_own_provenance(committed, frames):
@@ -310,10 +312,28 @@ def test_a_record_of_another_run_is_named(toy):
     assert first.name in fault and "is the record of another run (naive task seed 2)" in fault
 
 
-def test_a_committed_record_counts_whatever_its_digest(toy, monkeypatch):
+def test_a_record_of_other_data_is_stale_as_it_is_in_the_table(toy, tmp_path):
+    table, folder = toy
+    runs = list(runs_of(table, (1, 2, 3)).values())
+    kept(runs[0], folder, data="0" * 16)
+    shown = content.of(table, folder, tmp_path)
+    recorded = [ran.record for cell in shown.cells for ran in cell.runs]
+    assert recorded == [found for found in survey(runs, folder, tmp_path).records if found]
+    assert runs[0] not in [found.run for found in recorded] and any("1 stale record" in note for note in shown.caption)
+
+
+def test_where_the_data_are_not_there_their_identity_is_not_asked_for(toy, tmp_path):
+    table, folder = toy
+    mine = replace(table, rows=(replace(table.rows[0], stream={"name": "arrays", "data": "mine", "tasks": 2}),))
+    for seed in (1, 2):
+        kept(runs_of(mine, (seed,))["Adam", "task", seed], folder, data="known where they are")
+    assert {ran.record.seed for cell in content.of(mine, folder, tmp_path).cells for ran in cell.runs} == {1, 2}
+
+
+def test_a_committed_record_counts_whatever_its_digest_and_data(toy, monkeypatch):
     table, folder = toy
     for run in runs_of(table, (1,)).values():
-        kept(run, folder, digest="0" * 16)
+        kept(run, folder, digest="0" * 16, data="0" * 16)
     monkeypatch.setattr(record, "REFERENCE", folder)
     assert all(cell.runs for cell in content.of(table, folder).cells if cell.row.method)
 
@@ -570,13 +590,13 @@ def wait_until(chromium, condition):
 def test_a_live_page_reloads_and_keeps_the_filter(chromium, toy, tmp_path):
     table, folder = toy
     file = tmp_path / "live.html"
-    page.write(folder, file, [table], live=0.5)
+    page.write(folder, DEFAULT_ROOT, file, [table], live=0.5)
     chromium.messages.clear()
     chromium.visit(file.as_uri())
     chromium.js(f"{SCENARIO}.value = 'class'; filter()")
     chromium.click("#toy thead th:nth-child(1) button")
     kept(runs_of(table, (4,))["Adam", "class", 4], folder)
-    page.write(folder, file, [table])
+    page.write(folder, DEFAULT_ROOT, file, [table])
     wait_until(chromium, "document.readyState === 'complete' && !document.body.dataset.live")
     assert chromium.js(f"[{SCENARIO}.value, document.querySelectorAll('#toy [aria-sort]').length]") == ["class", 1]
     assert chromium.js("[...document.querySelectorAll('#toy tbody tr')].filter(r => !r.hidden).length") == 4

@@ -7,6 +7,7 @@ import pytest
 
 from paper_tables.figures import plane
 from paper_tables.figures.courses import courses
+from paper_tables.references import recorded
 from paper_tables.runs import runs_of
 from tests.support.records import kept
 from tests.support.toy_courses import EARLIER, JOINT, toy_courses
@@ -20,7 +21,7 @@ def toy(tmp_path):
     for seed, last in ((1, [60, 270]), (2, [70, 210]), (3, [0, 0])):
         kept(runs["Adam", "class", seed], folder, correct=[*EARLIER, last])
     kept(runs["Offline", "class", 2], folder, correct=[*JOINT, [90, 270]])
-    return table, courses(table, folder)
+    return table, courses(recorded(table, folder).results)
 
 
 def find(found, label, scenario):

@@ -11,6 +11,7 @@ from scipy import stats
 from paper_tables import drawing
 from paper_tables.figures import ranks
 from paper_tables.figures.courses import courses
+from paper_tables.references import recorded
 from paper_tables.runs import runs_of
 from tests.support.pictures import faults
 from tests.support.records import kept
@@ -108,7 +109,7 @@ def toy(tmp_path):
 
 def test_the_diagram(toy):
     table, folder, _ = toy
-    found = courses(table, folder)
+    found = courses(recorded(table, folder).results)
     drawn = ranks.draw(table, "class", found)
     assert "Friedman's test over 6 seeds finds differences" in drawn.caption and "CD = 1.35" in drawn.caption
     assert "Of 3 pairs 1 are told apart" in drawn.caption
@@ -133,14 +134,14 @@ def test_a_bar_goes_from_its_lowest_rank_to_its_highest_whatever_the_order_of_it
         return artists
 
     monkeypatch.setattr(ranks.scikit_posthocs, "critical_difference_diagram", backwards)
-    (axes,) = ranks.draw(toy[0], "class", courses(*toy[:2])).figure.axes
+    (axes,) = ranks.draw(toy[0], "class", courses(recorded(*toy[:2]).results)).figure.axes
     assert [list(line.get_xdata()) for line in axes.lines if line.get_color() == "k"] == [[1, 2], [2, 3]]
 
 
 def test_a_row_with_a_failed_run_is_left_out_and_named(toy):
     table, folder, runs = toy
     kept(runs["EWC", "class", 3], folder, correct=None, reason="the loss is NaN")
-    found = courses(table, folder)
+    found = courses(recorded(table, folder).results)
     assert ranks.draw(table, "class", found) is None  # two rows are left
     third = replace(next(course for course in found if course.label == "Adam"), label="Other")
     drawn = ranks.draw(table, "class", [*found, third])
@@ -151,7 +152,7 @@ def test_the_blocks_are_the_seeds_that_keep_most_runs(toy):
     table, folder, runs = toy
     for seed in (4, 5, 6):
         (folder / runs["EWC", "class", seed].place).unlink()
-    found = courses(table, folder)
+    found = courses(recorded(table, folder).results)
     accuracies, left_out = ranks.ranked(found)
     assert list(accuracies.index) == [1, 2, 3] and left_out == []  # two rows share six: all three share three
     drawn = ranks.draw(table, "class", found)
@@ -165,7 +166,7 @@ def test_the_blocks_are_the_seeds_that_keep_most_runs(toy):
 
 def test_a_row_with_few_seeds_does_not_cost_the_others_theirs(toy):
     table, folder, _ = toy
-    offline = next(course for course in courses(table, folder) if course.label == "Offline")
+    offline = next(course for course in courses(recorded(table, folder).results) if course.label == "Offline")
     several = [replace(offline, label=label) for label in "ABC"]
     for few, shape in ((5, (7, 3)), (6, (6, 4))):  # 3 rows of 7 seeds are 21 runs, 4 rows of 5 are 20, and of 6 are 24
         accuracies, _ = ranks.ranked([*several, replace(offline, label="D", records=offline.records[:few])])

@@ -1,5 +1,7 @@
 """Strip plots: every run has its mark, and a seed its height."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -7,6 +9,7 @@ from matplotlib.colors import to_rgb
 from paper_tables import drawing
 from paper_tables.figures import strips
 from paper_tables.figures.courses import courses
+from paper_tables.references import recorded
 from paper_tables.runs import runs_of
 from tests.support.records import kept
 from tests.support.toy_courses import EARLIER, toy_courses
@@ -17,7 +20,7 @@ def test_every_run_has_a_mark(tmp_path):
     runs = runs_of(table, (1, 2, 4))
     for seed, right in ((1, 60), (4, 80)):
         kept(runs["EWC", "task", seed], folder, correct=[*EARLIER, [right, 270]])
-    drawn = strips.draw(table, courses(table, folder))
+    drawn = strips.draw(table, courses(recorded(table, folder).results))
     task, joint = drawn.figure.axes
     adam, ewc = task.lines
     assert adam.get_xdata() == pytest.approx([75, 75]) and ewc.get_xdata() == pytest.approx([75, 85])
@@ -33,4 +36,5 @@ def test_every_run_has_a_mark(tmp_path):
 
 def test_one_run_a_row_is_no_strip(tmp_path):
     table, folder = toy_courses(tmp_path)
-    assert strips.draw(table, [course.only(0) for course in courses(table, folder)]) is None
+    found = courses(recorded(table, folder).results)
+    assert strips.draw(table, [replace(course, records=course.records[:1]) for course in found]) is None

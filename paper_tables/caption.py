@@ -153,10 +153,10 @@ def _origins(table, cells) -> list[str]:
     lines += _searched(table)
     alone = cells[~cells.runs]
     if len(alone):
-        lines.append(f"Published numbers alone: {_names(alone, cells)}.")
+        lines.append(f"Published numbers alone: {names(alone, cells)}.")
     bare = cells[cells.cell == ""]
     if len(bare):
-        which = "" if len(bare) == len(cells) else f": {_names(bare, cells)}"
+        which = "" if len(bare) == len(cells) else f": {names(bare, cells)}"
         lines.append(f"No published value is cited here{which}.")
     return lines
 
@@ -209,16 +209,16 @@ def _groups(cells, column, among=None) -> list[tuple[str, str]]:
     """Return (text, its rows) for every text of a column that is not empty. `among` takes some cells only."""
     chosen = cells if among is None else cells.loc[among]
     texts = [text for text in dict.fromkeys(chosen[column]) if text]
-    return [(text, _names(chosen[chosen[column] == text], cells)) for text in texts]
+    return [(text, names(chosen[chosen[column] == text], cells)) for text in texts]
 
 
-def _names(chosen, cells) -> str:
+def names(chosen: pd.DataFrame, cells: pd.DataFrame) -> str:
     """Return "EWC" if all scenarios of a row are meant, else "EWC task, domain". Semicolons then part the rows."""
-    names = []
+    found = []
     for row, group in chosen.groupby("row", sort=False):
         some = len(group) < (cells.row == row).sum()
-        names.append(f"{row} {', '.join(group.scenario)}" if some else row)
-    return ("; " if any("," in name for name in names) else ", ").join(names)
+        found.append(f"{row} {', '.join(group.scenario)}" if some else row)
+    return ("; " if any("," in name for name in found) else ", ").join(found)
 
 
 def _escaped(text: str) -> str:

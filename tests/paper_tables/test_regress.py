@@ -6,6 +6,7 @@ import shutil
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from benchmarks import record
@@ -196,6 +197,16 @@ def test_the_committed_references_render_to_the_committed_tables(tmp_path, monke
     assert readme.read_text(encoding="utf-8") == committed.read_text(encoding="utf-8")
     board = (tmp_path / "tables" / "scoreboard.md").read_text(encoding="utf-8")
     assert board.splitlines()[-1] in readme.read_text(encoding="utf-8")
+
+
+def test_cells_whose_runs_are_of_several_versions_of_the_code_are_named():
+    cells = pd.DataFrame({"row": ["A", "A", "B", "C"], "scenario": ["task", "class", "task", "task"]})
+    made = {("A", "task"): "xy", ("A", "class"): "xx", ("B", "task"): "yx", ("C", "task"): ""}
+    results = {key: [SimpleNamespace(digest=digest) for digest in digests] for key, digests in made.items()}
+    table = declaration.load("splitdigits")
+    foot = references._foot(table, cells, results)
+    assert foot.endswith("\n\nMore than one version of the code made the runs of these cells: A task, B.")
+    assert "More than one" not in references._foot(table, cells[1:2], results)
 
 
 def test_the_readme_links_to_the_long_table_and_its_picture():

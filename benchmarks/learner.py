@@ -33,7 +33,6 @@ OPTIMIZERS = {
 }
 # An SGD step overshoots a quadratic of curvature a if lr * a is above 2 (1 + momentum) (Polyak, 1964).
 STABLE = {"sgd": 2.0, "momentum": 2 * (1 + MOMENTUM)}
-MEASURED = ("all", "learnt")
 EVALUATION_BATCH = 2500
 CHECK_EVERY = 100  # steps between looks at the loss, because a look waits for the device
 
@@ -46,12 +45,10 @@ class Diverged(FloatingPointError):
 class Train:
     """Say how a network is trained. Exactly one of epochs and steps is given. They count in each task.
 
-    optimizer: "momentum" is SGD with momentum 0.9. The network is one vector, so Adam counts steps once for all heads.
-    So a task-incremental head that is first used late starts with an advanced count.
+    optimizer: "momentum" is SGD with momentum 0.9. Adam counts its steps once for all heads (methods/base/method.py).
     optimizer_state: "keep" or "reset" the optimiser's moments when a task begins. Papers differ; this moves results.
     curve: how many batches of each task are followed by a measurement of that task. One precedes the first. None: none.
-    measured: after each task, measure the test sets of all tasks, or of those learnt so far. The time saved is half of
-    all evaluation. What is measured does not change, to the bit.
+    measured: after each task, measure all test sets, or those of the tasks learnt so far, in half of the time.
     """
 
     net: str
@@ -62,7 +59,7 @@ class Train:
     epochs: Count | None = None
     steps: Count | None = None
     curve: Count | None = None
-    measured: Literal[*MEASURED] = "all"
+    measured: Literal["all", "learnt"] = "all"
 
     def __post_init__(self):
         models.parse(self.net)
@@ -119,9 +116,8 @@ def learn(
     """Train theta [P] (one seed) or [R, P] (R seeds) on the stream. Return (correct, theta).
 
     correct [T + 1][T] says how many test examples of task j are right after k tasks. An entry is an integer, a list of
-    R, or None where it is not applicable (metrics.py). Row 0 is before training. Rows are empty if the stream has no
-    test sets. With a checkpoint, the run goes on after the last task that the checkpoint holds, and leaves its state
-    after each task.
+    R, or None where it is not applicable (metrics.py). Row 0 is before training. With a checkpoint, the run goes on
+    after the last task that the checkpoint holds, and leaves its state after each task.
     """
     trace = trace or Trace()
     theta = theta.detach().clone()

@@ -94,3 +94,16 @@ def by_scenario(options: dict, wanted: Iterable[str], where: str) -> None:
             for name in wanted:
                 if name not in value:
                     raise UserError(f"{where}: {key} lacks the scenario {name!r}")
+
+
+def orders(rows: list, where: str, looks: int) -> None:
+    """Check that the stream has the orders of the paper, and that each published cell has one run on each."""
+    if looks > 1:
+        raise UserError(f"{where}: same_orders is judged once all orders have runs: leave out looks = {looks}")
+    seeds = rows[0].stream.get("order_seeds")
+    if not isinstance(seeds, list) or len(seeds) != 2:
+        raise UserError(f"{where}: same_orders needs order = 'numpy' and order_seeds = [first, last] in stream")
+    n = seeds[1] - seeds[0] + 1
+    for cell in (cell for row in rows for cell in row.paper.values()):
+        if cell.n != n:
+            raise UserError(f"{where}: same_orders: {cell.cell} has {cell.n} runs, order_seeds {seeds} are {n} orders")

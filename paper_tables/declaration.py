@@ -157,7 +157,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         raise UserError(f"{where} declares no row; add a [[row]]")
     _check_references(rows, where)
     if declared.get("same_orders"):
-        _check_orders(rows, where, declared.get("looks", 1))
+        checks.orders(rows, where, declared.get("looks", 1))
     remarks = path.with_suffix(".md")
     return Table(
         name=name,
@@ -283,19 +283,6 @@ def _check_references(rows: list[Row], where: str) -> None:
             raise UserError(f"{at}: net is {net!r}, but {other.train.get('net')!r} in its reference {other.label!r}")
         if missing := set(row.scenarios) - set(other.scenarios):
             raise UserError(f"{at}: its reference {other.label!r} is not run {min(missing)}-incremental")
-
-
-def _check_orders(rows: list[Row], where: str, looks: int) -> None:
-    """Check that the stream has the orders of the paper, and that each published cell has one run on each."""
-    if looks > 1:
-        raise UserError(f"{where}: same_orders is judged once all orders have runs: leave out looks = {looks}")
-    seeds = rows[0].stream.get("order_seeds")
-    if not isinstance(seeds, list) or len(seeds) != 2:
-        raise UserError(f"{where}: same_orders needs order = 'numpy' and order_seeds = [first, last] in stream")
-    n = seeds[1] - seeds[0] + 1
-    for cell in (cell for row in rows for cell in row.paper.values()):
-        if cell.n != n:
-            raise UserError(f"{where}: same_orders: {cell.cell} has {cell.n} runs, order_seeds {seeds} are {n} orders")
 
 
 def _of_scenario(options: dict, scenario: str) -> dict:

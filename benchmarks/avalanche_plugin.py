@@ -70,6 +70,9 @@ class Plugin(SupervisedPlugin):
             raise UserError(f"{name} trains on all tasks together: train on one experience that holds them")
         if method.grows:
             raise UserError(f"{name} adds parameters to the network, which here is the strategy's: train it by `learn`")
+        for hook in ("next_phase", "shrink"):
+            if getattr(type(method), hook) is not getattr(Method, hook):
+                raise UserError(f"{name} has `{hook}`, for which a strategy has no place: train it by `learn`")
         self.method = replace(method)  # a copy, because several plugins may be given one method object
         self.scenario, self.seed, self.classes_return = scenario, seed, classes_return
         self.net: Net | None = None

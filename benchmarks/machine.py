@@ -15,7 +15,7 @@ import torch
 from methods.base.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("torch", "torchvision", "avalanche-lib", "numpy")
+PACKAGES = ("torch", "torchvision", "avalanche-lib", "numpy", "scipy")
 
 
 def machine(device: str) -> dict:

@@ -17,8 +17,9 @@ k. So it needs to know the task, and the method is task-incremental. Each phase 
 fresh optimiser.
 
 Differs from the paper, where the paper is silent: a group holds the unit's bias, so that a unit whose group is 0
-computes nothing. A copy has its unit's outgoing weights. New units have no weights to outputs of other tasks. The last
-layer is not in eq. 6: other tasks' rows of it stand still, and the task's own are new.
+computes nothing. A copy has its unit's outgoing weights. New units begin with weights uniform within 1 / sqrt(fan in)
+and biases of 0, and have no weights to outputs of other tasks. The last layer is not in eq. 6: other tasks' rows of it
+stand still, and the task's own are new.
 
 The authors' code differs (`released`): phase retrain is one batch; selection looks at the first output of a task alone;
 of the drifted units it copies k in each layer, those that drifted least; biases of new units begin uniform in [0, 1].

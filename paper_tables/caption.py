@@ -31,6 +31,7 @@ def caption(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: in
         *_origins(table, cells),
         *(_times(cells) if table.times else []),
         *(_added(cells) if "added" in cells else []),
+        *(_mixed(cells) if "mixed" in cells else []),
         *(_spreads(cells) if table.same_orders else []),
         *([f"{stale} stale records of other source code or data were set aside."] if stale else []),
     ]
@@ -176,6 +177,11 @@ def _times(cells) -> list[str]:
 def _added(cells) -> list[str]:
     texts = [f"{rows} {text}" for text, rows in _groups(cells, "added")]
     return [f"Units added to each hidden layer, mean over runs: {'; '.join(texts)}."]
+
+
+def _mixed(cells) -> list[str]:
+    which = names(cells[cells.mixed], cells)
+    return [f"Several versions of the code or of a package, or several kinds of device, made the runs of: {which}."]
 
 
 def _spreads(cells) -> list[str]:

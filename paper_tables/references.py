@@ -1,11 +1,8 @@
 """What a folder holds of a table. `tables` renders the committed records, whatever their digest, without training."""
 
-import textwrap
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from benchmarks import record
 from benchmarks.files import read_text, shown, write_atomically
@@ -14,7 +11,7 @@ from benchmarks.run import Run
 from benchmarks.standard_sets import DEFAULT_ROOT
 from benchmarks.sweep import fingerprint, usable
 from methods.base.errors import UserError
-from paper_tables import caption, declaration, render, scoreboard
+from paper_tables import declaration, render, scoreboard
 from paper_tables.declaration import Table
 from paper_tables.ledger import NotSearched
 from paper_tables.runs import Results, results_of, runs_of
@@ -25,7 +22,6 @@ FOOT = """\
 These are committed records. Each names the commit, the versions, the data and the machine that made it. Its code may be
 older than today's; `make table-{}` trains with today's code.
 """
-SEVERAL = "More than one version of the code made the runs of these cells: {}."
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ def recorded(table: Table, folder: Path, root: Path = DEFAULT_ROOT) -> Recorded:
     seeds = recorded_seeds(table, folder)
     runs = runs_of(table, seeds)
     found: dict[Run, Record | None] = dict.fromkeys(runs.values())  # rows share runs
-    stale, faults, committed = 0, [], folder.resolve() == record.REFERENCE
+    stale, faults, committed = 0, [], folder.resolve() == record.REFERENCE.resolve()
     for run in found:
         made_by = (None, None) if committed else (run.digest, _pixels(run, root))
         try:
@@ -95,28 +91,24 @@ def references(table: Table) -> Recorded:
 
 
 def render_references(folder: Path) -> list[str]:
-    """Render every table that has reference records, and the scoreboard, into `folder`. Return their names."""
+    """Render every table that has reference records, and the scoreboard, into `folder`. Return their names.
+
+    A table without records that cites nothing, as one of a user's own, is not on the scoreboard.
+    """
     done, board = [], []
     for table in map(declaration.load, declaration.names()):
         found, cells = references(table), None
         if found.seeds:
             cells = render.frame(table, found.results)
-            text = render.write(table, cells, found.seeds, folder, below=_foot(table, cells, found.results))
+            text = render.write(table, cells, found.seeds, folder, below=FOOT.format(table.name))
             put_into(README, table.name, text)
             done.append(table.name)
-        board.append((table, cells, found.hours))
+        if cells is not None or any(row.paper for row in table.rows):
+            board.append((table, cells, found.hours))
     text = scoreboard.markdown(board)
     write_atomically(folder / "scoreboard.md", text)
     put_into(README, "scoreboard", text)
     return [*done, "scoreboard"]
-
-
-def _foot(table: Table, cells: pd.DataFrame, results: Results) -> str:
-    """Return what is to be known of the records, and the cells whose runs were made by several versions of the code."""
-    digests = [{found.digest for found in results.get((c.row, c.scenario), ())} for c in cells.itertuples()]
-    several = cells[[len(versions) > 1 for versions in digests]]
-    more = textwrap.fill(SEVERAL.format(caption.names(several, cells)), render.WIDTH) if len(several) else ""
-    return "\n".join(filter(None, [FOOT.format(table.name), more]))
 
 
 def put_into(readme: Path, name: str, text: str) -> None:

@@ -30,7 +30,7 @@ NAME, SEEDS = "splitdigits", (1, 2)
 MNIST = {"name": "splitmnist", "tasks": 5, "examples": 96}  # the rows of NAME run on it too
 FOLDER = record.ROOT / "results" / "gate"
 SCHEMA = 1
-VERSIONS = ("torch", "numpy")  # on which rounding depends
+VERSIONS = ("torch", "numpy", "scipy")  # on which rounding depends
 # What a reference file holds of a run.
 FIELDS = ("row", "scenario", "seed", "metric", "value", "correct", "reason")
 

@@ -69,8 +69,8 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
         for scenario in row.scenarios
     ]
     cells = pd.DataFrame(lines).astype({"paper_n": "Int64"})
-    unused = ([] if cells.added.any() else ["added"]) + ([] if table.same_orders else ["orders_std", "within_std"])
-    return cells.drop(columns=unused)
+    unused = [column for column in ("added", "mixed") if not cells[column].any()]
+    return cells.drop(columns=unused + ([] if table.same_orders else ["orders_std", "within_std"]))
 
 
 def _line(table: Table, row: Row, scenario: str, records: list[Record], references: list[Record]) -> dict:
@@ -96,6 +96,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "training_s": _median(seconds, "training"),
         "importance_s": _median(seconds, "importance"),
         "added": _added(finished),
+        "mixed": _mixed(finished),
         "orders_std": design.between if design else math.nan,
         "within_std": design.within if design else math.nan,
         "failed": len(reasons),
@@ -124,6 +125,13 @@ def _added(finished: list[Record]) -> str:
     """Return the mean number of units that the runs added to each hidden layer, as in "4.5 + 2". "": they add none."""
     counts = [record.added for record in finished if record.added is not None]
     return " + ".join(f"{mean:.3g}" for mean in np.mean(counts, axis=0)) if counts else ""
+
+
+def _mixed(finished: list[Record]) -> bool:
+    """Say whether several versions of the code or of a package, or several kinds of device, made the runs."""
+    made_by = [record.versions | {"code": record.digest, "device": record.machine["device"]} for record in finished]
+    names = {name for each in made_by for name in each} - {"python"}
+    return any(len({each[name] for each in made_by if name in each}) > 1 for name in names)
 
 
 def _warnings(records: list[Record]) -> list[str]:

@@ -26,7 +26,10 @@ def drifted(W: Tensor, before: Tensor, sigma: float) -> Tensor:
 
 
 def expand(layers: Layers, k: int, outputs: list[int], draws: torch.Generator, uniform_bias: bool) -> None:
-    """Add k units to each hidden layer. Of all outputs only these get weights from the new units."""
+    """Add k units to each hidden layer. Of all outputs only these get weights from the new units.
+
+    New weights are uniform within 1 / sqrt(fan in), new biases 0, or uniform in [0, 1].
+    """
 
     def draw(n: int, m: int, fan_in: int) -> Tensor:
         u = torch.rand(n, m, generator=draws, dtype=layers[0][0].dtype).to(layers[0][0].device)

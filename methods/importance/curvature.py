@@ -76,7 +76,9 @@ def hessian_diagonal(net, theta: Tensor, examples: Data, likelihood: Said = "cat
     for x, y, mask in passes(net, theta, examples):
         plan = plan_of(net, theta, x, by_examples=True)
         if not plan.vmap:
-            raise UserError("torch.func cannot differentiate this network: it has no Hessian here; take gauss_newton")
+            raise UserError(
+                "torch.func cannot differentiate this network: it has no Hessian here; take gauss_newton_diagonal"
+            )
         with torch.no_grad():
             p.check(net(theta, x), y, mask)
 

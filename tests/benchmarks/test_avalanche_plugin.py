@@ -195,6 +195,10 @@ def test_plugin_refuses_a_model_that_changes():
 def test_plugin_refuses():
     with pytest.raises(UserError, match="ICaRL does not run in scenario 'task': it is for class"):
         Plugin(toy.make("icarl"), "task")
+    for hook in ("next_phase", "shrink"):
+        own = type("Own", (methods.find("naive"),), {hook: lambda *_: None})
+        with pytest.raises(UserError, match=f"Own has `{hook}`, for which a strategy has no place"):
+            Plugin(own())
     with pytest.raises(UserError, match="Joint trains on all tasks together"):
         Plugin(toy.make("joint"))
     stream = toy.stream("class")

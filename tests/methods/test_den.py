@@ -195,6 +195,17 @@ def test_units_are_added_above_tau_and_removed_by_the_group():
     assert added(tau=1e9, sigma=0.0) >= [8, 7]
 
 
+def test_new_weights_are_uniform_within_the_inverse_root_of_the_fan_in():
+    """Of 400 inputs, and of 300 old and 500 new hidden units: 200,000 and 2,000 draws."""
+    grown = layers((400, 300, 4), 2)
+    expand(grown, 500, [0, 1, 2, 3], torch.Generator().manual_seed(0), uniform_bias=False)
+    for new, bound, error in ((grown[0][0][300:], 400**-0.5, 0.01), (grown[1][0][:, 300:], 800**-0.5, 0.05)):
+        assert (1 - error) * bound < float(new.abs().max()) <= bound
+        assert float(new.std()) == pytest.approx(bound / 3**0.5, rel=error)
+        assert abs(float(new.mean())) < 4 * error * bound
+    assert int(grown[0][1][300:].count_nonzero()) == 0
+
+
 def test_pruning_changes_no_output():
     before, x = layers((4, 5, 3, 4), 2), torch.randn(6, 4, dtype=torch.float64)
     grown = [[W.clone(), b.clone()] for W, b in before]

@@ -10,6 +10,7 @@ from paper_tables import complete, declaration, published, render
 from paper_tables.__main__ import main
 from paper_tables.complete import next_look
 from paper_tables.runs import results_of, runs_of
+from tests.support.records import MADE_BY
 
 TABLE = """
 title     = "Looks"
@@ -42,7 +43,7 @@ def fake(run, mean, spread):
     total, seconds = np.full(2, 1000), {"training": 1.0, "importance": 0.0}
     accuracy = np.full((3, 2), value)
     return SimpleNamespace(
-        seed=run.seed, accuracy=accuracy, total=total, seconds=seconds, reason=None, warnings=[], added=None
+        seed=run.seed, accuracy=accuracy, total=total, seconds=seconds, reason=None, warnings=[], added=None, **MADE_BY
     )
 
 

@@ -6,7 +6,6 @@ import shutil
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
-import pandas as pd
 import pytest
 
 from benchmarks import record
@@ -31,7 +30,7 @@ def made(run, right, **changes):
         "seeds": {},
         "seconds": {},
         "peak_memory_mb": 1.0,
-        "versions": {"torch": "1", "numpy": "1", "python": "3.11.1"},
+        "versions": {"torch": "1", "numpy": "1", "scipy": "1", "python": "3.11.1"},
         "machine": MACHINE,
         "commit": "c",
         "data": "d",
@@ -199,14 +198,12 @@ def test_the_committed_references_render_to_the_committed_tables(tmp_path, monke
     assert board.splitlines()[-1] in readme.read_text(encoding="utf-8")
 
 
-def test_cells_whose_runs_are_of_several_versions_of_the_code_are_named():
-    cells = pd.DataFrame({"row": ["A", "A", "B", "C"], "scenario": ["task", "class", "task", "task"]})
-    made = {("A", "task"): "xy", ("A", "class"): "xx", ("B", "task"): "yx", ("C", "task"): ""}
-    results = {key: [SimpleNamespace(digest=digest) for digest in digests] for key, digests in made.items()}
-    table = declaration.load("splitdigits")
-    foot = references._foot(table, cells, results)
-    assert foot.endswith("\n\nMore than one version of the code made the runs of these cells: A task, B.")
-    assert "More than one" not in references._foot(table, cells[1:2], results)
+def test_committed_records_are_known_where_their_folder_is_a_link(tmp_path, monkeypatch):
+    link = tmp_path / "reference"
+    link.symlink_to(record.REFERENCE)
+    monkeypatch.setattr(record, "REFERENCE", link)
+    found = references.references(declaration.load("mas-splitmnist"))
+    assert found.seeds and found.results
 
 
 def test_the_readme_links_to_the_long_table_and_its_picture():

@@ -185,6 +185,27 @@ def test_units_that_were_added_are_in_the_caption(toy):
     assert "- Units added to each hidden layer, mean over runs: Adam task 3.5 + 0.5.\n" in text
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "mixed"),
+    [
+        ({}, {}, False),
+        ({"digest": "a"}, {"digest": "b"}, True),
+        ({"versions": {"torch": "1"}}, {"versions": {"torch": "2"}}, True),
+        ({"versions": {"torch": "1"}}, {"versions": {"torch": "1", "scipy": "1"}}, False),  # was not recorded once
+        ({"versions": {"python": "3.11"}}, {"versions": {"python": "3.13"}}, False),
+        ({"machine": {"device": "cpu"}}, {"machine": {"device": "a chip"}}, True),
+    ],
+)
+def test_cells_of_several_versions_or_devices_are_named(toy, one, other, mixed):
+    table, made = toy(), [run(1, 90, 90), run(2, 90, 90)]
+    for record, changes in zip(made, (one, other), strict=True):
+        vars(record).update(changes)
+    cells = render.frame(table, RESULTS | {("Adam", "task"): made})
+    assert ("mixed" in cells) == mixed
+    text = " ".join(render.markdown(table, cells, SEEDS).split())
+    assert ("several kinds of device, made the runs of: Adam task." in text) == mixed
+
+
 def test_a_wide_margin_is_printed():
     mnist = declaration.load("splitmnist").select("mas")
     results = {("MAS", scenario): [run(seed, 60 + seed, 60) for seed in SEEDS] for scenario in mnist.scenarios}

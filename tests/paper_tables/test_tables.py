@@ -14,6 +14,7 @@ from benchmarks.machine import ROOT
 from methods.base.errors import UserError
 from methods.base.examples import SCENARIOS
 from paper_tables import declaration, published, verdict
+from paper_tables.drawing import STYLES
 from paper_tables.seeds import parse_seeds
 from tests.support.toy_table import TABLE, toy_loader
 
@@ -66,7 +67,9 @@ def test_strengths_are_the_papers():
 
 @pytest.mark.parametrize("name", ["splitmnist", "splitdigits"])
 def test_every_method_is_in_the_table(name):
-    assert {row.method["name"] for row in declaration.load(name).rows if row.method} == set(methods.names())
+    """Those of the suite have a colour of their own. A user's own method is in the tables that the user likes."""
+    shown = {row.method["name"] for row in declaration.load(name).rows if row.method}
+    assert set(STYLES) <= shown <= set(methods.names())
 
 
 def test_the_digits_have_the_strengths_of_their_search():

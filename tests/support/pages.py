@@ -22,7 +22,8 @@ from pathlib import Path
 from unittest.mock import MagicMock, patch
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "data", "results", "tests", "__pycache__")
+MADE = ("stay.py", "odddigits.py", "odd.toml")  # what a reader of the pages has made before
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "data", "results", "tests", "__pycache__", *MADE)
 OURS = "odd"  # the table of the pages
 DONE = ("naive", "ewc", "replay")  # rows of splitdigits whose records a reader has by then
 PRETENDER = """#!/bin/sh

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from paper_tables import declaration, published
+from tests.support.records import MADE_BY
 
 TABLE = """
 title       = "A toy table"
@@ -77,7 +78,14 @@ def run(seed, *last, total=(100, 300)):
     accuracy[-1] = np.array(last) / 100
     seconds = {"training": 10.0 * seed, "importance": 1.0}
     return SimpleNamespace(
-        seed=seed, accuracy=accuracy, total=np.array(total), seconds=seconds, reason=None, warnings=None, added=None
+        seed=seed,
+        accuracy=accuracy,
+        total=np.array(total),
+        seconds=seconds,
+        reason=None,
+        warnings=None,
+        added=None,
+        **MADE_BY,
     )
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.digest import ROOT
 from methods.base.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "numpy", "scipy")
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import metrics
+from benchmarks.digest import ROOT
 from benchmarks.files import write_atomically
 from benchmarks.run import Run
 from methods.base.errors import UserError
 
 SCHEMA = 1
-ROOT = Path(__file__).resolve().parents[1]
 LOCAL, REFERENCE = ROOT / "results" / "local", ROOT / "results" / "reference"
 
 

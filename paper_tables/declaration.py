@@ -225,8 +225,10 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
     if origin is not None and origin not in ORIGINS:
         raise unknown(f"strength in {where}", origin, ORIGINS)
     search = ledger.declared(entry, where)
-    if method is not None and metric in OF_THE_CURVE and (train.get("curve") or 0) < BATCHES:
-        raise UserError(f"{where}: {metric} needs curve = {BATCHES} in train, which measures each task as it begins")
+    if method is not None and metric in OF_THE_CURVE:
+        train = {"curve": BATCHES, **train}  # so these are runs of their own where the others of the row note no curve
+        if train["curve"] < BATCHES:
+            raise UserError(f"{where}: {metric} needs curve = {BATCHES} in train, not {train['curve']}")
     learnt_alone = any(_of_scenario(train, scenario).get("measured") == "learnt" for scenario in scenarios)
     if method is not None and metric in BEFORE_LEARNT and learnt_alone:
         raise UserError(f"{where}: {metric} counts tasks not yet learnt: leave measured = 'learnt' out of train")

@@ -227,8 +227,9 @@ def _row(entry, declared, scenarios, cells, trials, name, where) -> Row:
     search = ledger.declared(entry, where)
     if method is not None and metric in OF_THE_CURVE:
         train = {"curve": BATCHES, **train}  # so these are runs of their own where the others of the row note no curve
-        if train["curve"] < BATCHES:
-            raise UserError(f"{where}: {metric} needs curve = {BATCHES} in train, not {train['curve']}")
+        for curve in (_of_scenario(train, scenario)["curve"] for scenario in scenarios):
+            if isinstance(curve, int) and curve < BATCHES:  # Train refuses what is no number
+                raise UserError(f"{where}: {metric} needs curve = {BATCHES} in train, not {curve}")
     learnt_alone = any(_of_scenario(train, scenario).get("measured") == "learnt" for scenario in scenarios)
     if method is not None and metric in BEFORE_LEARNT and learnt_alone:
         raise UserError(f"{where}: {metric} counts tasks not yet learnt: leave measured = 'learnt' out of train")

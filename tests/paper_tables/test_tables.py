@@ -14,8 +14,8 @@ from benchmarks.machine import ROOT
 from methods.base.errors import UserError
 from methods.base.examples import SCENARIOS
 from paper_tables import declaration, published, verdict
-from paper_tables.drawing import STYLES
 from paper_tables.seeds import parse_seeds
+from tests.support import own
 from tests.support.toy_table import TABLE, toy_loader
 
 
@@ -67,9 +67,8 @@ def test_strengths_are_the_papers():
 
 @pytest.mark.parametrize("name", ["splitmnist", "splitdigits"])
 def test_every_method_is_in_the_table(name):
-    """Those of the suite have a colour of their own. A user's own method is in the tables that the user likes."""
     shown = {row.method["name"] for row in declaration.load(name).rows if row.method}
-    assert set(STYLES) <= shown <= set(methods.names())
+    assert shown | own.modules("methods") == set(methods.names())
 
 
 def test_the_digits_have_the_strengths_of_their_search():
@@ -396,6 +395,8 @@ def test_a_learning_curve_must_be_measured(toy):
     paper = ('paper    = { task = "toy/ewc/task" }', "")
     with pytest.raises(UserError, match=r"row EWC: lca_10 needs curve = 10 in train, not 9$"):
         toy(metric, paper, ("epochs = 1 }", "epochs = 1, curve = 9 }"))
+    with pytest.raises(UserError, match=r"row EWC: lca_10 needs curve = 10 in train, not 5$"):
+        toy(metric, paper, ("epochs = 1 }", "epochs = 1, curve = { task = 12, class = 5 } }"))
     for text, curve in (("", 10), (", curve = 12", 12)):
         found = toy(metric, paper, ("epochs = 1 }", f"epochs = 1{text} }}"))
         assert [row.run("task", 1).train.curve for row in found.rows[:2]] == [curve if text else None, curve]

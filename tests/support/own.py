@@ -1,0 +1,13 @@
+"""What a user has added to a checkout. It is not of the suite: what holds for the whole suite does not ask for it."""
+
+import subprocess
+from pathlib import Path
+
+from benchmarks.machine import ROOT
+
+
+def modules(folder: str) -> set[str]:
+    """The names of the modules in a folder that git does not know. Without git there are none."""
+    command = ["git", "ls-files", "--others", "--exclude-standard", folder]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return {Path(file).stem for file in found.stdout.splitlines() if file.endswith(".py")}

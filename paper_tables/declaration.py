@@ -29,7 +29,7 @@ TABLE_KEYS = {
     "train": dict,
     "row": list,
 }
-TABLE_OPTIONS = {"paper_seeds": int, "looks": int, "times": bool, "same_orders": bool}
+TABLE_OPTIONS = {"paper_seeds": int, "looks": int, "times": bool, "same_orders": bool, "search": dict}
 ROW_KEYS = {"label": str}
 OF_THE_RUNS = {"method": dict, "train": dict, "strength": str, "scenarios": list, "search": dict}
 OF_A_MEASURE = {"reference": str, "paper": (str, dict), "no_verdict": str, "note": str}
@@ -149,7 +149,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
     checks.plain(declared["stream"], f"{where}: stream")
     cells, trials = published.load(folder / "published"), ledger.read(name, folder / "searches")
     rows = []
-    for entry, place in _entries(declared["row"], where):
+    for entry, place in _entries(declared, where):
         rows.append(_row(entry, declared, scenarios, cells, trials, name, place))
         if [row.label.lower() for row in rows].count(rows[-1].label.lower()) > 1:
             raise UserError(f"{where}: the row label {entry['label']!r} is repeated; name each row once")
@@ -176,13 +176,18 @@ def load(name: str, folder: Path = FOLDER) -> Table:
     )
 
 
-def _entries(declared: list, where: str) -> Iterator[tuple[dict, str]]:
-    """Give each row, checked, and what errors call it. Each entry of its `also` follows as a row of the same runs."""
-    for number, row in enumerate(declared, start=1):
+def _entries(declared: dict, where: str) -> Iterator[tuple[dict, str]]:
+    """Give each row, checked, and what errors call it. Each entry of its `also` follows as a row of the same runs.
+
+    A row that searches, and does not say which values, tries those of the table.
+    """
+    for number, row in enumerate(declared["row"], start=1):
         if not isinstance(row, dict):
             raise UserError(f"{where}: row {number} must be a table ([[row]]), got {row!r}")
         place = f"{where}, row {_shown(row, number)}"
         checks.keys(row, ROW_KEYS, ROW_OPTIONS, place)
+        if row.get("strength") == "searched" and "search" in declared:
+            row = {"search": declared["search"]} | row
         yield row, place
         if "also" in row and "search" in row:
             raise UserError(f"{place}: a search is scored by one measure: leave out also, or write the strength found")

@@ -86,6 +86,13 @@ def test_equal_numbers_are_one_value(declare):
     assert row.search == {"lam": (1.0, 10.0)}
 
 
+def test_the_values_of_the_table_are_those_of_rows_that_search_and_name_none(declare):
+    for_all = ("seeds ", "search = { lam = [2, 20] }\nseeds ")
+    searched, other = declare(for_all, ("search   = { lam = [1, 10, 1e30] }\n", "")).rows
+    assert (searched.search, other.search) == ({"lam": (2.0, 20.0)}, {})
+    assert declare(for_all).rows[0].search == {"lam": (1.0, 10.0, 1e30)}
+
+
 def test_a_row_against_another_is_searched_around(declare, tmp_path, monkeypatch):
     """Only the searched rows are scored; an intransigence, which one run alone does not have, is in no one's way."""
     row = '[[row]]\nlabel = "Joint"\nmethod = { name = "joint" }\n\n'

@@ -68,10 +68,10 @@ class Plugin(SupervisedPlugin):
             raise UserError(f"{name} does not run in scenario {scenario!r}: it is for {', '.join(method.scenarios)}")
         if method.joins_tasks:
             raise UserError(f"{name} trains on all tasks together: train on one experience that holds them")
-        if method.grows:
+        if method.overrides("grow"):
             raise UserError(f"{name} adds parameters to the network, which here is the strategy's: train it by `learn`")
         for hook in ("next_phase", "shrink"):
-            if getattr(type(method), hook) is not getattr(Method, hook):
+            if method.overrides(hook):
                 raise UserError(f"{name} has `{hook}`, for which a strategy has no place: train it by `learn`")
         self.method = replace(method)  # a copy, because several plugins may be given one method object
         self.scenario, self.seed, self.classes_return = scenario, seed, classes_return
@@ -142,7 +142,7 @@ class Plugin(SupervisedPlugin):
 
     def after_update(self, strategy, **kwargs):
         """Tell the method of the step that the optimiser has taken."""
-        if self.method.follows_steps:
+        if self.method.overrides("after_step"):
             self.method.after_step(self.theta.detach(), self.net.vector(), self.grad)
 
     @torch.no_grad()
@@ -209,9 +209,15 @@ class Plugin(SupervisedPlugin):
         return masks
 
     def _test_mask(self, experience) -> Tensor:
-        """Return the mask [C] of a prediction for an experience, which may be of a task that is not learnt yet."""
+        """Return the mask [C] of a prediction for an experience.
+
+        Where each task has a head, it is that of the learnt task which has the experience's classes. A test set that
+        lacks one of them tells nothing. Of a task that is not learnt yet, only the classes of the experience are known.
+        """
         if self.scenario == "task":
-            return mask_of(sorted({int(y) for y in experience.dataset.targets}), self.n_units)
+            labels = {int(y) for y in experience.dataset.targets}
+            head = next((units for units in self.owned if labels <= set(units)), sorted(labels))
+            return mask_of(head, self.n_units)
         return mask_of(usable_units(self.scenario, self.owned, len(self.owned) - 1, self.n_units), self.n_units)
 
 

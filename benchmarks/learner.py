@@ -251,11 +251,11 @@ def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: 
     theta.grad = method.add_penalty_grad(theta, grad)
     if squares:
         method.after_squares(squares.mean(theta, x, y, mask))
-    if method.follows_steps:
+    if method.overrides("after_step"):
         old.copy_(theta)
     optimizer.step()
     method.shrink(theta, optimizer.param_groups[0]["lr"])
-    if method.follows_steps:
+    if method.overrides("after_step"):
         method.after_step(old, theta, grad)
     theta.grad = None
     return loss.detach()

@@ -38,9 +38,6 @@ class Run:
         chosen = Choice(method["name"], asdict(made), method.get("preset"))
         return cls(streams.resolve(stream), scenario, chosen, how, seed)
 
-    def __hash__(self) -> int:
-        return hash(json.dumps(self.to_json(), sort_keys=True))
-
     def __str__(self) -> str:
         return f"{self.method.name} {self.scenario} seed {self.seed}"
 

@@ -57,7 +57,7 @@ class AGEM(Method):
         return super().loss(theta, x, y, mask)
 
     def after_backward(self, theta, grad):
-        if self.kept is None:
+        if not self.kept:
             return grad
         chosen = torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory]
         batch = self.kept.take(chosen.to(theta.device))
@@ -65,8 +65,7 @@ class AGEM(Method):
 
     def after_task(self, theta, task):
         if self.ring:
-            new = self.ring.examples()
-            self.ring.clear()
+            new = self.ring.empty()
         else:
             (generator,) = self.generators("memory", theta, task)
             new = draw(task.train, self.batch, generator)

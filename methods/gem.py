@@ -115,8 +115,8 @@ class GEM(Method):
 
     def after_task(self, theta, task):
         if self.ring:
-            self.memories.append(self.ring.examples())
-            self.ring.clear()
+            new = self.ring.empty()
+            self.memories += [new] if new else []  # none after a task without a step
         else:
             (generator,) = self.generators("memory", theta, task)
             m = self.per_task or self.budget // (len(self.memories) + 1)

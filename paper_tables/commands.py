@@ -10,7 +10,7 @@ import sys
 def table(options: argparse.Namespace) -> int:
     """Do the runs that a table lacks, then render it."""
     from benchmarks.files import shown
-    from benchmarks.record import LOCAL
+    from benchmarks.record import LOCAL, REFERENCE
     from methods.base.errors import UserError
     from paper_tables import beside, declaration
     from paper_tables.complete import complete
@@ -28,6 +28,8 @@ def table(options: argparse.Namespace) -> int:
         root, at_a_time, _ = sweeping(options)
         print(plan(table, options.seeds, folder, root, at_a_time))
         return 0
+    if folder.resolve() == REFERENCE.resolve():
+        raise UserError(f"{shown(folder)} holds the committed records, and a stale one would be replaced: give another")
     failed = complete(table, options.seeds, folder, *sweeping(options), others, tracked)
     if tracked and tracked.exists():
         print(f"curves: tensorboard --logdir {shown(tracked)}", file=sys.stderr)

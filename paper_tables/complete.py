@@ -40,13 +40,9 @@ def complete(
     Ctrl-C prints the table so far and raises KeyboardInterrupt.
     """
     later: tuple[int, ...] = ()
-    if seeds == AUTO and table.same_orders:
-        raise UserError(
-            f"SEEDS=auto: a table on a paper's orders is judged once it has all of them: SEEDS={table.seeds}"
-        )
+    runs = runs_of(table, first_seeds(table, seeds))
     if seeds == AUTO:
-        table, seeds, later = replace(table, looks=len(LOOKS)), str(LOOKS[0]), LOOKS[1:]
-    runs = runs_of(table, parse_seeds(seeds or str(table.seeds)))
+        table, later = replace(table, looks=len(LOOKS)), LOOKS[1:]
     before = survey(list(runs.values()), folder, root)
     _say_what_is_done_again(before)
     if None in before.records:  # Then the picture is drawn, too. Its libraries are imported while the runs train.
@@ -81,6 +77,15 @@ def complete(
     _publish(table, runs, state, cells, folder / "tables", beside)
     failed = {record.run: record for record in state.records if record and record.reason is not None}  # rows share runs
     return list(failed.values())
+
+
+def first_seeds(table: Table, seeds: str | None) -> tuple[int, ...]:
+    """Return the seeds that SEEDS names, by default those of the table. AUTO: those of the first look."""
+    if seeds == AUTO and table.same_orders:
+        raise UserError(
+            f"SEEDS=auto: a table on a paper's orders is judged once it has all of them: SEEDS={table.seeds}"
+        )
+    return parse_seeds(str(LOOKS[0]) if seeds == AUTO else seeds or str(table.seeds))
 
 
 def next_look(table: Table, runs: Runs, cells: pd.DataFrame, n: int) -> Runs:

@@ -174,7 +174,7 @@ def between(references: list[dict[Key, Outcome]]) -> dict[str, float]:
     counts = defaultdict(lambda: np.zeros(2))
     for key in set.intersection(*map(set, references)):
         counts[_on_both(key[0])] += len({known[key].counts for known in references}) > 1, 1
-    K, N = np.sum(list(counts.values()), axis=0)
+    K, N = np.sum([(0, 0), *counts.values()], axis=0)
     return {row: float((k + WEIGHT * (K + 1) / (N + 2)) / (n + WEIGHT)) for row, (k, n) in counts.items()}
 
 

@@ -15,17 +15,15 @@ from benchmarks.progress import duration
 from benchmarks.record import Record
 from benchmarks.run import Run
 from benchmarks.sweep import missing
-from paper_tables.complete import AUTO
+from paper_tables.complete import first_seeds
 from paper_tables.declaration import Table
 from paper_tables.references import references
 from paper_tables.runs import finished_of, runs_of
-from paper_tables.seeds import parse_seeds
-from paper_tables.verdict import LOOKS
 
 
 def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -> str:
     """Return what the runs of these seeds still need, a line each. Of SEEDS=auto this is the first look."""
-    runs = runs_of(table, parse_seeds(str(LOOKS[0]) if seeds == AUTO else seeds or str(table.seeds)))
+    runs = runs_of(table, first_seeds(table, seeds))
     distinct = list(dict.fromkeys(runs.values()))  # rows share runs
     todo = missing(distinct, folder, root)
     if not todo:

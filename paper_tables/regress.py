@@ -48,16 +48,18 @@ def regress(
 
     files: where else to report, by the form of the report ("junit", "json").
     """
+    known, exact = references(folder / name, device)
     with_mnist = name == NAME and data.is_there("mnist", root)
+    unseen = {key for outcomes in known for key in outcomes if _on_mnist(key) and not with_mnist}
+    if reason is not None and not reason.strip():
+        raise UserError('a new reference needs a reason: --accept --reason "why the numbers moved"')
+    if reason is not None and unseen:
+        raise UserError(f"the references of {name} hold runs on MNIST, which is not in {root}: make data-mnist")
     table = gated(declaration.load(name)) if with_mnist else declaration.load(name)
     runs = gate_runs(table)
     with tempfile.TemporaryDirectory() as results:
         sweep(list(runs.values()), Path(results), root, jobs, device)
         fresh = outcomes(table, runs, survey(list(runs.values()), Path(results), root).records)
-    known, exact = references(folder / name, device)
-    unseen = {key for outcomes in known for key in outcomes if _on_mnist(key) and not with_mnist}
-    if unseen and reason is not None:
-        raise UserError(f"the references of {name} hold runs on MNIST, which is not in {root}: make data-mnist")
     known = [{key: outcome for key, outcome in outcomes.items() if key not in unseen} for outcomes in known]
     cells = gate.compare(known, fresh, exact)
     lines = _print(name, cells, known, exact)
@@ -148,8 +150,6 @@ def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str,
     If a cell has failed, the references of other kinds belong to other code. They are removed and must be made anew.
     """
     reason = " ".join(reason.split())
-    if not reason:
-        raise UserError('a new reference needs a reason: --accept --reason "why the numbers moved"')
     here = kind(device)
     stem = re.sub(r"[^a-z0-9]+", "-", f"{here['machine']['cpu']} {here['machine']['capability']}".lower()).strip("-")
     moved = [cell for cell in cells if not cell.passes and cell.state != "no reference"]

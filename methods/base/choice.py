@@ -19,7 +19,7 @@ class Choice:
         object.__setattr__(self, "options", MappingProxyType(plain))
 
     def __hash__(self) -> int:
-        return hash(json.dumps(self.to_json(), sort_keys=True))
+        return hash(json.dumps([self.name, dict(self.options)], sort_keys=True))  # equal without regard to the preset
 
     def to_json(self) -> dict:
         """Return the choice as it stands in a record."""

@@ -43,15 +43,9 @@ class Method(Stateful):
     def __post_init__(self):
         check_options(self)
 
-    @property
-    def follows_steps(self) -> bool:
-        """Say whether `after_step` does anything. Only then does the loop copy theta before a step."""
-        return type(self).after_step is not Method.after_step
-
-    @property
-    def grows(self) -> bool:
-        """Say whether `grow` does anything. Loops that train a network as it is given refuse such a method."""
-        return type(self).grow is not Method.grow
+    def overrides(self, hook: str) -> bool:
+        """Say whether the method has a hook of its own. A loop leaves out what only such a hook needs."""
+        return getattr(type(self), hook) is not getattr(Method, hook)
 
     @property
     def n_parameters(self) -> int:
@@ -66,7 +60,7 @@ class Method(Stateful):
     @property
     def wants_squares(self) -> bool:
         """Say whether `after_squares` does anything. Only then does the loop compute the squares."""
-        return type(self).after_squares is not Method.after_squares
+        return self.overrides("after_squares")
 
     def begin(self, net, theta: Tensor, rng: Callable[[str, int, int], torch.Generator]) -> None:
         """Begin a run, before all else. rng(role, task, replica) is a generator that no other component draws from."""

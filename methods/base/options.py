@@ -61,7 +61,8 @@ def check_names(cls: type, what: str, options: dict) -> None:
 def check_options(options) -> None:
     """Refuse values of a dataclass that the types of its fields do not allow.
 
-    NumPy's and torch's scalars are stored as plain Python numbers, so that a record can hold them.
+    Equal values are kept alike, so that equal runs have one record: a float option is kept as a float, but as a whole
+    number in a list. NumPy's and torch's scalars become plain Python numbers, which a record can hold.
     """
     kinds = _kinds(type(options))
     for field in fields(options):
@@ -100,7 +101,7 @@ def _fitted(name: str, value: Any, kind: Any) -> tuple[bool, Any]:
         if not isinstance(value, list | tuple):
             return False, value
         items = [_fitted(name, _plain(item), get_args(kind)[0]) for item in value]
-        return all(fits for fits, _ in items), tuple(kept for _, kept in items)
+        return all(fits for fits, _ in items), tuple(_whole(kept) for _, kept in items)
     if kind is NoneType:
         return value is None, value
     if get_origin(kind) is Literal:
@@ -110,7 +111,13 @@ def _fitted(name: str, value: Any, kind: Any) -> tuple[bool, Any]:
     number, bound = _bound(name, kind)
     whole = isinstance(value, int) and not isinstance(value, bool)
     finite = whole or (number is float and isinstance(value, float) and math.isfinite(value))
-    return finite and abs(value) <= sys.float_info.max and bound.fits(value), value
+    fits = finite and abs(value) <= sys.float_info.max and bound.fits(value)
+    return fits, float(value) if fits and number is float else value
+
+
+def _whole(item: Any) -> Any:
+    """Return a float that is a whole number, and exact as one, as that number."""
+    return int(item) if isinstance(item, float) and item.is_integer() and abs(item) < 2**53 else item
 
 
 def _bound(name: str, kind: Any) -> tuple[type, Bound]:

@@ -27,7 +27,6 @@ from torch import Tensor
 
 from methods.base.errors import UserError
 from methods.base.examples import Examples, Part
-from methods.base.method import Method
 from methods.base.net import by_replica, gradient
 from methods.base.options import Count, checked
 from methods.importance import likelihoods
@@ -53,11 +52,11 @@ def diagonal(
 ) -> Tensor:
     """Return the Fisher diagonal [..., P] at theta [..., P].
 
-    `examples` are tensors (x, y), or batches (x, y) as a DataLoader gives them, or Examples. y may be None if the
-    estimator needs no labels. `generators` has one for each replica (one for [P]): `sample` draws its labels from it,
-    and `n_samples` draws its subset, uniformly and without replacement. The batched estimators draw their batches from
-    it; without one they take the examples in order. `batch` is the size of these batches. `draws` is how many labels
-    `sample` draws for each example.
+    `examples` are tensors (x, y), or batches (x, y) as a DataLoader gives them, or Examples. y may be None, or left out
+    of the batches, if the estimator needs no labels. `generators` has one for each replica (one for [P]): `sample`
+    draws its labels from it, and `n_samples` draws its subset, uniformly and without replacement. The batched
+    estimators draw their batches from it; without one they take the examples in order. `batch` is the size of these
+    batches. `draws` is how many labels `sample` draws for each example.
     """
     for name, value, kind in (
         ("fisher", estimator, Literal[*ESTIMATORS]),
@@ -103,14 +102,16 @@ def as_examples(examples: Data, estimator: str, device: torch.device) -> Example
 
 def _tensors(data: tuple | Iterable) -> tuple[Tensor, Tensor | None]:
     """Return (x, y) as it is, or put together from batches whose first two entries are x and y."""
-    if isinstance(data, tuple | list) and data and isinstance(data[0], Tensor):
-        x, y = data
-        return x, y
+    if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
+        return data[0], data[1]
     batches = list(data)
     if not batches:
         raise UserError("there is no Fisher of no examples: the loader gave no batch")
-    x, y = (torch.cat([batch[n] for batch in batches]) for n in range(2))
-    return x, y
+    if not all(isinstance(batch, tuple | list) and batch for batch in batches):
+        kind = type(batches[0]).__name__
+        raise UserError(f"a batch must be a tuple of inputs and labels, (x, y) or (x,), got {kind}")
+    xs, ys = ([batch[n] for batch in batches if len(batch) > n] for n in range(2))
+    return torch.cat(xs), torch.cat(ys) if ys else None
 
 
 def scores(
@@ -165,7 +166,7 @@ def mean_over_batches(f: Callable, loss: Callable, theta: Tensor, examples, batc
 
 def of_task(method, theta: Tensor, task) -> Tensor:
     """Return the diagonal [..., P] on a task's training data, by the estimator that the method's options name."""
-    if type(method).loss is not Method.loss and method.likelihood is None:
+    if method.overrides("loss") and method.likelihood is None:
         raise UserError(f"{type(method).__name__} has a loss of its own, without a likelihood: it has no Fisher")
     generators, likelihood = method.generators("fisher", theta, task), method.likelihood or CATEGORICAL
     options = {"n_samples": method.n_samples, "batch": method.fisher_batch, "likelihood": likelihood}

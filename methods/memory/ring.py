@@ -17,10 +17,9 @@ class Ring(Stateful):
 
     def __init__(self, size: int):
         self.size = size
-        self.clear()
+        self._forget()
 
-    def clear(self) -> None:
-        """Forget all examples."""
+    def _forget(self) -> None:
         self.seen: Tensor | None = None  # [groups] how many came
         self.x = self.y = self.mask = None
 
@@ -40,8 +39,16 @@ class Ring(Stateful):
             held.index_copy_(0, place, given.index_select(0, kept))
         self.seen += total
 
+    def empty(self) -> Examples:
+        """Return the examples kept, and forget them."""
+        kept = self.examples()
+        self._forget()
+        return kept
+
     def examples(self) -> Examples:
         """Return the examples kept. Places that were never filled are left out."""
+        if self.seen is None:
+            return Examples(())
         filled = torch.arange(self.size, device=self.seen.device) < self.seen[:, None]
         rows = filled.flatten().nonzero().flatten()
         return Examples((Part(self.x, rows, self.y[rows], self.mask[rows]),)).merge()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import methods
 from benchmarks.avalanche_plugin import Plugin
 from methods.base.errors import UserError
-from methods.base.examples import Examples
+from methods.base.examples import Examples, mask_of
 from methods.base.net import Net
 from tests.support import toy
 from tests.support.slow import orders
@@ -152,6 +153,19 @@ def test_plugin_before_training_leaves_outputs_alone():
     made = strategy(Plugin(toy.make("naive")), model)
     x, y, _ = stream.tests[0].take(torch.arange(len(stream.tests[0])))
     assert counts(made, benchmark(stream), stream)[0] == int((model(x).argmax(-1) == y).sum())
+
+
+def test_plugin_predicts_with_the_head_of_the_task_whatever_the_test_set_holds():
+    """A test set of one class would tell the answer, if the units were taken from its labels."""
+    stream, plugin = toy.stream("task"), Plugin(toy.make("naive"), "task")
+    made = strategy(plugin, toy.module(stream))
+    first, second, _ = benchmark(stream).train_stream
+    made.train(first)
+    made.train(second)
+    for labels, units in (([2], [2, 3]), ([1, 1], [0, 1]), ([5], [5])):  # the last is of a task not yet learnt
+        experience = SimpleNamespace(dataset=SimpleNamespace(targets=labels))
+        plugin.before_eval_exp(SimpleNamespace(model=made.model, device=torch.device("cpu"), experience=experience))
+        assert plugin.test_mask.tolist() == mask_of(units, 6).tolist()
 
 
 class Intruder(SupervisedPlugin):

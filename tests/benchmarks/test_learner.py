@@ -187,7 +187,7 @@ def test_theta_that_is_given_stays_as_it_is():
     assert not torch.equal(after, before) and not after.requires_grad
 
 
-def test_hooks_are_called_in_order_with_the_task_gradient():
+def test_hooks_are_called_in_order_with_the_task_gradient(monkeypatch):
     """Two steps of each task: batch, loss, gradient, penalty, step; its end comes last, on the stream's own task."""
     stream, calls = toy.stream("task", sizes=toy.SMALL), []
     method = toy.make("l2", lam=2.0)
@@ -204,13 +204,10 @@ def test_hooks_are_called_in_order_with_the_task_gradient():
 
         setattr(method, name, hook)
 
-    type(method).follows_steps, kept = True, type(method).follows_steps
-    try:
-        for name in ("before_task", *step, "after_task"):
-            spy(name)
-        _, theta = toy.run(method, stream, train=replace(toy.TRAIN, epochs=None, steps=2))
-    finally:
-        type(method).follows_steps = kept
+    monkeypatch.setattr(type(method), "overrides", lambda method, hook: hook == "after_step")
+    for name in ("before_task", *step, "after_task"):
+        spy(name)
+    _, theta = toy.run(method, stream, train=replace(toy.TRAIN, epochs=None, steps=2))
     assert calls == ["before_task", *step, *step, "after_task"] * 3
     for (at, grad), (old, new, same), (again, passed) in zip(
         thetas["after_backward"], thetas["after_step"], thetas["add_penalty_grad"], strict=True

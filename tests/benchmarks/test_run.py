@@ -136,6 +136,24 @@ def test_the_seeds_of_every_role_are_recorded(name, options, monkeypatch):
     assert {"init", "batches"} < drawn
 
 
+def test_equal_runs_have_one_record_and_one_hash():
+    """A number is written in two ways, and a preset is a name for values that may stand there instead."""
+    rotated = {"stream": {"name": "rotatedmnist", "angles": [0, 20]}, "method": {"name": "si", "preset": "vdv", "c": 1}}
+    for one, other in (
+        (changed("method", lam=2), changed("method", lam=2.0)),
+        (changed("train", lr=1), changed("train", lr=1.0)),
+        ({**RUN, **rotated}, {**RUN, **rotated, "stream": {"name": "rotatedmnist", "angles": [0.0, 20.0]}}),
+        (
+            {**RUN, **rotated},
+            {**RUN, **rotated, "method": {"name": "si", "xi": 0.1, "clamp": "none", "grad": "total", "c": 1.0}},
+        ),
+    ):
+        a, b = Run.of(**one), Run.of(**other)
+        assert (a, hash(a), a.place, len({a, b})) == (b, hash(b), b.place, 1)
+    different = Run.of(**changed("method", lam=2.5))
+    assert different != Run.of(**RUN) and different.place != Run.of(**RUN).place
+
+
 def test_the_seed_of_a_run_changes_it_and_nothing_else_does():
     first, again, other = (execute({**RUN, "seed": seed}).correct for seed in (5, 5, 6))
     assert first == again != other

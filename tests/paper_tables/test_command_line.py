@@ -77,6 +77,12 @@ def test_a_results_folder_under_a_file(tmp_path, capsys):
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine" and len(files(tmp_path)) == 1
 
 
+def test_committed_records_are_not_replaced(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(record, "REFERENCE", tmp_path)
+    arguments = ["table", "splitdigits", "--rows", "adam", "--seeds", "1", "--results", tmp_path / ".." / tmp_path.name]
+    assert "holds the committed records" in refused(capsys, *arguments) and not list(tmp_path.iterdir())
+
+
 def test_the_data_root_is_the_environment_variable_where_no_other_is_given(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DATA", str(tmp_path / "nowhere"))
     assert str(tmp_path / "nowhere") in refused(capsys, "data", "mnist")

@@ -120,6 +120,12 @@ def test_a_row_and_the_same_row_on_mnist_count_as_one():
     assert failing(both) == {digits[:2], mnist[:2]}
 
 
+def test_machines_whose_references_share_no_run():
+    """They say nothing of how often rounding differs. New rows have no reference yet, and so the gate says."""
+    first, second = ({key: o for key, o in table().items() if (key[0] == "row 0") == own} for own in (True, False))
+    assert compare([first, second], table(), exact=False)[0].state == "same" and gate.between([first, second]) == {}
+
+
 def test_a_row_that_measures_something_else_fails():
     fresh = {key: replace(o, metric="forgetting") if key[0] == "row 0" else o for key, o in table().items()}
     assert {row for row, _ in failing(compare([table()], fresh, exact=False))} == {"row 0"}

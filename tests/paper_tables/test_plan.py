@@ -66,6 +66,11 @@ def test_auto_plans_its_first_look(toy, tmp_path):
     assert plan(replace(table, looks=3), "auto", tmp_path / "mine", tmp_path, 1).startswith("toy: 50 of 50 runs to do")
 
 
+def test_what_the_command_would_refuse_is_not_planned(toy, tmp_path):
+    with pytest.raises(UserError, match="judged once it has all of them: SEEDS="):
+        plan(replace(toy[0], same_orders=True), "auto", tmp_path / "mine", tmp_path, 1)
+
+
 def test_the_command_trains_nothing(tmp_path, capsys):
     arguments = ["--plan", "--seeds", "2", "--rows", "ewc", "--results", str(tmp_path / "r")]
     assert main(["table", "splitmnist", *arguments]) == 0

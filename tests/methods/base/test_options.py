@@ -40,7 +40,7 @@ def test_whole_scalars_of_any_kind_are_stored_as_int(number):
 def test_other_scalars_are_stored_as_float(number):
     for stored in (Options(1, rate=number).rate, methods.make("ewc", lam=number).lam):
         assert type(stored) is float and stored == 0.5
-    assert type(Options(1, rate=2).rate) is int  # as the records of before have it
+    assert type(Options(1, rate=2).rate) is float
 
 
 def test_a_flag_or_a_word_of_numpys_is_stored_as_a_plain_one():

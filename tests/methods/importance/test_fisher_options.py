@@ -161,6 +161,21 @@ def test_a_loader_is_the_examples_that_it_gives(estimator, batch_size):
     assert torch.equal(diagonal(net, theta, generated, estimator, seeded(), n_samples=9, batch=4), expected)
 
 
+def test_a_loader_without_labels_is_for_estimators_that_need_none():
+    net, theta, x, _, _ = linear_case()
+    loader = DataLoader(TensorDataset(x), 6)
+    assert torch.equal(diagonal(net, theta, loader), diagonal(net, theta, (x, None)))
+    with pytest.raises(UserError, match="empirical is about the true labels"):
+        diagonal(net, theta, loader, "empirical")
+
+
+@pytest.mark.parametrize("make", [lambda x: DataLoader(x, 6), lambda x: [x, x, x], lambda x: [{"x": x}]])
+def test_batches_of_inputs_alone_are_not_taken_for_inputs_and_labels(make):
+    net, theta, x, _, _ = linear_case()
+    with pytest.raises(UserError, match=r"a batch must be a tuple of inputs and labels, \(x, y\) or \(x,\), got"):
+        diagonal(net, theta, make(x))
+
+
 def test_a_loader_in_curvatures():
     net, theta, x, y, _ = linear_case()
     loader = DataLoader(TensorDataset(x, y), 6)

@@ -14,6 +14,7 @@ import numpy as np
 
 from methods.base.errors import unknown
 
+IN_POINTS = {"intransigence"}  # the measures that are differences of accuracies; the others are percentages
 METRICS = {}  # name -> function(accuracy, total) -> Measure: every measure of one run that has no parameter
 ONE_TRAINING = "needs the accuracy after every task; a joint run has only the last"
 BATCHES = 10  # of `lca_10`
@@ -83,8 +84,11 @@ def is_joint(accuracy):
     return len(accuracy) > 2 and np.isnan(accuracy[1:-1]).all()
 
 
-def _measure(after_each_task=False, several_tasks=False):
-    """Enter a function of checked arrays into METRICS. It is undefined for the runs that it does not fit."""
+def _measure(after_each_task=False, several_tasks=False, points=False):
+    """Enter a function of checked arrays into METRICS. It is undefined for the runs that it does not fit.
+
+    points: it is a difference of accuracies.
+    """
 
     def register(function):
         @functools.wraps(function)
@@ -98,6 +102,8 @@ def _measure(after_each_task=False, several_tasks=False):
             return value if isinstance(value, Measure) else Measure(float(value))
 
         METRICS[function.__name__] = measure
+        if points:
+            IN_POINTS.add(function.__name__)
         return measure
 
     return register
@@ -125,19 +131,19 @@ def micro_accuracy(accuracy, total):
     return np.average(accuracy[-1], weights=total)
 
 
-@_measure(after_each_task=True, several_tasks=True)
+@_measure(after_each_task=True, several_tasks=True, points=True)
 def backward_transfer(accuracy, total):
     """Return 1/(T-1) sum_{j<T} (R[T, j] - R[j, j]). Below 0 is forgetting (Lopez-Paz and Ranzato, 2017)."""
     return (accuracy[-1] - accuracy[1:].diagonal())[:-1].mean()
 
 
-@_measure(after_each_task=True, several_tasks=True)
+@_measure(after_each_task=True, several_tasks=True, points=True)
 def backward_transfer_over_all_tasks(accuracy, total):
     """Return 1/T sum_{j<T} (R[T, j] - R[j, j]), as the code of Lopez-Paz and Ranzato (2017), not their equation."""
     return (accuracy[-1] - accuracy[1:].diagonal()).mean()
 
 
-@_measure(after_each_task=True, several_tasks=True)
+@_measure(after_each_task=True, several_tasks=True, points=True)
 def forward_transfer(accuracy, total):
     """Return 1/(T-1) sum_{j>1} (R[j-1, j] - R[0, j]); row 0 is untrained (Lopez-Paz and Ranzato, 2017)."""
     gain = accuracy.diagonal()[1:] - accuracy[0, 1:]
@@ -159,7 +165,7 @@ def _forgotten(accuracy, since_learnt=False):
     return earlier.max(0) - accuracy[-1, :-1]
 
 
-@_measure(after_each_task=True, several_tasks=True)
+@_measure(after_each_task=True, several_tasks=True, points=True)
 def forgetting(accuracy, total):
     """Return 1/(T-1) sum_{j<T} f_j with f_j = max_{1 <= l < T} R[l, j] - R[T, j] (Chaudhry et al., 2018).
 
@@ -168,7 +174,7 @@ def forgetting(accuracy, total):
     return _forgotten(accuracy).mean()
 
 
-@_measure(after_each_task=True, several_tasks=True)
+@_measure(after_each_task=True, several_tasks=True, points=True)
 def forgetting_since_learnt(accuracy, total):
     """Return 1/(T-1) sum_{j<T} f_j with f_j = max_{j <= l < T} R[l, j] - R[T, j].
 
@@ -177,7 +183,7 @@ def forgetting_since_learnt(accuracy, total):
     return _forgotten(accuracy, since_learnt=True).mean()
 
 
-@_measure(after_each_task=True, several_tasks=True)
+@_measure(after_each_task=True, several_tasks=True, points=True)
 def worst_forgetting_since_learnt(accuracy, total):
     """Return max_{j<T} f_j with f_j of `forgetting_since_learnt` (Chaudhry et al., 2019)."""
     return _forgotten(accuracy, since_learnt=True).max()

@@ -11,8 +11,8 @@ entropy, or of half their squared error. With `distill` (DGR+distill) soft targe
 
     KD(x') = - T^2 sum_c softmax(v / T)_c log softmax(logits / T)_c
 
-The generator is a second network. Both networks see the same new and the same replayed images in a step. Which units
-are old stands in methods/generative/replay.py.
+The generator is a second network. Both networks see the same new and the same replayed images in a step. Old units are
+those that the task before could use. In task-IL each old head has a loss, and these are averaged.
 
 The code of the RtF paper (`vdv2018`) trains the classifier for all iterations of a task and then the generator. Each
 draws its own batches and its own replay (`apart`). The two share no parameter and no draw. So the order changes
@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from methods.base.method import cross_entropy
-from methods.generative.replay import GenerativeReplay
+from methods.generative.replay import GenerativeReplay, together
 from methods.generative.vae import VAE
 
 
@@ -62,10 +62,10 @@ class DGR(GenerativeReplay):
     def loss(self, theta, x, y, mask):
         own, phi = self.net.split(theta)
         images = self.images(len(y), self.draws)
-        seen = _together(x, images)
+        seen = together(x, images)
         loss = self.classifier_loss(self.net.net(own, seen, train=True), y, mask, images)
         if self.apart:
-            seen = _together(self._own_batch(len(y)), self.images(len(y), self.own_draws))
+            seen = together(self._own_batch(len(y)), self.images(len(y), self.own_draws))
         return loss + self.generator_loss(phi, seen.flatten(1), seen, len(y))
 
     def after_task(self, theta, task):
@@ -81,7 +81,3 @@ class DGR(GenerativeReplay):
             self.left = torch.randperm(len(self.train), generator=self.own_batches)
         index, self.left = self.left[:n], self.left[n:]
         return self.train.take(index.to(self.train.parts[0].y.device))[0]
-
-
-def _together(x: Tensor, images: Tensor | None) -> Tensor:
-    return x if images is None else torch.cat([x, images])

@@ -2,11 +2,15 @@
 
     L = L_k + sum_{l<k} lam_l / 2 * sum_i F^l_i (theta_i - theta^l_i)^2
 
-theta^l are the parameters after task l. F^l is the Fisher diagonal at theta^l on the data of task l alone. The paper
-has one lam for all tasks. A list gives each task its own: lam_l is how much task l weighs in all that follow it. The
-sum over tasks is one quadratic and is kept as one (methods/base/quadratic.py). With two tasks this is the paper's EWC.
+theta^l are the parameters after task l. F^l is the Fisher diagonal at theta^l on the N examples of task l alone:
 
-The paper leaves the estimator open. `exact` is the definition (methods/importance/fisher.py).
+    F^l_i = 1/N sum_n E_y (d log p(y|x_n) / d theta_i)^2        y ~ p(.|x_n)
+
+The paper has one lam for all tasks. A list gives each task its own: lam_l is how much task l weighs in all that follow
+it. The sum over tasks is one quadratic and is kept as one (methods/base/quadratic.py). With two tasks this is the
+paper's EWC.
+
+The paper leaves the estimator open. `exact` is this definition. The others are in methods/importance/fisher.py.
 """
 
 from dataclasses import dataclass
@@ -37,7 +41,7 @@ class EWC(Method):
         # The penalties of the others have no 1/2: lam is twice theirs.
         "hsu": {"fisher": "argmax"},
         "avalanche": {"fisher": "batched"},  # fisher_batch is their training batch
-        "clarena": {"fisher": "batched"},  # with the 1/2: lam is theirs; a short last batch weighs less there
+        "clarena": {"fisher": "batched"},  # as avalanche, but with the 1/2 (lam is theirs); a short batch weighs less
         # They take a task's first n_memories examples as one batch. Here they are drawn. Both counts are n_memories.
         "gem": {"fisher": "batched", "n_samples": 1000, "fisher_batch": 1000},
     }

@@ -7,11 +7,12 @@ Training on the classes s..t uses all new examples and the exemplars of the clas
                 q_y(x_n)     for the old units y < s           q: those of the network before the update
 
 Every example gives old units these soft targets, also an exemplar of their own class. With t classes seen and room for
-K exemplars, each class keeps m = floor(K / t). Old classes keep their first m. Herding picks m of each new class
-(algorithms 4 and 5). phi are the features of the penultimate layer divided by their norm. The class of x is that of the
-nearest mean under the features after the last task (algorithm 1):
+K exemplars, each class keeps m = floor(K / t). Old classes keep their first m (algorithm 5). Herding picks m of each
+new class, p_j after p_1..p_{j-1} (algorithm 4). phi are the features of the penultimate layer divided by their norm.
+The class of x is that of the nearest mean under the features after the last task (algorithm 1):
 
-    y* = argmin_y || phi(x) - mu_y ||,    mu_y = mean of phi over the exemplars of y, divided by its norm
+    p_j = argmin_x || mu - (phi(x) + sum_{i<j} phi(p_i)) / j ||        mu: mean of phi over the class
+    y*  = argmin_y || phi(x) - mu_y ||,    mu_y = mean of phi over the exemplars of y, divided by its norm
 
 The paper's ablation `classifier="hybrid1"` takes the largest sigmoid output instead. So does every prediction before a
 task has ended: its classes have no exemplars yet, and the means of the old ones belong to other features. Teacher,

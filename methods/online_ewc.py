@@ -2,10 +2,11 @@
 
     F~_k = gamma F~_{k-1} + F_k,   F~_0 = 0
     L    = L_k + lam / 2 * sum_i gamma F~_{k-1,i} (theta_i - star_i)^2      star: parameters after the previous task
+    F_k  = 1/N sum_n E_y (d log p(y|x_n) / d theta)^2, y ~ p(.|x_n)         after task k, on its N examples
 
 gamma = 1 is Huszar's recursive Laplace approximation. gamma = 1/2 is also the average F <- F / 2 + F_k / 2 from F = 0
 on, with the penalty lam / 2 * sum_i F_i (theta_i - star_i)^2. The paper normalises each F_k, because tasks differ in
-scale. This is not done here.
+scale. This is not done here. F_k as above is `exact`. The other estimators are in methods/importance/fisher.py.
 """
 
 from dataclasses import dataclass

@@ -7,18 +7,16 @@
 
 The layers below the classifier's last one are the encoder of the VAE. Its two linear heads, mu and logvar, and its
 decoder G are added. So the features are trained by both losses. eps ~ N(0, I). recon is a mean over the D pixels: of
-their cross entropy, or of half their squared error. Which units are old stands in methods/generative/replay.py.
+their cross entropy, or of half their squared error. c runs over the old units: those that the task before could use.
 
-In task-IL each old head has images of its own, as in the code of the paper. Soft targets have a mean over units, times
-T^2, as there (`vdv2018`).
+In task-IL each old head has a loss, and these are averaged. As in the code of the paper (`vdv2018`), each has images of
+its own, and soft targets have a mean over units, times T^2.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
-from methods.generative.replay import GenerativeReplay
+from methods.generative.replay import GenerativeReplay, together
 from methods.generative.vae import VAE
 
 
@@ -34,6 +32,6 @@ class RtF(GenerativeReplay):
     def loss(self, theta, x, y, mask):
         own, phi = self.net.split(theta)
         images = self.images(len(y), self.draws)
-        seen = x if images is None else torch.cat([x, images])
+        seen = together(x, images)
         logits, features = self.net.net.with_features(own, seen, train=True)
         return self.classifier_loss(logits, y, mask, images) + self.generator_loss(phi, features, seen, len(y))

@@ -2,14 +2,14 @@
 
     h = relu(g_k * (W x) + b)      for each fully connected hidden layer, g_k in {0, 1}: the gates of task k
 
-For each task and hidden layer int(gated * n) of the n units are drawn, without replacement, and get the gate 0. The
-gate comes before the bias, so a gated unit still gives relu(b), and b is trained. The output layer and convolutions
+For each task and hidden layer int(gated * n) of the n units are drawn, without replacement, and get the gate 0. A gated
+unit still gives relu(b), and b is trained. The output layer and convolutions
 have no gates. With theta as one vector the network of task k is net(G_k * theta, x), where G_k is 0 on the weights into
 gated units and 1 elsewhere.
 
 The gates of a task are drawn by its first output unit, so that a task has gates before it is trained.
 
-Differs from the paper: it is not combined with a penalty, as in the comparisons.
+Differs from the paper, as in the comparisons: it is not combined with a penalty, and the gate comes before the bias.
 """
 
 from dataclasses import dataclass

@@ -126,9 +126,8 @@ def page(found: pd.DataFrame) -> str:
 digits at least as well as joint training does (an intransigence of 0 or below), and forgets the earlier ones. A
 stronger penalty moves down and to the right: less is forgotten, and less is learnt. Nothing would be lost at the corner
 at the lower left, and no curve reaches it. The large marks are the strengths that a search on held-out images chose for
-the table [splitdigits](splitdigits.md). They lie where the curves bend. The panels at the right show that a few decades
-lie between no effect and the greatest. A strength means nothing across methods, because importances have different
-units.
+the table [splitdigits](splitdigits.md). The panels at the right show that a few decades lie between no effect and the
+greatest. A strength means nothing across methods, because importances have different units.
 
 **What not to conclude.** A huge penalty does not freeze a network under Adam, which divides a gradient by its own size.
 Weights that are held go to and fro about their anchor in steps of the learning rate, and weights without importance go

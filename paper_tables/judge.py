@@ -20,7 +20,7 @@ from methods.base.errors import UserError
 from paper_tables import declaration, published
 from paper_tables.caption import MARKS, comparisons, meanings
 from paper_tables.declaration import Row, Table
-from paper_tables.published import LEAST_ACCURACY, Published
+from paper_tables.published import LEAST_ACCURACY, Published, check_percent
 from paper_tables.render import WIDTH, interval, mean_and_std
 from paper_tables.verdict import MAX_MARGIN, columns, verdict
 
@@ -93,10 +93,7 @@ def _run(line: list[str], known: dict[str, Published]) -> tuple[str, int, float]
 def _check_range(cell: Published, text: str, value: float) -> None:
     """Refuse what is neither an accuracy in percent nor a difference of accuracies in points."""
     if "acc" in cell.metric:
-        if 0 < value <= LEAST_ACCURACY:
-            raise ValueError(f"value {text} looks like a fraction beside {cell.mean:g} percent: write {100 * value:g}")
-        if not 0 <= value <= 100:
-            raise ValueError(f"value {text} of {cell.metric} must be 0 to 100 percent")
+        check_percent(f"value {text} of {cell.metric}", value)
     elif not cell.metric.endswith("points"):
         raise ValueError(f"{cell.cell!r} is {cell.metric}, which is not in percent and gets no verdict: leave it out")
     elif not -100 <= value <= 100:

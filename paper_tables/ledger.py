@@ -21,7 +21,8 @@ FOLDER = Path(__file__).parent / "searches"
 SEEDS = (101, 102, 103)
 GAP = 5.0  # percentage points
 HELD_OUT = {0.1: "a tenth"}[stream.HELD_OUT]  # in words
-COLUMNS = ["row", "scenario", "option", "value", "seed", "score"]  # score in percent, empty for a run that failed
+# The score is in percent, and empty for a run that failed. The last three are those of the trial's record.
+COLUMNS = ["row", "scenario", "option", "value", "seed", "score", "commit", "data", "digest"]
 
 
 class NotSearched(UserError):

@@ -14,7 +14,7 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.metrics import AFTER
+from benchmarks.metrics import AFTER, IN_POINTS
 from paper_tables import alike, drawing, student
 from paper_tables.caption import UNJUDGED
 from paper_tables.declaration import Table
@@ -32,7 +32,6 @@ STYLES = {
     "": (BLUE, "d"),
 }
 NAMES = {"": UNJUDGED}
-POINTS = ("transfer", "forgetting", "intransigence")  # measures whose unit is the point: differences of accuracies
 CHARACTERS = 11  # of a title to the inch
 ENTRY = 1.2  # inches of the legend for one entry
 ACROSS = 4  # panels of curves in a line, at most
@@ -96,7 +95,8 @@ def _dots(part, dots: pd.DataFrame, line: list[tuple[str, str]], rows: list[str]
     for axes, (scenario, measure) in zip(panels, line, strict=True):
         here = dots[(dots.scenario == scenario) & (dots.metric.map(_kind) == measure)]
         _panel(axes, here, rows)
-        axes.set_xlabel(textwrap.fill(f"{_name(here.metric, measure)} ({_unit(measure)})", LABEL))
+        unit = "points" if measure in IN_POINTS else "%"
+        axes.set_xlabel(textwrap.fill(f"{_name(here.metric, measure)} ({unit})", LABEL))
         axes.set_title(f"{scenario}-incremental" if one_measure else "")
     if not one_measure:
         part.suptitle(f"{line[0][0]}-incremental", fontsize="medium")
@@ -112,10 +112,6 @@ def _kind(metric: str) -> str:
 def _name(metrics: pd.Series, kind: str) -> str:
     """Return the name of what is measured, in words."""
     return (metrics.iloc[0] if metrics.nunique() == 1 else kind).replace("_", " ")
-
-
-def _unit(measure: str) -> str:
-    return "points" if any(word in measure for word in POINTS) else "%"
 
 
 def _panel(axes, cells, labels):

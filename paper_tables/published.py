@@ -113,16 +113,21 @@ def find(cells: dict[str, Published], name: str) -> Published:
     return cells[name]
 
 
+def check_percent(what: str, accuracy: float) -> None:
+    """Refuse what is no accuracy in percent."""
+    if 0 < accuracy <= LEAST_ACCURACY:
+        raise ValueError(f"{what} looks like a fraction: write {100 * accuracy:g} percent")
+    if not 0 <= accuracy <= 100:
+        raise ValueError(f"{what} must be 0 to 100 percent")
+
+
 def _cell(values: list[str]) -> Published:
     if len(values) != len(COLUMNS):
         raise ValueError(f"{len(values)} fields, expected {len(COLUMNS)}")
     row = dict(zip(COLUMNS, values, strict=True))
     number = _number(row["mean"], "mean") if not re.fullmatch(r"\S*\d-\d\S*", row["mean"]) else None
     if number is not None and "acc" in row["metric"]:
-        if 0 < number <= LEAST_ACCURACY:
-            raise ValueError(f"mean {row['mean']} looks like a fraction: write {100 * number:g} percent")
-        if not 0 <= number <= 100:
-            raise ValueError(f"mean {row['mean']} of {row['metric']} must be 0 to 100 percent")
+        check_percent(f"mean {row['mean']} of {row['metric']}", number)
     spread, reading_error = _number(row["spread"], "spread"), _number(row["reading_error"], "reading_error")
     if row["spread_kind"] not in KINDS:
         raise ValueError(f"spread_kind {row['spread_kind']!r} is none of {', '.join(KINDS)}")

@@ -36,7 +36,8 @@ def tune(table: Table, folder: Path, root: Path, jobs: int | str, device: str) -
         scored = []
         for (trial, _), record in zip(trials, survey(runs, folder, root).records, strict=True):
             score = None if record.reason else round(metrics.of(record, metric[trial["row"]]).percent, 4)
-            scored.append({**trial, "score": score})
+            made_by = {"commit": record.commit, "data": record.data, "digest": record.digest}
+            scored.append({**trial, "score": score, **made_by})
         return scored
 
     def search(trial: dict) -> tuple:

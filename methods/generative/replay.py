@@ -31,6 +31,11 @@ from methods.generative.vae import RECONSTRUCTIONS, VAE
 from methods.memory.teacher import Teacher, by_head, distillation, kept_heads
 
 
+def together(x: Tensor, images: Tensor | None) -> Tensor:
+    """Return new examples [B, ...] and replayed images [M, ...], if there are any, as one batch."""
+    return x if images is None else torch.cat([x, images])
+
+
 class WithGenerator:
     """Present a network whose vector goes on with the parameters phi of a generator: theta = (own [P], phi [Q])."""
 

@@ -152,6 +152,16 @@ def test_relations(seed):
         assert (value(name, shifted) == value(name, accuracy)) == (name != "forward_transfer"), name
 
 
+def test_measures_in_points_are_those_that_both_signs_can_have():
+    """Runs that learn and runs that unlearn: a percentage stays within 0 to 100, a difference does not."""
+    runs = [random_accuracy(4, seed) for seed in range(20)]
+    runs += [np.sort(run, 0) for run in runs] + [np.sort(run, 0)[::-1] for run in runs]
+    for name, measure in METRICS.items():
+        values = [measure(run, np.full(4, 100)).value for run in runs]
+        assert (min(values) < 0 < max(values)) == (name in metrics.IN_POINTS), name
+    assert set(metrics.AGAINST_A_REFERENCE) <= metrics.IN_POINTS <= set(METRICS) | set(metrics.AGAINST_A_REFERENCE)
+
+
 def test_single_task():
     accuracy, total = np.array([[0.5], [0.9]]), np.array([10])
     for name in ("average_accuracy", "micro_accuracy", "learning_accuracy", "average_incremental_accuracy"):

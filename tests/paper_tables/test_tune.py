@@ -58,7 +58,7 @@ def declare(tmp_path):
 def trials(scores, scenarios=("task", "class")):
     """A ledger: scores by value, one for each seed."""
     return [
-        dict(zip(ledger.COLUMNS, ("L2", scenario, "lam", value, seed, score), strict=True))
+        dict(zip(ledger.COLUMNS, ("L2", scenario, "lam", value, seed, score, "", "", ""), strict=True))
         for scenario in scenarios
         for value, by_seed in scores.items()
         for seed, score in zip(ledger.SEEDS, by_seed, strict=True)
@@ -101,11 +101,13 @@ def test_a_row_against_another_is_searched_around(declare, tmp_path, monkeypatch
         ('[[row]]\nlabel  = "Adam"', row + '[[row]]\nlabel  = "Adam"'), ('method = { name = "naive" }', against)
     )
     monkeypatch.setattr(tune, "sweep", lambda *_: None)
-    found = SimpleNamespace(reason=None, accuracy=np.full((3, 2), 0.5), total=np.full(2, 100))
+    made_by = {"commit": "c", "data": "d", "digest": "e"}
+    found = SimpleNamespace(reason=None, accuracy=np.full((3, 2), 0.5), total=np.full(2, 100), **made_by)
     monkeypatch.setattr(tune, "survey", lambda runs, *_: SimpleNamespace(records=[found] * len(runs)))
     monkeypatch.setattr(ledger, "write", lambda name, trials: trials)
     done = tune.tune(declared, tmp_path, tmp_path, 1, "cpu")
     assert {(trial["row"], trial["score"]) for trial in done} == {("L2", 50)}
+    assert all(trial.items() >= made_by.items() for trial in done)
 
 
 def test_the_best_mean_is_taken_and_the_smallest_among_equals(declare):

@@ -184,7 +184,7 @@ def _point(axes, x, y, half, upright=False, **style):
 
 
 def half_width(std, n) -> float:
-    """Return half of the 90 % t interval of a mean. NaN: a single run has none."""
+    """Return half of the 90 % t interval of a mean, or of each of several. NaN: a single run has none."""
     return student.isf(RATE, n - 1) * std / math.sqrt(n) if n > 1 else math.nan
 
 

@@ -86,4 +86,4 @@ def half_widths(values: np.ndarray) -> np.ndarray:
     """Return half of the 90 % t interval of the mean over runs [S, ...]. NaN: a single run has none."""
     if len(values) == 1:
         return np.full(values.shape[1:], np.nan)
-    return np.vectorize(lambda std: half_width(std, len(values)))(values.std(0, ddof=1))
+    return half_width(values.std(0, ddof=1), len(values))

@@ -76,8 +76,9 @@ regress: $(READY) ## run a table (TABLE=<name>, the digits by default) and compa
 mutants: $(READY) ## inject the bugs of tests/mutants.tsv, one at a time: which test and which tier of the gate sees them
 	@$(PYTHON) -m tests.mutate $${MUTANTS:-}
 
+# With the pages that the workers of a sweep have (benchmarks/executors.py).
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
-	@$(PYTHON) -m benchmarks.timing.bench_train
+	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PYTHON) -m benchmarks.timing.bench_train
 
 bench-start: $(READY) ## time the way from the command to the first step and to the table, beside a script of Avalanche's
 	@$(PYTHON) -m benchmarks.timing.bench_start

@@ -19,6 +19,9 @@ from multiprocessing.process import BaseProcess
 # The first optimiser of a process imports torch._dynamo, which takes as long as torch itself.
 PRELOADED = ["torch", "torch._dynamo"]
 FORKS = sys.platform == "linux"  # elsewhere libraries of the system may not outlive a fork
+# glibc reads this when a process begins, from version 2.35 on. It asks the kernel for pages of 2 MB where it would give
+# pages of 4 kB. A step on vectors of some megabytes then takes a tenth less, and no number changes.
+LARGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 class Lost(BrokenExecutor):
@@ -48,6 +51,9 @@ def prepare() -> None:
     happens.
     """
     if FORKS:
+        own = os.environ.get("GLIBC_TUNABLES", "")
+        if "glibc.malloc.hugetlb" not in own:  # the user's word holds
+            os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, (own, LARGE_PAGES)))
         multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
         with _deaf_to_interrupts():
             forkserver.ensure_running()

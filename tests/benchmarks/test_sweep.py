@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from benchmarks import data, locks, record, sweep, worker
-from benchmarks.executors import PRELOADED, Processes
+from benchmarks.executors import FORKS, PRELOADED, Processes
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
@@ -123,6 +125,29 @@ def test_processes_leave_one_server_that_knows_torch_and_none_of_our_code():
     assert first == second == [True, True, False]
     assert server == same != os.getpid()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux alone")
+@pytest.mark.parametrize(
+    ("own", "there"),
+    [
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.tcache_count=0", "glibc.malloc.tcache_count=0:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_workers_ask_for_large_pages_unless_the_user_says_otherwise(own, there):
+    code = """
+import os
+from benchmarks.executors import Processes
+with Processes(1) as pool:
+    print(pool.submit(os.getenv, "GLIBC_TUNABLES").result())
+"""
+    environment = {**os.environ, "GLIBC_TUNABLES": own}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=record.ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, there), done.stderr
 
 
 def test_a_process_that_dies_while_it_is_idle_is_replaced():

@@ -212,9 +212,9 @@ def test_van_de_ven_et_al_2022_on_their_orders():
 
 
 def test_zenke_et_al():
-    for name, expected in (("si-splitmnist", ("reset", 10, 64, 0.001)), ("si-permutedmnist", ("keep", 20, 256, 0.1))):
+    for name, expected in (("si-splitmnist", ("keep", 10, 64, 0.001)), ("si-permutedmnist", ("keep", 20, 256, 0.1))):
         for (label, _), run in options(name).items():
-            state = "keep" if "without reset" in label else expected[0]
+            state = "reset" if "with reset" in label else expected[0]
             assert (run["optimizer_state"], run["epochs"], run["batch"], run.get("xi", expected[3])) == (
                 state,
                 *expected[1:],

@@ -79,7 +79,7 @@ def test_rows_of_the_same_runs_are_a_group():
     assert list(groups) == ["Baseline", "EWC", "MAS", "SI", "RWalk", "SCP"]
     assert groups["SI"] == ["SI", "SI BWT", *(f"SI after {k}" for k in range(1, 5))]
     assert list(alike.groups(declaration.load("si-splitmnist"))) == [
-        *("Fine-tuning", "SI", "Fine-tuning without reset", "SI without reset")
+        *("Fine-tuning", "SI", "Fine-tuning with reset", "SI with reset")
     ]
     table = declaration.load("splitmnist")
     twice = [table.rows[0], replace(table.rows[0], label="Adam again")]

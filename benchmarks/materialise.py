@@ -66,21 +66,25 @@ class Recipe:
         return {field.name: field.default for field in ordered}
 
 
+BY_NUMPY = ("numpy", "shuffled")  # the orders that a paper's seeds give
+
+
 @dataclass(frozen=True)
 class Split(Recipe):
     """Each class belongs to one task.
 
     tasks: how many tasks, of equally many classes each, or a list: how many classes each of them has; classes that are
     left over are left out. order: of the classes, as numbered ("fixed"), drawn from the seed ("seeded"), by a paper's
-    seeds ("numpy"), or a list of them; classes that are not in the list are left out. left_out: how many of the first
-    classes are left out, as those of a search; the others keep their order, or draw it. examples: how many training
-    examples each task has, drawn from its own (by a number that does not depend on the seed, unless the order does);
-    None: all. order_seeds: with "numpy" alone, the first and the last seed s of a paper whose code puts class c at
-    place p[c] of p = np.random.RandomState(s).permutation(classes). Our seeds 1, 2, ... go through them, in a circle.
+    seeds ("numpy", "shuffled"), or a list of them; classes that are not in the list are left out. left_out: how many of
+    the first classes are left out, as those of a search; the others keep their order, or draw it. examples: how many
+    training examples each task has, drawn from its own (by a number that does not depend on the seed, unless the order
+    does); None: all. order_seeds: the first and the last seed s of the paper. Our seeds 1, 2, ... go through them, in a
+    circle. With p = np.random.RandomState(s).permutation(classes), the paper's code puts class c at place p[c]
+    ("numpy"), or class p[k] at place k, as np.random.shuffle does ("shuffled").
     """
 
     tasks: Count | tuple[Count, ...] = 5
-    order: Literal["fixed", "seeded", "numpy"] | tuple[CountOrZero, ...] = "fixed"
+    order: Literal["fixed", "seeded", *BY_NUMPY] | tuple[CountOrZero, ...] = "fixed"
     left_out: CountOrZero = 0
     examples: Count | None = None
     order_seeds: tuple[CountOrZero, ...] | None = None
@@ -91,19 +95,20 @@ class Split(Recipe):
             raise UserError("tasks must be a number of tasks or a list of their sizes, got an empty list")
         if self.left_out and not isinstance(self.order, str):
             raise UserError(f"a list of classes leaves out what is not in it: order = {list(self.order)}, no left_out")
-        if (self.order == "numpy") != (self.order_seeds is not None):
-            raise UserError(f"order = 'numpy' and order_seeds go together, got {self.order!r} and {self.order_seeds}")
-        if self.order == "numpy":
+        if (self.order in BY_NUMPY) != (self.order_seeds is not None):
+            orders = " or ".join(map(repr, BY_NUMPY))
+            raise UserError(f"order = {orders} and order_seeds go together, got {self.order!r} and {self.order_seeds}")
+        if self.order in BY_NUMPY:
             first, last = self.order_seeds if len(self.order_seeds) == 2 else (1, 0)
             if not first <= last < 2**32:
                 raise UserError(f"order_seeds must be [first, last], each below 2^32, got {list(self.order_seeds)}")
 
     @property
     def needs_seed(self) -> bool:
-        return self.order in ("seeded", "numpy")
+        return self.order in ("seeded", *BY_NUMPY)
 
     def order_seed(self, seed: int) -> int:
-        """Return the s of the order "numpy" in the run with this seed."""
+        """Return the s of the paper's order in the run with this seed."""
         first, last = self.order_seeds
         return first + (seed - 1) % (last - first + 1)
 
@@ -124,9 +129,9 @@ class Split(Recipe):
         """
         if self.left_out >= n:
             raise UserError(f"left_out must leave some of the {n} classes, got {self.left_out}")
-        if self.order == "numpy":
-            places = np.random.RandomState(self.order_seed(seed)).permutation(n - self.left_out)
-            return (self.left_out + places.argsort()).tolist()
+        if self.order in BY_NUMPY:
+            p = np.random.RandomState(self.order_seed(seed)).permutation(n - self.left_out)
+            return (self.left_out + (p.argsort() if self.order == "numpy" else p)).tolist()
         order = list(range(self.left_out, n)) if isinstance(self.order, str) else list(self.order)
         if not order or len(set(order)) < len(order) or max(order) >= n:
             raise UserError(f"order must be 'fixed', 'seeded' or a list of classes of 0 to {n - 1}, got {order}")

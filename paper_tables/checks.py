@@ -102,7 +102,9 @@ def orders(rows: list, where: str, looks: int) -> None:
         raise UserError(f"{where}: same_orders is judged once all orders have runs: leave out looks = {looks}")
     seeds = rows[0].stream.get("order_seeds")
     if not isinstance(seeds, list) or [type(seed) for seed in seeds] != [int, int]:
-        raise UserError(f"{where}: same_orders needs order = 'numpy' and order_seeds = [first, last] in stream")
+        raise UserError(
+            f"{where}: same_orders needs order = 'numpy' or 'shuffled', and order_seeds = [first, last] in stream"
+        )
     n = seeds[1] - seeds[0] + 1
     for cell in (cell for row in rows for cell in row.paper.values()):
         if cell.n != n:

@@ -63,7 +63,7 @@ def needs_seed(stream: Choice) -> bool:
 def order_seed(stream: Choice, seed: int) -> int:
     """Return the seed of the class order in the run with this seed.
 
-    The stream has the order "numpy" (Split.order_seeds).
+    The stream has an order of a paper's seeds (Split.order_seeds).
     """
     return _recipe(stream).order_seed(seed)
 

@@ -43,6 +43,7 @@ def small_root(tmp_path_factory):
         ({"name": "splitdigits"}, False),
         ({"name": "splitdigits", "order": "seeded"}, True),
         ({"name": "splitdigits", "order": "numpy", "order_seeds": [2, 21]}, True),
+        ({"name": "splitdigits", "order": "shuffled", "order_seeds": [2, 21]}, True),
         ({"name": "splitdigits", "examples": 9}, False),
         ({"name": "permutedmnist"}, True),
         ({"name": "permutedmnist", "permutations": 7}, False),

@@ -86,6 +86,12 @@ def test_the_first_classes_may_be_left_out(small_root):
     places = np.random.RandomState(2 + SEED - 1).permutation(85)
     papers = build(small_root, "task", name="splitcifar100", tasks=17, left_out=15, order="numpy", order_seeds=[2, 21])
     assert [places[label - 15] for task in papers.tasks for label in task.classes] == list(range(85))
+    np.random.seed(1234 + SEED - 1)  # as the code of Chaudhry et al. (2019) does in its run SEED - 1
+    labels = np.arange(15, 100)
+    np.random.shuffle(labels)
+    theirs = {"tasks": 17, "left_out": 15, "order": "shuffled", "order_seeds": [1234, 1238]}
+    shuffled = build(small_root, "task", name="splitcifar100", **theirs)
+    assert [label for task in shuffled.tasks for label in task.classes] == labels.tolist()
     fixed = build(small_root, "task", name="splitcifar100", tasks=[5, 2], left_out=15)
     assert [task.classes for task in fixed.tasks] == [(15, 16, 17, 18, 19), (20, 21)]
 

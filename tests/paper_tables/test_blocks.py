@@ -177,9 +177,9 @@ def test_a_table_says_that_the_orders_are_the_papers(tmp_path):
     assert load((plain, orders), *cited).same_orders
     with pytest.raises(UserError, match=r"same_orders: toy/adam/task has 10 runs, order_seeds \[1, 9\] are 9 orders"):
         load((plain, orders.replace("10]", "9]")), *cited)
-    with pytest.raises(UserError, match="same_orders needs order = 'numpy' and order_seeds"):
+    with pytest.raises(UserError, match="same_orders needs order = 'numpy' or 'shuffled', and order_seeds"):
         load((plain, orders.replace("10]", '"10"]')), *cited)
-    with pytest.raises(UserError, match="same_orders needs order = 'numpy' and order_seeds"):
+    with pytest.raises(UserError, match="same_orders needs order = 'numpy' or 'shuffled', and order_seeds"):
         load((plain, f"{plain}\nsame_orders = true"), *cited)
     with pytest.raises(UserError, match="is judged once all orders have runs: leave out looks = 3"):
         load((plain, f"{orders}\nlooks = 3"), *cited)

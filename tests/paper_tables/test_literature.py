@@ -201,14 +201,20 @@ def test_van_de_ven_et_al_2022():
     assert declaration.load("vandeven2022-splitmnist").rows[0].stream["active_units"] == "all"
 
 
-def test_van_de_ven_et_al_2022_on_their_orders():
+@pytest.mark.parametrize(
+    ("plain", "order"),
+    [
+        ("vandeven2022-splitmnist", {"order": "numpy", "order_seeds": [2, 21]}),
+        ("agem-splitcifar", {"order": "shuffled", "order_seeds": [1234, 1238]}),
+    ],
+)
+def test_on_the_orders_of_the_paper(plain, order):
     """But for the class order, the runs are those of the table with orders of ours."""
-    table = declaration.load("vandeven2022-splitmnist-orders")
+    table = declaration.load(f"{plain}-orders")
     assert table.same_orders
-    ours, theirs = options("vandeven2022-splitmnist"), options(table.name)
+    ours, theirs = options(plain), options(table.name)
     assert theirs == {cell: ours[cell] for cell in theirs}
-    plain = declaration.load("vandeven2022-splitmnist").rows[0].stream
-    assert table.rows[0].stream == {**plain, "order": "numpy", "order_seeds": [2, 21]}
+    assert table.rows[0].stream == {**declaration.load(plain).rows[0].stream, **order}
 
 
 def test_zenke_et_al():

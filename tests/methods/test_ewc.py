@@ -98,7 +98,7 @@ def test_a_weight_of_zero_forgets_its_task_alone():
     torch.testing.assert_close(method.penalty(thetas[0]), only_second.penalty(thetas[0]), rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("lam", [[], [1.0], [1.0] * 4])
+@pytest.mark.parametrize("lam", [[], [1], [1] * 4])
 def test_a_list_of_another_length_than_the_tasks_is_refused_before_training(lam):
     match = rf"lam = .* has {len(lam)} weights for 3 tasks: give 2, one for each task but the last, or one number"
     with pytest.raises(UserError, match=match) as error:

@@ -76,7 +76,7 @@ regress: $(READY) ## run a table (TABLE=<name>, the digits by default) and compa
 mutants: $(READY) ## inject the bugs of tests/mutants.tsv, one at a time: which test and which tier of the gate sees them
 	@$(PYTHON) -m tests.mutate $${MUTANTS:-}
 
-# With the pages that the workers of a sweep have (benchmarks/executors.py).
+# GLIBC_TUNABLES: with the pages of 2 MB that the processes of a sweep have (benchmarks/executors.py).
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
 	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PYTHON) -m benchmarks.timing.bench_train
 
@@ -105,7 +105,8 @@ cluster-scheduler: $(READY) ## start a scheduler on tcp://127.0.0.1:8786; LISTEN
 	  --host "$${LISTEN:-127.0.0.1}" --port "$${PORT:-8786}" --no-dashboard --dashboard-address 127.0.0.1:0
 
 cluster-worker: $(READY) ## start JOBS=1 workers for CLUSTER=tcp://127.0.0.1:8786, with their own DATA=<root>; LISTEN=<address>
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 exec $(PYTHON) -m distributed.cli.dask_worker \
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 GLIBC_TUNABLES="$${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}" \
+	  exec $(PYTHON) -m distributed.cli.dask_worker \
 	  "$${CLUSTER:-tcp://127.0.0.1:8786}" --host "$${LISTEN:-127.0.0.1}" --nworkers "$${JOBS:-1}" --nthreads 1 \
 	  --memory-limit 0 --death-timeout 60 --no-dashboard --dashboard-address 127.0.0.1:0
 

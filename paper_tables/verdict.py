@@ -15,7 +15,7 @@ estimate. Yet the rates hold, because a false verdict needs an interval that mis
 
 Where the paper gives no spread, STAND_IN times ours stands in for it. The rates then hold if the paper's spread is at
 most that. It is so in 72 of the 77 judged cells that have five runs or more and whose paper prints its spread. The
-paper's spread is at most ours alone in 43 of them. If ours alone stood in and the paper's were twice as large, the rate
+paper's spread is at most ours alone in 42 of them. If ours alone stood in and the paper's were twice as large, the rate
 would be 14 %.
 
 Where our runs have the very class orders of the paper's, and the table says so (same_orders), the order is a block:

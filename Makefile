@@ -78,7 +78,7 @@ mutants: $(READY) ## inject the bugs of tests/mutants.tsv, one at a time: which 
 
 # GLIBC_TUNABLES: with the pages of 2 MB that the processes of a sweep have (benchmarks/executors.py).
 bench-train: $(READY) ## time a training step of each method as a ratio to a hand-written loop
-	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PYTHON) -m benchmarks.timing.bench_train
+	@GLIBC_TUNABLES="$${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}" $(PYTHON) -m benchmarks.timing.bench_train
 
 bench-start: $(READY) ## time the way from the command to the first step and to the table, beside a script of Avalanche's
 	@$(PYTHON) -m benchmarks.timing.bench_start

@@ -211,8 +211,8 @@ class Plugin(SupervisedPlugin):
     def _test_mask(self, experience) -> Tensor:
         """Return the mask [C] of a prediction for an experience.
 
-        Where each task has a head, it is that of the learnt task which has the experience's classes. A test set that
-        lacks one of them tells nothing. Of a task that is not learnt yet, only the classes of the experience are known.
+        Where each task has a head, it is that of the first learnt task which has the experience's classes. A test set
+        that lacks one of them tells nothing. Of a task that is not learnt yet, the experience's classes alone are known.
         """
         if self.scenario == "task":
             labels = {int(y) for y in experience.dataset.targets}

@@ -1,0 +1,48 @@
+"""What the remarks of a table say of our own runs is what the committed records give."""
+
+import pytest
+
+from paper_tables import declaration
+from paper_tables.references import references
+from paper_tables.runs import finished_of
+
+
+def records(table, label):
+    """The committed records of a row, by seed."""
+    found = references(declaration.load(table)).results[label, "task"]
+    return sorted(found, key=lambda record: record.run.seed)
+
+
+@pytest.mark.parametrize(
+    ("label", "line"),
+    [("Fine-tuning after 1 task", "ours"), ("Fine-tuning with reset after 2 tasks", "ours with reset")],
+)
+def test_fine_tuning_of_zenke_et_al_beside_the_authors_program(label, line):
+    """Accuracy after 2 to 5 tasks, and that of task 2 after 4, in percent."""
+    (cells,) = (
+        [cell.strip() for cell in text.split("|")[2:-1]]
+        for text in declaration.load("si-splitmnist").remarks.splitlines()
+        if text.startswith(f"| {line} ") and text.split("|")[1].strip() == line
+    )
+    accuracies = [100 * record.accuracy for record in finished_of(records("si-splitmnist", label))]
+    assert len(accuracies) == 10
+    measured = [[R[k, :k].mean() for R in accuracies] for k in (2, 3, 4, 5)] + [[R[4, 1] for R in accuracies]]
+    for cell, values, digits in zip(cells, measured, (1, 1, 1, 1, 0), strict=True):
+        mean = sum(values) / 10
+        deviation = (sum((value - mean) ** 2 for value in values) / 9) ** 0.5
+        assert cell == f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def test_fine_tuning_on_the_class_orders_of_chaudhry_et_al():
+    found = records("agem-splitcifar-orders", "VAN")
+    ends = [f"{100 * record.accuracy[-1].mean():.1f}" for record in found if record.run.seed <= 5]
+    said = " ".join(declaration.load("agem-splitcifar").remarks.split())
+    assert len(ends) == 5 and f"{', '.join(ends[:4])} and {ends[4]} %" in said
+
+
+def test_progressive_networks_until_they_diverge():
+    first = records("agem-permutedmnist", "PROG-NN")[0]
+    assert first.run.seed == 1 and "task 17" in first.reason
+    said = " ".join(declaration.load("agem-permutedmnist").remarks.split())
+    learnt = 100 * sum(first.correct[16][:16]) / sum(first.total[:16])
+    assert f"the first sixteen tasks have {learnt:.1f} % on average" in said

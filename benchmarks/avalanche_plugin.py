@@ -212,7 +212,7 @@ class Plugin(SupervisedPlugin):
         """Return the mask [C] of a prediction for an experience.
 
         Where each task has a head, it is that of the first learnt task which has the experience's classes. A test set
-        that lacks one of them tells nothing. Of a task that is not learnt yet, the experience's classes alone are known.
+        that lacks one of them tells nothing. Of a task not learnt yet, the experience's classes alone are known.
         """
         if self.scenario == "task":
             labels = {int(y) for y in experience.dataset.targets}

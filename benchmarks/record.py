@@ -6,11 +6,10 @@ if its digest or its data no longer match. A stale record is listed and run agai
 """
 
 import json
-import math
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,10 @@ from benchmarks.digest import ROOT
 from benchmarks.files import write_atomically
 from benchmarks.run import Run
 from methods.base.errors import UserError
+from methods.base.options import Count, CountOrZero, NonNegative, fitted, kinds
 
 SCHEMA = 1
+Counts = list[list[CountOrZero | None]]
 LOCAL, REFERENCE = ROOT / "results" / "local", ROOT / "results" / "reference"
 
 
@@ -39,23 +40,23 @@ class Record:
     schema: int
     run: Run
     reason: str | None
-    correct: list[list[int | None]] | None  # [T + 1][T]: right on test set j after k tasks; null: not applicable
-    total: list[int]  # [T] test examples
-    n_parameters: int | None
-    seeds: dict[str, int]
-    seconds: dict[str, float]
-    peak_memory_mb: float
+    correct: Counts | None  # [T + 1][T]: right on test set j after k tasks; null: not applicable
+    total: list[Count]  # [T] test examples
+    n_parameters: Count | None
+    seeds: dict[str, CountOrZero]
+    seconds: dict[str, NonNegative]
+    peak_memory_mb: NonNegative
     versions: dict[str, str]
-    machine: dict
+    machine: dict[str, Any]
     commit: str
     data: str  # fingerprint of the data set
     digest: str  # of the sources
-    memory: dict | None = None  # the most between two tasks: examples stored, bytes of method state; None: not measured
+    memory: dict[str, CountOrZero] | None = None  # the most between two tasks: examples, bytes of state; None: unknown
     diverged: bool = False  # whether the run failed because training left the finite numbers
     warnings: list[str] | None = None  # what a reader of the number should know; None: not looked for
-    added: list[int] | None = None  # units that the method added to each hidden layer
-    curve: list[list[int | None]] | None = None  # [T][b + 1]: right on test set k after b batches of it
-    replicas: int = 1  # R, how many seeds were trained together; `seconds` and `memory` are a share of theirs
+    added: list[CountOrZero] | None = None  # units that the method added to each hidden layer
+    curve: Counts | None = None  # [T][b + 1]: right on test set k after b batches of it
+    replicas: Count = 1  # R, how many seeds were trained together; `seconds` and `memory` are a share of theirs
 
     @property
     def seed(self) -> int:
@@ -91,7 +92,7 @@ def from_text(text: str) -> Record:
             raise ValueError("it holds no fields")
         if (schema := values.get("schema")) != SCHEMA:
             raise ValueError(f"it has record schema {schema!r}, this version reads {SCHEMA}")
-        if not _whole(values["run"]["seed"], 1):
+        if not fitted("seed", Count)(values["run"]["seed"])[0]:
             raise ValueError("its seed is no whole number from 1")
         try:
             run = Run.of(**values["run"])
@@ -102,8 +103,8 @@ def from_text(text: str) -> Record:
         raise ValueError("it is nested too deeply") from None
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"its fields are not those of a record ({error})") from None
-    for name, fits in FIELDS.items():
-        if not fits(getattr(record, name)):
+    for name, kind in kinds(Record).items():
+        if name != "run" and not fitted(name, kind)(getattr(record, name))[0]:
             raise ValueError(f"its {name} has a value that no run gives")
     T = len(record.total)
     if record.correct is not None and [len(row) for row in record.correct] != [T] * (T + 1):
@@ -115,46 +116,6 @@ def from_text(text: str) -> Record:
     if record.reason is None:
         metrics.check(record.accuracy, record.total)
     return record
-
-
-def _whole(value: object, least: int = 0) -> bool:
-    return type(value) is int and value >= least
-
-
-def _size(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf
-
-
-def _each(fits: Callable) -> Callable:
-    """Return a test of whether a value is a dictionary of values that fit."""
-    return lambda values: isinstance(values, dict) and all(map(fits, values.values()))
-
-
-def _counts(correct: object) -> bool:
-    rows = correct if isinstance(correct, list) else [None]
-    return all(isinstance(row, list) and all(c is None or _whole(c) for c in row) for row in rows)
-
-
-FIELDS = {  # tests of whether a value can be that of the field
-    "reason": lambda value: value is None or isinstance(value, str),
-    "correct": lambda value: value is None or _counts(value),
-    "total": lambda value: isinstance(value, list) and all(_whole(n, 1) for n in value),
-    "n_parameters": lambda value: value is None or _whole(value, 1),
-    "seeds": _each(_whole),
-    "seconds": _each(_size),
-    "peak_memory_mb": _size,
-    "versions": _each(lambda value: isinstance(value, str)),
-    "machine": lambda value: isinstance(value, dict),
-    "commit": lambda value: isinstance(value, str),
-    "data": lambda value: isinstance(value, str),
-    "digest": lambda value: isinstance(value, str),
-    "diverged": lambda value: isinstance(value, bool),
-    "memory": lambda value: value is None or _each(_whole)(value),
-    "added": lambda value: value is None or (isinstance(value, list) and all(map(_whole, value))),
-    "curve": lambda value: value is None or _counts(value),
-    "replicas": lambda value: _whole(value, 1),
-    "warnings": lambda value: value is None or (isinstance(value, list) and all(isinstance(w, str) for w in value)),
-}
 
 
 def save(record: Record, file: Path) -> None:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from benchmarks import metrics
 from methods.base.errors import UserError, unknown
 from methods.base.examples import SCENARIOS
+from methods.base.options import fitted, wanted
 
 MOST = 3.4e38  # the largest float32
-Kinds = dict[str, type | tuple[type, ...]]
+Kinds = dict[str, Any]  # the type of each key's value, as methods/base/options.py has them
 
 
 def keys(entry: dict, needed: Kinds, optional: Kinds, where: str) -> None:
@@ -17,9 +19,8 @@ def keys(entry: dict, needed: Kinds, optional: Kinds, where: str) -> None:
     for key, value in entry.items():
         if key not in known:
             raise unknown(f"key in {where}:", key, known)
-        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
-        if type(value) not in kinds:  # isinstance would take true for 1
-            raise UserError(f"{where}: {key} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
+        if not fitted(key, known[key])(value)[0]:
+            raise UserError(f"{where}: {key} must be {wanted(known[key])}, got {repr(value)[:80]}")
         if isinstance(value, str):
             text(key, value, where)
     for key in needed:

@@ -4,12 +4,14 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 from benchmarks.files import read_text
 from benchmarks.metrics import AGAINST_A_REFERENCE, BATCHES, BEFORE_LEARNT, OF_THE_CURVE
 from benchmarks.run import Run
 from methods.base.errors import UserError, unknown
 from methods.base.examples import SCENARIOS
+from methods.base.options import Bound
 from paper_tables import checks, ledger, published
 from paper_tables.published import Published
 from paper_tables.verdict import LOOKS, MAX_MARGIN, MAX_SEEDS
@@ -17,23 +19,27 @@ from paper_tables.verdict import LOOKS, MAX_MARGIN, MAX_SEEDS
 FOLDER = Path(__file__).parent
 ORIGINS = ("paper", "official code", "searched", "none")
 
-NUMBER = (int, float)
+Seeds = Annotated[int, Bound(f"a whole number from 1 to {MAX_SEEDS}", lambda n: 1 <= n <= MAX_SEEDS)]
+Margin = Annotated[float, Bound(f"a number above 0 and at most {MAX_MARGIN} points", lambda m: 0 < m <= MAX_MARGIN)]
+Looks = Annotated[int, Bound(f"a whole number from 1 to {len(LOOKS)}", lambda n: 1 <= n <= len(LOOKS))]
+Options = dict[str, Any]
+
 TABLE_KEYS = {
     "title": str,
     "source": str,
     "metric": str,
-    "margin": NUMBER,
-    "scenarios": list,
-    "seeds": int,
-    "stream": dict,
-    "train": dict,
-    "row": list,
+    "margin": Margin,
+    "scenarios": list[Any],
+    "seeds": Seeds,
+    "stream": Options,
+    "train": Options,
+    "row": list[Options],
 }
-TABLE_OPTIONS = {"paper_seeds": int, "looks": int, "times": bool, "same_orders": bool, "search": dict}
+TABLE_OPTIONS = {"paper_seeds": Seeds, "looks": Looks, "times": bool, "same_orders": bool, "search": Options}
 ROW_KEYS = {"label": str}
-OF_THE_RUNS = {"method": dict, "train": dict, "strength": str, "scenarios": list, "search": dict}
-OF_A_MEASURE = {"reference": str, "paper": (str, dict), "no_verdict": str, "note": str}
-ROW_OPTIONS = {"metric": str, "also": list} | OF_THE_RUNS | OF_A_MEASURE
+OF_THE_RUNS = {"method": Options, "train": Options, "strength": str, "scenarios": list[Any], "search": Options}
+OF_A_MEASURE = {"reference": str, "paper": str | Options, "no_verdict": str, "note": str}
+ROW_OPTIONS = {"metric": str, "also": list[Options]} | OF_THE_RUNS | OF_A_MEASURE
 ALSO_KEYS = {"label": str, "metric": str}  # of a further measure of a row's runs
 
 
@@ -139,11 +145,6 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         raise UserError(f"{where} is not TOML: {error}") from None
     checks.keys(declared, TABLE_KEYS, TABLE_OPTIONS, where)
     checks.metric(declared["metric"], where)
-    if not 0 < declared["margin"] <= MAX_MARGIN:
-        raise UserError(f"{where}: margin must be above 0 and at most {MAX_MARGIN} points, got {declared['margin']}")
-    for key, most in (("seeds", MAX_SEEDS), ("paper_seeds", MAX_SEEDS), ("looks", len(LOOKS))):
-        if not 1 <= declared.get(key, 1) <= most:
-            raise UserError(f"{where}: {key} must be 1 to {most}, got {declared[key]}")
     scenarios = checks.scenarios(declared["scenarios"], SCENARIOS, where)
     checks.named(declared["stream"], f"{where}: stream")
     checks.plain(declared["stream"], f"{where}: stream")
@@ -182,8 +183,6 @@ def _entries(declared: dict, where: str) -> Iterator[tuple[dict, str]]:
     A row that searches, and does not say which values, tries those of the table.
     """
     for number, row in enumerate(declared["row"], start=1):
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: row {number} must be a table ([[row]]), got {row!r}")
         place = f"{where}, row {_shown(row, number)}"
         checks.keys(row, ROW_KEYS, ROW_OPTIONS, place)
         if row.get("strength") == "searched" and "search" in declared:
@@ -193,8 +192,6 @@ def _entries(declared: dict, where: str) -> Iterator[tuple[dict, str]]:
             raise UserError(f"{place}: a search is scored by one measure: leave out also, or write the strength found")
         runs = {key: row[key] for key in (*OF_THE_RUNS, "no_verdict") if key in row}
         for count, also in enumerate(row.get("also", []), start=1):
-            if not isinstance(also, dict):
-                raise UserError(f'{place}: also must list {{ label = "...", metric = "..." }}, got {also!r}')
             at = f"{place}, also {_shown(also, count)}"
             if fixed := [key for key in also if key in OF_THE_RUNS]:
                 raise UserError(f"{at}: {fixed[0]} is the row's own; other runs need a [[row]] of their own")

@@ -6,6 +6,8 @@
     norm: Literal["squared", "l2"] = "l2"   one of these words
     flips: bool = False                     true or false
     sizes: tuple[Count, ...] = ()           a list of whole numbers >= 1
+    found: dict[str, Share]                 a table, each value a number in [0, 1]
+    extra: Any = None                       anything
 
 The alternatives of a union are tried in turn: `Count | Literal["seeded"]`.
 Another bound is another `Annotated` type: `Annotated[float, Bound("a number > 1", lambda value: value > 1)]`.
@@ -15,7 +17,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -39,6 +41,8 @@ Share = Annotated[float, Bound("a number in [0, 1]", lambda value: 0 <= value <=
 Count = Annotated[int, Bound("a whole number >= 1", lambda value: value >= 1)]
 CountOrZero = Annotated[int, Bound("a whole number >= 0", lambda value: value >= 0)]
 ANY = {int: Bound("a whole number"), float: Bound("a finite number")}
+WORDS = {NoneType: "None", bool: "true or false", str: "a string"}
+UNIONS = (Union, UnionType)
 
 
 def construct(cls: type, what: str, options: dict) -> Any:
@@ -64,16 +68,48 @@ def check_options(options) -> None:
     Equal values are kept alike, so that equal runs have one record: a float option is kept as a float, but as a whole
     number in a list. NumPy's and torch's scalars become plain Python numbers, which a record can hold.
     """
-    kinds = _kinds(type(options))
-    for field in fields(options):
-        value = checked(field.name, getattr(options, field.name), kinds[field.name])
-        object.__setattr__(options, field.name, value)  # a frozen dataclass has no other way
+    for name, kind in kinds(type(options)).items():
+        value = checked(name, getattr(options, name), kind)
+        object.__setattr__(options, name, value)  # a frozen dataclass has no other way
 
 
 @cache
-def _kinds(cls: type) -> dict[str, Any]:
+def kinds(cls: type) -> dict[str, Any]:
     """Return the types of a dataclass's fields."""
-    return get_type_hints(cls, include_extras=True)
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def checked(name: str, value: Any, kind: Any) -> Any:
+    """Return the value as it is kept. Raise UserError if `kind` does not allow it."""
+    value = _plain(value)
+    fits, kept = fitted(name, kind)(value)
+    if fits:
+        return kept
+    if get_origin(kind) is Literal:
+        raise unknown(name, value, get_args(kind))
+    raise UserError(f"{name} must be {wanted(kind)}, got {value!r}")
+
+
+@cache
+def fitted(name: str, kind: Any) -> Callable[[Any], tuple[bool, Any]]:
+    """Return a function that says whether the kind of option `name` allows a value, and the value as it is kept."""
+    outer, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return lambda value: (True, value)
+    if kind in WORDS:
+        return lambda value: (isinstance(value, kind), value)
+    if outer is Literal:
+        return lambda value: (isinstance(value, str) and value in inner, value)
+    if outer in UNIONS:
+        return partial(_first, [fitted(name, one) for one in inner])
+    if outer in (tuple, list):
+        return partial(_listed, outer, fitted(name, inner[0]))
+    if outer is dict:
+        return partial(_by_key, fitted(name, inner[1]))
+    if outer is Annotated or kind in ANY:
+        return partial(_number, *(inner or (kind, ANY[kind])))
+    raise TypeError(f"option {name} is declared as {kind}: methods/base/options.py says what an option can be")
 
 
 def _plain(value: Any) -> Any:
@@ -82,33 +118,26 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def checked(name: str, value: Any, kind: Any) -> Any:
-    """Return the value as it is kept. Raise UserError if `kind` does not allow it."""
-    value = _plain(value)
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    for one in kinds:
-        fits, kept = _fitted(name, value, one)
-        if fits:
-            return kept
-    if len(kinds) == 1 and get_origin(kind) is Literal:
-        raise unknown(name, value, get_args(kind))
-    raise UserError(f"{name} must be {', or '.join(_wanted(name, one) for one in kinds)}, got {value!r}")
+def _first(each: list[Callable], value: Any) -> tuple[bool, Any]:
+    found = (fits(value) for fits in each)
+    return next(((True, kept) for fits, kept in found if fits), (False, value))
 
 
-def _fitted(name: str, value: Any, kind: Any) -> tuple[bool, Any]:
-    """Return whether one kind of option allows the value, and the value as it is kept."""
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            return False, value
-        items = [_fitted(name, _plain(item), get_args(kind)[0]) for item in value]
-        return all(fits for fits, _ in items), tuple(_whole(kept) for _, kept in items)
-    if kind is NoneType:
-        return value is None, value
-    if get_origin(kind) is Literal:
-        return isinstance(value, str) and value in get_args(kind), value
-    if kind in (bool, str):
-        return isinstance(value, kind), value
-    number, bound = _bound(name, kind)
+def _listed(outer: type, each: Callable, value: Any) -> tuple[bool, Any]:
+    if not isinstance(value, list | tuple):
+        return False, value
+    items = [each(_plain(item)) for item in value]
+    return all(fits for fits, _ in items), outer(_whole(kept) for _, kept in items)
+
+
+def _by_key(each: Callable, value: Any) -> tuple[bool, Any]:
+    if not isinstance(value, dict):
+        return False, value
+    items = {key: each(item) for key, item in value.items()}
+    return all(fits for fits, _ in items.values()), {key: kept for key, (_, kept) in items.items()}
+
+
+def _number(number: type, bound: Bound, value: Any) -> tuple[bool, Any]:
     whole = isinstance(value, int) and not isinstance(value, bool)
     finite = whole or (number is float and isinstance(value, float) and math.isfinite(value))
     fits = finite and abs(value) <= sys.float_info.max and bound.fits(value)
@@ -120,17 +149,15 @@ def _whole(item: Any) -> Any:
     return int(item) if isinstance(item, float) and item.is_integer() and abs(item) < 2**53 else item
 
 
-def _bound(name: str, kind: Any) -> tuple[type, Bound]:
-    if kind not in ANY and get_origin(kind) is not Annotated:
-        raise TypeError(f"option {name} is declared as {kind}: methods/base/options.py says what an option can be")
-    return get_args(kind) or (kind, ANY[kind])
-
-
-def _wanted(name: str, kind: Any) -> str:
+def wanted(kind: Any) -> str:
     """Say in words what a kind of option takes."""
-    if get_origin(kind) is tuple:
-        return f"a list, each item {_wanted(name, get_args(kind)[0])}"
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, get_args(kind)))
-    words = {NoneType: "None", bool: "true or false", str: "a string"}
-    return words[kind] if kind in words else _bound(name, kind)[1].wanted
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer in UNIONS:
+        return ", or ".join(map(wanted, inner))
+    if outer in (tuple, list):
+        return "a list" if inner[0] is Any else f"a list, each item {wanted(inner[0])}"
+    if outer is dict:
+        return "a table" if inner[1] is Any else f"a table, each value {wanted(inner[1])}"
+    if outer is Literal:
+        return " or ".join(map(repr, inner))
+    return WORDS.get(kind) or (inner[1] if inner else ANY[kind]).wanted

@@ -12,5 +12,6 @@
 Only the estimators named `batched` depend on the batch size. The estimators are listed in fisher.py, and the
 likelihoods (softmax, sigmoids, Gaussian) in likelihoods.py. curvature.py has the full Fisher matrix, the Gauss-Newton
 and the Hessian's diagonal. persample.py sums any function of single examples' gradients, with closed forms from
-layers.py. training_pass.py and running_fisher.py square the batches of training, for EWC++ and RWalk.
+layers.py where probe.py finds that they hold. training_pass.py and running_fisher.py square the batches of training,
+for EWC++ and RWalk.
 """

@@ -19,10 +19,12 @@ from torch.func import grad, vjp, vmap
 
 from methods.base.errors import UserError, unknown
 from methods.importance import likelihoods
+from methods.importance.example_gradients import accumulator, by_examples, within_budget
 from methods.importance.fisher import Data, as_examples, scores
 from methods.importance.layers import wide
 from methods.importance.likelihoods import Likelihood
-from methods.importance.persample import accumulator, by_examples, mean, mean_gradients, passes, plan_of, within_budget
+from methods.importance.persample import mean, mean_gradients, passes
+from methods.importance.probe import plan_of
 
 FULL = 10_000  # the most parameters of a full matrix
 Said = str | Likelihood
@@ -47,7 +49,9 @@ def full(net, theta: Tensor, examples: Data, estimator: str = "exact", likelihoo
             seeds = scores(net(theta, x), y, mask, estimator, likelihood=p)
         plan = plan_of(net, theta, x, by_examples=True)
         for seed in seeds:
-            for gradients in by_examples(net, parameters, x, seed.to(theta.dtype), list(parameters), plan):
+            for gradients in by_examples(
+                net, parameters, x, seed.to(theta.dtype), list(parameters), plan.held, plan.vmap
+            ):
                 G = wide(torch.cat([G.flatten(1) for G in gradients.values()], dim=1))
                 F.addmm_(G.T, G)
     return F / len(examples)

@@ -30,8 +30,9 @@ from methods.base.examples import Examples, Part
 from methods.base.net import by_replica, gradient
 from methods.base.options import Count, checked
 from methods.importance import likelihoods
+from methods.importance.example_gradients import accumulator
 from methods.importance.likelihoods import CATEGORICAL, Categorical, Likelihood
-from methods.importance.persample import accumulator, mean
+from methods.importance.persample import mean
 
 OF_UNITS = ("argmax", "p_weighted", "unweighted_classes", "batched_argmax")  # for a categorical likelihood alone
 OF_LABELS = ("empirical", "p_weighted", "batched", "batched_rescaled")

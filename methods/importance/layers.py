@@ -8,7 +8,7 @@ A layer has inputs a_n and, from the backward pass, gradients delta_n at its out
     embedding     G_n[v] = sum of delta_nl over the positions l that hold v
 
 and the bias's is sum_l delta_nl. Row n of a layer's inputs must belong to example n. Nothing in this file can tell;
-persample.py probes it.
+probe.py probes it.
 """
 
 import math

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from methods.base.net import by_replica
+from methods.importance.example_gradients import add
 from methods.importance.fisher import scores
 from methods.importance.layers import Uses, wide
-from methods.importance.persample import add, plan_of, sums
+from methods.importance.persample import sums
+from methods.importance.probe import plan_of
 
 
 class Squares:

@@ -12,7 +12,7 @@ import torch
 import methods
 from benchmarks.learner import Train
 from methods.base.errors import UserError
-from methods.base.options import Count, CountOrZero, Positive, check_options
+from methods.base.options import Count, CountOrZero, Positive, check_options, checked
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,20 @@ def test_a_list_is_stored_as_a_tuple_of_plain_numbers():
         found = Options(1, sizes=given).sizes
         assert found == (2, 3) and [type(item) for item in found] == [int, int]
     assert (Options(1, sizes=4).sizes, Options(1, seed="seeded").seed, Options(1, seed=0).seed) == (4, "seeded", 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [({}, True), ({"a": [1, None], "b": []}, True), ({"a": [1.5]}, False), ({"a": 1}, False), ([[1]], False)],
+)
+def test_each_value_of_a_table_is_checked(value, fits):
+    kind = dict[str, list[CountOrZero | None]]
+    if fits:
+        assert checked("found", value, kind) == value
+        return
+    words = "found must be a table, each value a list, each item a whole number >= 0, or None, got "
+    with pytest.raises(UserError, match=f"^{words}"):
+        checked("found", value, kind)
 
 
 def test_a_type_that_no_option_can_have_is_named():

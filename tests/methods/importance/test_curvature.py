@@ -8,7 +8,7 @@ from torch.autograd.functional import hessian, jacobian
 from methods.base.errors import UserError
 from methods.base.examples import Examples, Part, mask_of
 from methods.base.net import Net
-from methods.importance import curvature, persample
+from methods.importance import curvature, example_gradients, persample
 from methods.importance.curvature import full, gauss_newton_diagonal, hessian_diagonal, mean_score
 from methods.importance.fisher import diagonal
 from methods.importance.likelihoods import Gaussian
@@ -212,7 +212,7 @@ def test_full_of_a_net_without_rules_and_in_chunks(monkeypatch):
 
     net = Net(Recurrent().double())
     theta, x = net.vector(), torch.randn(N, D).double()
-    monkeypatch.setitem(persample.BUDGET, "cpu", 1)
+    monkeypatch.setitem(example_gradients.BUDGET, "cpu", 1)
     F = full(net, theta, (x, None), likelihood="gaussian")
     expected = one_by_one(net, theta, x, torch.eye(C).double()[:, None].expand(C, N, C), torch.square) / N
     torch.testing.assert_close(F.diagonal(), expected, rtol=1e-9, atol=1e-13)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from methods.base.net import Net
-from methods.importance import layers, persample
+from methods.importance import layers, persample, probe
 from tests.support.nets import one_by_one
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -102,7 +102,7 @@ def test_a_rule_gives_the_gradients_of_single_examples(name, f):
     found = persample.sums(net, theta, x, lambda z: list(seeds), f)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
     assert all(view.count_nonzero() > 0 for view in net.views(expected).values())
-    assert set(persample.plan_of(net, theta, x).uses) == set(net.shapes), "no parameter went another way"
+    assert set(probe.plan_of(net, theta, x).uses) == set(net.shapes), "no parameter went another way"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,7 +10,7 @@ from torch.nn import functional as F_
 from methods.base.errors import UserError
 from methods.base.examples import Examples, Part
 from methods.base.net import Net
-from methods.importance import persample
+from methods.importance import example_gradients, persample, probe
 from tests.support import nets
 from tests.support.nets import Body, D, N, case, linear, one_by_one, parameter
 
@@ -35,7 +35,7 @@ def test_sums_are_those_of_one_example_at_a_time(name, f):
 def test_parameters_are_served_by_rules_where_these_hold_and_only_there(name):
     net, theta, x, _ = case(name)
     _, others = nets.PARTLY.get(name, (None, []))
-    assert set(net.shapes) - set(persample.plan_of(net, theta, x).uses) == set(others)
+    assert set(net.shapes) - set(probe.plan_of(net, theta, x).uses) == set(others)
 
 
 @F
@@ -43,9 +43,9 @@ def test_parameters_are_served_by_rules_where_these_hold_and_only_there(name):
 def test_without_any_rule_the_sums_are_the_same(name, f, monkeypatch):
     net, theta, x, seeds = case(name)
     fast = persample.sums(net, theta, x, lambda z: seeds, f)
-    plan = replace(persample.plan_of(net, theta, x, by_examples=True), uses={}, held=1)
+    plan = replace(probe.plan_of(net, theta, x, by_examples=True), uses={}, held=1)
     monkeypatch.setattr(persample, "plan_of", lambda *_, **__: plan)
-    monkeypatch.setitem(persample.BUDGET, "cpu", 5 * 24 * net.n_parameters)  # chunks of a few examples
+    monkeypatch.setitem(example_gradients.BUDGET, "cpu", 5 * 24 * net.n_parameters)  # chunks of a few examples
     close(persample.sums(net, theta, x, lambda z: seeds, f), fast)
 
 
@@ -183,34 +183,34 @@ def test_a_forward_pass_that_changes_its_parameters_is_refused_before_theta_chan
 )
 def test_the_probe_decides_whether_vmap_works(name, works):
     net, theta, x, _ = case(name)
-    assert persample.plan_of(net, theta, x).vmap is works
+    assert probe.plan_of(net, theta, x).vmap is works
 
 
 def test_vmap_is_not_asked_where_the_rules_serve_everything():
     """Its first use in a process imports much: a second of every run."""
     net, theta, x, _ = case("mlp")
-    assert persample.plan_of(net, theta, x).vmap is None
-    assert persample.plan_of(net, theta, x, by_examples=True).vmap is True
-    assert persample.plan_of(net, theta, x).vmap is True, "the answer is kept"
+    assert probe.plan_of(net, theta, x).vmap is None
+    assert probe.plan_of(net, theta, x, by_examples=True).vmap is True
+    assert probe.plan_of(net, theta, x).vmap is True, "the answer is kept"
 
 
 def test_a_pass_by_vmap_that_is_wrong_is_not_used(monkeypatch):
     net, theta, x, seeds = case("bare parameter")
-    true = persample.vmap
-    monkeypatch.setattr(persample, "vmap", lambda f: lambda *a: {k: 1.01 * v for k, v in true(f)(*a).items()})
-    assert persample.plan_of(net, theta, x).vmap is False
+    true = example_gradients.vmap
+    monkeypatch.setattr(example_gradients, "vmap", lambda f: lambda *a: {k: 1.01 * v for k, v in true(f)(*a).items()})
+    assert probe.plan_of(net, theta, x).vmap is False
     close(persample.sums(net, theta, x, lambda z: seeds, torch.abs), one_by_one(net, theta, x, seeds, torch.abs))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), torch.OutOfMemoryError("no room")])
 def test_an_error_in_a_real_pass_is_an_error(error, monkeypatch):
     net, theta, x, seeds = case("bare parameter")
-    persample.plan_of(net, theta, x)
+    probe.plan_of(net, theta, x)
 
     def broken(*_):
         raise error
 
-    monkeypatch.setattr(persample, "vmap", lambda f: broken)
+    monkeypatch.setattr(example_gradients, "vmap", lambda f: broken)
     with pytest.raises(type(error), match=str(error)):
         persample.sums(net, theta, x, lambda z: seeds, torch.square)
 
@@ -221,7 +221,7 @@ def test_a_probe_without_memory_is_an_error(monkeypatch):
     def broken(*_):
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(persample, "vmap", lambda f: broken)
+    monkeypatch.setattr(example_gradients, "vmap", lambda f: broken)
     with pytest.raises(torch.OutOfMemoryError):
         persample.sums(net, theta, x, lambda z: seeds, torch.square)
 
@@ -245,14 +245,14 @@ def examples(x):
 
 def test_passes_keep_within_the_budget(monkeypatch):
     net, theta, x, _ = case("mlp")
-    held = persample.plan_of(net, theta, x).held
+    held = probe.plan_of(net, theta, x).held
     assert held == 8 * (D + 7 + 5), "the inputs of three layers"
     assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [N]
     monkeypatch.setattr(persample, "PASS", 6)
     assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [6, 5]
-    monkeypatch.setitem(persample.BUDGET, "cpu", 4 * 4 * held)
+    monkeypatch.setitem(example_gradients.BUDGET, "cpu", 4 * 4 * held)
     assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [4, 4, 3]
-    monkeypatch.setitem(persample.BUDGET, "cpu", 1)
+    monkeypatch.setitem(example_gradients.BUDGET, "cpu", 1)
     assert [len(batch) for batch, _, _ in persample.passes(net, theta, examples(x))] == [1] * N
 
 

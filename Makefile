@@ -111,16 +111,16 @@ cluster-worker: $(READY) ## start JOBS=1 workers for CLUSTER=tcp://127.0.0.1:878
 	  --memory-limit 0 --death-timeout 60 --no-dashboard --dashboard-address 127.0.0.1:0
 
 # Each library has an environment of its own, made on first use: about 100 MB in all. CapyMOA needs Java.
-audit: $(READY) ## measure what other libraries compute under the names of the field (4 minutes); LIBS=avalanche,gmumcl
+audit: $(READY) ## measure what other libraries compute under the names of the field; LIBS=avalanche,gmumcl
 	@$(PYTHON) -m paper_tables audit $${LIBS:+--libs "$$LIBS"} $${JOBS:+--jobs "$$JOBS"}
 
 figure-fisher: $(READY) ## draw the Fisher estimators beside the exact diagonal, on a network trained on MNIST
 	@$(PYTHON) -m paper_tables figure fisher $${DATA:+--data "$$DATA"}
 
-figure-offline-ewc: $(READY) ## draw four regression tasks learnt in turn: EWC by both Fishers, online EWC, SI and MAS (2 minutes)
+figure-offline-ewc: $(READY) ## draw four regression tasks learnt in turn: EWC by both Fishers, online EWC, SI and MAS
 	@$(PYTHON) -m paper_tables figure offline-ewc $${JOBS:+--jobs "$$JOBS"}
 
-figure-tradeoff: $(READY) ## draw forgetting against intransigence over twelve decades of strength, on the digits (2 minutes)
+figure-tradeoff: $(READY) ## draw forgetting against intransigence over twelve decades of strength, on the digits
 	@$(PYTHON) -m paper_tables figure tradeoff $${JOBS:+--jobs "$$JOBS"} $${DATA:+--data "$$DATA"}
 
 figure-landscape: $(READY) ## draw the error surfaces of two tasks of digits, and the paths of four methods (half a minute)

@@ -7,7 +7,8 @@ from benchmarks.machine import ROOT
 
 
 def modules(folder: str) -> set[str]:
-    """The names of the modules in a folder that git does not know. Without git there are none."""
+    """The names of the modules in a folder, and not in one below it, that git does not know. Without git there are none."""
     command = ["git", "ls-files", "--others", "--exclude-standard", folder]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return {Path(file).stem for file in found.stdout.splitlines() if file.endswith(".py")}
+    files = map(Path, found.stdout.splitlines())
+    return {file.stem for file in files if file.suffix == ".py" and file.parent == Path(folder)}

@@ -7,7 +7,7 @@ from benchmarks.machine import ROOT
 
 
 def modules(folder: str) -> set[str]:
-    """The names of the modules in a folder, and not in one below it, that git does not know. Without git there are none."""
+    """The modules in a folder, not in one below it, that git does not know. Without git there are none."""
     command = ["git", "ls-files", "--others", "--exclude-standard", folder]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     files = map(Path, found.stdout.splitlines())

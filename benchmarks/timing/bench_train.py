@@ -5,22 +5,26 @@ backward, step. One thread trains an MLP 784-400-400-10 on random pixels in batc
 domain-incrementally has four past tasks. So its penalty is active, and GEM has four constraints. A task is one epoch.
 Its time holds what a method does before the first step. LwF records its targets there, and so costs less a step in a
 longer task. A second table is of the reduced ResNet-18 on random images of 32x32 pixels in batches of 10, for five
-methods of paper_tables/agem-splitcifar.toml in its variants. The last column says what the project aims at. Nothing
-fails beyond it, as a machine's caches and load move the ratios.
+methods of paper_tables/agem-splitcifar.toml in its variants. The last column says what the project aims at on a machine
+whose matrix products are slow (AMD EPYC, one core at 100 GFLOP/s). Nothing fails beyond it, as a machine's caches and
+load move the ratios.
 
 Contenders take turns in rounds in one process, in a new order each. The ratio is the median over the rounds of the
 ratios within a round, so that the machine's drift cancels. Times are those of the thread, so that other processes cost
 only the caches that they take. Avalanche's own strategies run beside it on the same tensors, through their own data
-loader. Their training ends with their importance pass. The last line of the first table compares a step of offline EWC
-after many tasks with one after one task. It should cost the same.
+loader. Their training ends with their importance pass. The peak of resident memory is that of a process which does
+this contender alone, with its past tasks, on the same tensors. The last line of the first table compares a step of
+offline EWC after many tasks with one after one task. It should cost the same.
 """
 
+import multiprocessing
 import random
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, islice
 
 import torch
@@ -33,13 +37,14 @@ from torch import Tensor, nn
 import methods
 from benchmarks import models, numerics
 from benchmarks.learner import OPTIMIZERS, Train, fit
+from benchmarks.machine import peak_memory_mb, reset_peak_memory
 from benchmarks.stream import Stream, TaskData, assemble
 from methods.base.net import Net
 from methods.base.rng import generator
 
 ROUNDS = 15
 PLAIN = "hand-written loop"
-Contenders = dict[str, Callable[[], None]]
+Contenders = dict[str, Callable[[], Callable[[], None]]]  # each makes what trains for one task
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,16 @@ PERCEPTRON = Problem(
     examples=5120,
     past=PAST,
     aims={
-        "naive": 1.12,
-        "ewc": 1.3,
-        "mas": 1.3,
-        "si": 1.6,
-        "ewcpp": 1.7,
-        "rwalk": 2.1,
-        "scp": 1.3,
-        "lwf": 1.5,
-        "agem": 2.2,
+        "naive": 1.05,
+        "ewc": 1.11,
+        "mas": 1.11,
+        "scp": 1.11,
+        "l2": 1.11,
+        "si": 1.24,
+        "ewcpp": 1.5,
+        "rwalk": 1.6,
+        "lwf": 1.4,
+        "agem": 2.1,
         "gem": round(1 + 1.3 * PAST * 256 / BATCH, 1),
         LATE_BY_EARLY: 1.05,
     },
@@ -99,6 +105,14 @@ OPTIONS = {
     "replay": {"memory": 1000, "batch_memory": BATCH},
     "gem": {"per_task": 256},
     "agem": {"per_class": 25, "batch_memory": BATCH},
+}
+OF_AVALANCHE = {  # its strategies, with what ours have
+    "Naive": {},
+    "EWC": {"ewc_lambda": 1e-3, "mode": "online", "decay_factor": 1.0},
+    "MAS": {"lambda_reg": 1e-3},
+    "SynapticIntelligence": {"si_lambda": 1e-3},
+    "Replay": {"mem_size": 1000},
+    "GEM": {"patterns_per_exp": 256},
 }
 OF_RESNET = {  # as in the table, with a penalty that leaves random pixels trainable
     "naive": {},
@@ -120,50 +134,81 @@ RESNET = Problem(
 def main() -> None:
     """Print the tables of ratios."""
     numerics.settle()
+    warnings.showwarning = lambda *_, **__: None  # Avalanche resets the filters.
     stream = PERCEPTRON.stream()
-    contenders = {PLAIN: _by_hand(PERCEPTRON, stream, PERCEPTRON.module())}
+    contenders: Contenders = {PLAIN: partial(_by_hand, PERCEPTRON, stream, PERCEPTRON.module())}
     timed = {name: methods.find(name) for name in methods.names()}
     timed = {name: cls for name, cls in timed.items() if "domain" in cls.scenarios and not cls.joins_tasks}
     for name, cls in timed.items():
         options = OPTIONS.get(name, {cls.strength: 1e-3} if cls.strength else {})
-        contenders[name] = _ours(name, options, PERCEPTRON, stream, PAST)
+        contenders[name] = partial(_ours, name, options, PERCEPTRON, stream, PAST)
     for name, past in ((EARLY, 1), (LATE, 49)):  # a Fisher of few examples, because a step's penalty is the same
-        contenders[name] = _ours("ewc", {"lam": 1e-3, "n_samples": BATCH}, PERCEPTRON, stream, past)
-    contenders |= {f"Avalanche {name}": work for name, work in _avalanche(stream).items()}
-    table = _compare(PERCEPTRON, contenders, {LATE_BY_EARLY: (LATE, EARLY)})
+        contenders[name] = partial(_ours, "ewc", {"lam": 1e-3, "n_samples": BATCH}, PERCEPTRON, stream, past)
+    contenders |= {f"Avalanche {name}": partial(_avalanche, name, stream) for name in OF_AVALANCHE}
+    images, channels_first = RESNET.stream(), RESNET.module()
+    channels_first.body[0] = nn.Identity()
+    of_resnet: Contenders = {PLAIN: partial(_by_hand, RESNET, images, RESNET.module())}
+    of_resnet["the same, channels first"] = partial(_by_hand, RESNET, images, channels_first)
+    of_resnet |= {name: partial(_ours, name, options, RESNET, images, 1) for name, options in OF_RESNET.items()}
+    peaks, peaks_of_resnet = _peaks(contenders), _peaks(of_resnet)  # while this process is small
+    table = _compare(PERCEPTRON, contenders, peaks, {LATE_BY_EARLY: (LATE, EARLY)})
     table.caption = (
         "Avalanche 0.6.0's SI is timed, not compared. On a CPU its importances are 0: the weights that it keeps from "
         "before a step are views of those after it (avalanche/training/plugins/synaptic_intelligence.py)."
     )
     Console().print(table)
-    stream, channels_first = RESNET.stream(), RESNET.module()
-    channels_first.body[0] = nn.Identity()
-    contenders = {PLAIN: _by_hand(RESNET, stream, RESNET.module())}
-    contenders["the same, channels first"] = _by_hand(RESNET, stream, channels_first)
-    contenders |= {name: _ours(name, options, RESNET, stream, 1) for name, options in OF_RESNET.items()}
-    Console().print(_compare(RESNET, contenders, {}))
+    Console().print(_compare(RESNET, of_resnet, peaks_of_resnet, {}))
 
 
-def _compare(problem: Problem, contenders: Contenders, pairs: dict[str, tuple[str, str]]) -> Table:
+def _compare(
+    problem: Problem, contenders: Contenders, peaks: dict[str, float], pairs: dict[str, tuple[str, str]]
+) -> Table:
     """Return the table of a problem. `pairs` names two contenders for a line that compares them."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    made = {name: make() for name, make in _shown(contenders.items(), "past tasks")}
     order = list(contenders)
-    for _ in track(range(ROUNDS), description="rounds", console=Console(stderr=True)):
+    for _ in _shown(range(ROUNDS), "rounds"):
         random.shuffle(order)
         for name in order:
             start = time.thread_time()
-            contenders[name]()
+            made[name]()
             times[name].append((time.thread_time() - start) / problem.steps)
     title = f"Training step of {problem.train.net}, {PLAIN} = 1"
-    table = Table("", "ratio", "of rounds, middle half", "ms per step", "aim", title=title)
+    table = Table("", "ratio", "middle half", "steps a second", "peak MiB", "aim", title=title)
     rows = [(name, own, times[PLAIN]) for name, own in times.items()]
     for name, own, base in [*rows, *((name, times[one], times[other]) for name, (one, other) in pairs.items())]:
         ratios = [mine / other for mine, other in zip(own, base, strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)
         aim = f"{problem.aims[name]:.2f}" if name in problem.aims else ""
-        spread = f"{low:.2f} to {high:.2f}"
-        table.add_row(name, f"{statistics.median(ratios):.2f}", spread, f"{1000 * statistics.median(own):.2f}", aim)
+        speed, peak = (f"{1 / statistics.median(own):.0f}", f"{peaks[name]:.0f}") if name in peaks else ("", "")
+        table.add_row(name, f"{statistics.median(ratios):.2f}", f"{low:.2f} to {high:.2f}", speed, peak, aim)
     return table
+
+
+def _shown(items: Iterable, what: str) -> Iterable:
+    return track(list(items), description=what, console=Console(stderr=True))
+
+
+def _peaks(contenders: Contenders) -> dict[str, float]:
+    return {name: _peak(make) for name, make in _shown(contenders.items(), "memory")}
+
+
+def _peak(make: Callable[[], Callable[[], None]]) -> float:
+    """Return the peak of resident memory [MiB] of a forked process that makes a contender and trains for one task."""
+    context = multiprocessing.get_context("fork")  # This process has one thread.
+    told, tell = context.Pipe(duplex=False)
+
+    def work() -> None:
+        reset_peak_memory()
+        make()()
+        tell.send(peak_memory_mb())
+
+    process = context.Process(target=work)
+    process.start()
+    tell.close()  # so that a process that dies ends the wait
+    peak = told.recv()
+    process.join()
+    return peak
 
 
 def _by_hand(problem: Problem, stream: Stream, module: nn.Module) -> Callable[[], None]:
@@ -197,13 +242,12 @@ def _ours(name: str, options: dict, problem: Problem, stream: Stream, n_past: in
     return lambda: fit(method, theta, last, optimizer, train, [generator(0, "batches", last.index)])
 
 
-def _avalanche(stream: Stream) -> Contenders:
+def _avalanche(name: str, stream: Stream) -> Callable[[], None]:
     from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils import as_classification_dataset
-    from avalanche.training.supervised import EWC, MAS, Naive, SynapticIntelligence
+    from avalanche.training import supervised
     from torch.utils.data import TensorDataset
 
-    warnings.filterwarnings("ignore")
     sets = []
     for task in stream.tasks:
         x, y, _ = task.train.take(torch.arange(PERCEPTRON.examples))
@@ -211,22 +255,14 @@ def _avalanche(stream: Stream) -> Contenders:
         tensors.targets = y.tolist()
         sets.append(as_classification_dataset(tensors))
     *past, last = benchmark_from_datasets(train=sets, test=sets).train_stream
-    made = {
-        "Naive": (Naive, {}),
-        "EWC": (EWC, {"ewc_lambda": 1e-3, "mode": "online", "decay_factor": 1.0}),
-        "MAS": (MAS, {"lambda_reg": 1e-3}),
-        "SI": (SynapticIntelligence, {"si_lambda": 1e-3}),
-    }
-    contenders = {}
-    for name, (strategy, options) in made.items():
-        module = PERCEPTRON.module()
-        optimizer = torch.optim.Adam(module.parameters(), lr=PERCEPTRON.train.lr, fused=True)
-        loop = {"train_mb_size": BATCH, "train_epochs": 1, "evaluator": None}
-        own = strategy(model=module, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), **loop, **options)
-        for experience in past:
-            own.train(experience)
-        contenders[name] = lambda own=own: own.train(last)
-    return contenders
+    module = PERCEPTRON.module()
+    optimizer = torch.optim.Adam(module.parameters(), lr=PERCEPTRON.train.lr, fused=True)
+    loop = {"train_mb_size": BATCH, "train_epochs": 1, "evaluator": None}
+    make = getattr(supervised, name)
+    own = make(model=module, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), **loop, **OF_AVALANCHE[name])
+    for experience in past:
+        own.train(experience)
+    return lambda: own.train(last)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ TOLERANCE = 1e-6  # relative to the length of g: float32 keeps no more of it
 
 def against(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     """Return grad [P] without its part against `reference` [P]. If they agree or it is 0, return grad itself."""
-    largest = float(torch.linalg.vector_norm(reference, ord=torch.inf))
+    largest = float(torch.stack(torch.aminmax(reference)).abs().max())  # vector_norm(ord=inf) takes 20 times as long
     if not math.isfinite(largest):
         raise FloatingPointError("the gradient of A-GEM's memory is not finite: the run has diverged")
     # Squares of small and large numbers leave the range of float32. A power of two brings them back without rounding.

@@ -11,6 +11,8 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from methods.base.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[1]
 EVERY_RUN = (
     "methods.base.examples",
@@ -66,6 +68,8 @@ def _named(text: str) -> frozenset[str]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise UserError("a method or stream has a relative import: write the whole name of the module")
         elif isinstance(node, ast.ImportFrom):
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return frozenset(named)

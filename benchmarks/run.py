@@ -12,7 +12,7 @@ from methods.base.choice import Choice
 from methods.base.errors import UserError, unknown
 from methods.base.examples import SCENARIOS
 from methods.base.method import Method
-from methods.base.options import CountOrZero, checked, construct
+from methods.base.options import Count, checked, construct
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Run:
             raise unknown("scenario", scenario, SCENARIOS)
         if scenario not in made.scenarios:
             raise UserError(f"{method['name']} does not run {scenario}-incremental, only: {', '.join(made.scenarios)}")
-        checked("seed", seed, CountOrZero)
+        checked("seed", seed, Count)
         how = construct(Train, "train", train)
         chosen = Choice(method["name"], asdict(made), method.get("preset"))
         return cls(streams.resolve(stream), scenario, chosen, how, seed)

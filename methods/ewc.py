@@ -37,7 +37,8 @@ class EWC(Method):
 
     strength: ClassVar[str] = "lam"
     presets: ClassVar[dict[str, dict]] = {
-        "vdv": {"fisher": "exact"},  # they divide the sum over N examples by N - 1: lam is N / (N - 1) times theirs
+        # The code of 2022 divides the sum over N examples by N - 1: lam is N / (N - 1) times theirs. 2019: "argmax".
+        "vdv": {"fisher": "exact"},
         # The penalties of the others have no 1/2: lam is twice theirs.
         "hsu": {"fisher": "argmax"},
         "avalanche": {"fisher": "batched"},  # fisher_batch is their training batch

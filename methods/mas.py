@@ -29,6 +29,7 @@ from methods.importance.persample import mean
 class MAS(Method):
     """lam: weight of the penalty. per_sample, batch: absolute values of examples, or of means over `batch` of them.
 
+    by_class: such a batch holds neighbours in the order of the classes, as the authors' notebook has them, not a draw.
     norm: what is differentiated, the squared norm or the norm. unit_mean: the square is divided by the number of active
     units. ema: how much of the earlier importance stays; None adds the tasks' importances up. from_zero: see above.
     """
@@ -37,6 +38,7 @@ class MAS(Method):
     per_sample: bool = True
     unit_mean: bool = False
     batch: Count = 128
+    by_class: bool = False
     norm: Literal["squared", "l2"] = "squared"
     ema: Share | None = None
     from_zero: bool = False
@@ -65,6 +67,8 @@ class MAS(Method):
             def loss(theta, x, y, mask):
                 return self._norm(self.net(theta, x), mask).mean()
 
+            if self.by_class:
+                examples, generator = examples.select(examples.y.argsort(stable=True)), None
             return mean_over_batches(torch.abs, loss, theta, examples, self.batch, generator)
         slope = grad(lambda z, mask: self._norm(z, mask).sum())
         return mean(self.net, theta, examples, lambda z, _, mask: [slope(z, mask)], torch.abs)

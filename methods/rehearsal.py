@@ -9,6 +9,7 @@ memory is repeated max(1, floor(N_k / budget)) times, so that old and new are ab
 from dataclasses import dataclass
 from typing import ClassVar
 
+from methods.base.errors import UserError
 from methods.base.method import Method
 from methods.base.options import Count
 from methods.memory.shares import rehearsed, share
@@ -26,7 +27,13 @@ class Rehearsal(Method):
         super().begin(net, theta, rng)
         self.memories = []
 
+    def check_stream(self, n_tasks, n_classes):
+        if self.budget < n_tasks:
+            short = f"budget = {self.budget} examples for {n_tasks} tasks"
+            raise UserError(f"rehearsal: {short}: give at least one for each")
+
     def before_task(self, theta, task):
+        self.check_stream(len(self.memories) + 1, 0)
         return rehearsed(task, self.memories, self.budget) if self.memories else task
 
     def after_task(self, theta, task):

@@ -17,7 +17,7 @@ MEANINGS = {
     "inconclusive": "neither, with these seeds",
     "compatible": "the paper's own error fills the margin, or it gives one run or no number of runs; the {wide} % "
     "interval of the difference, ± its half-width, holds 0",
-    "unconfirmed": "the published number was not checked against the paper: no verdict",
+    "unconfirmed": "we saw the published number nowhere, and have it from memory: no verdict",
 }
 ORIGINS = {"none": "neither published nor searched"}  # of a strength, where the word is not plain enough
 
@@ -53,8 +53,8 @@ def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
     if table.looks > 1:
         looks = " and ".join([", ".join(map(str, LOOKS[: table.looks - 1])), str(LOOKS[table.looks - 1])])
         text += f". Looked at after {looks} seeds: a cell that was inconclusive got more, their number in brackets"
-    if table.paper_seeds and table.paper_seeds > len(seeds):
-        text += f". The paper used {table.paper_seeds} seeds: SEEDS={table.paper_seeds}"
+    if usual is not None and usual > len(seeds):
+        text += f". SEEDS={usual} takes as many seeds as the paper"
     return text + "."
 
 
@@ -63,7 +63,7 @@ def verdicts(table: Table, cells: pd.DataFrame, marks: bool = True) -> list[str]
     judged = cells[cells.verdict.isin(JUDGED)]
     margin = [_margin(table, judged)] if len(judged) else []
     said = meanings(cells, table.looks, marks, table.same_orders)
-    return [*said, *margin, *comparisons(cells, table.looks)]
+    return [*said, *margin, *comparisons(cells, table.looks), *secondhand(cells)]
 
 
 def meanings(cells: pd.DataFrame, looks: int, marks: bool = True, same_orders: bool = False) -> list[str]:
@@ -83,8 +83,8 @@ def meanings(cells: pd.DataFrame, looks: int, marks: bool = True, same_orders: b
         )
     elif cells.dagger.any():
         lines.append(
-            f"† The paper gives no spread: {STAND_IN:g} times ours stands in for it. The error rate holds if its "
-            "spread is not larger."
+            f"† No spread of the paper's is known: {STAND_IN:g} times ours stands in for it. The error rate holds if "
+            "its spread is not larger."
         )
     return lines
 
@@ -108,6 +108,15 @@ def comparisons(cells: pd.DataFrame, looks: int) -> list[str]:
         f"{n} {noun}: {listed}. At an error rate of {100 * RATE:g} %{share}, at most {RATE * n:.2g} false "
         "verdicts are expected, if the number of seeds was chosen before looking."
     ]
+
+
+def secondhand(cells: pd.DataFrame) -> list[str]:
+    """Say which published numbers were not seen in the paper, but in a text that quotes it."""
+    if "secondhand" not in cells:
+        return []
+    chosen = cells[cells.secondhand]
+    which = "all" if len(chosen) == (cells.cell != "").sum() else names(chosen, cells)
+    return [f"Published numbers seen in a text that quotes the paper, and not in the paper itself: {which}."]
 
 
 def usual_n(cells: pd.DataFrame) -> int | None:

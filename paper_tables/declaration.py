@@ -35,7 +35,7 @@ TABLE_KEYS = {
     "train": Options,
     "row": list[Options],
 }
-TABLE_OPTIONS = {"paper_seeds": Seeds, "looks": Looks, "times": bool, "same_orders": bool, "search": Options}
+TABLE_OPTIONS = {"looks": Looks, "times": bool, "same_orders": bool, "search": Options}
 ROW_KEYS = {"label": str}
 OF_THE_RUNS = {"method": Options, "train": Options, "strength": str, "scenarios": list[Any], "search": Options}
 OF_A_MEASURE = {"reference": str, "paper": str | Options, "no_verdict": str, "note": str}
@@ -87,7 +87,6 @@ class Table:
     looks: int
     scenarios: tuple[str, ...]
     seeds: int
-    paper_seeds: int | None
     times: bool  # whether the caption gives the seconds of a run of each row
     same_orders: bool  # whether the paper has one run on each class order of the stream: blocks.py judges
     rows: tuple[Row, ...]
@@ -169,7 +168,6 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         looks=declared.get("looks", 1),
         scenarios=scenarios,
         seeds=declared["seeds"],
-        paper_seeds=declared.get("paper_seeds"),
         times=declared.get("times", False),
         same_orders=declared.get("same_orders", False),
         rows=tuple(rows),

@@ -36,6 +36,7 @@ METRICS = {
     "learning_accuracy": "learning_acc",
     "lca_10": "lca10",
 }
+SECONDHAND = "secondary:"  # what the column `source` then begins with
 MAX_RUNS = 1_000_000  # behind a published mean
 LEAST_ACCURACY = 1.0  # percent; an accuracy up to here was written as a fraction
 
@@ -65,6 +66,11 @@ class Published:
     def decimals(self) -> int:
         """Return how many digits the paper prints after the point of the mean."""
         return round(-math.log10(self.resolution))
+
+    @property
+    def secondhand(self) -> bool:
+        """Say whether we saw the number in a text that quotes the paper, not in the paper or its authors' files."""
+        return self.source.startswith(SECONDHAND)
 
     @property
     def std(self) -> float | None:

@@ -69,7 +69,7 @@ def frame(table: Table, results: Results) -> pd.DataFrame:
         for scenario in row.scenarios
     ]
     cells = pd.DataFrame(lines).astype({"paper_n": "Int64"})
-    unused = [column for column in ("added", "mixed") if not cells[column].any()]
+    unused = [column for column in ("added", "mixed", "secondhand") if not cells[column].any()]
     return cells.drop(columns=unused + ([] if table.same_orders else ["orders_std", "within_std"]))
 
 
@@ -111,6 +111,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
         "failure": "; ".join(dict.fromkeys(reasons)),
         "warning": "; ".join(dict.fromkeys(_warnings(records))),
         "cell": paper.cell if paper else "",
+        "secondhand": bool(paper and paper.secondhand),
         "origin": row.origin or "",
     }
 

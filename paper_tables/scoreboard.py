@@ -1,4 +1,7 @@
-"""The scoreboard shows all tables on one page: how many published cells can be run, were run, and what came of them."""
+"""The scoreboard shows all tables on one page: how many published cells can be run, were run, and what came of them.
+
+Second-hand is a published number that we saw in a text that quotes the paper, and not in the paper.
+"""
 
 import pandas as pd
 
@@ -6,7 +9,7 @@ from benchmarks.markdown import table as markdown_table
 from paper_tables.caption import MARKS, UNJUDGED
 from paper_tables.declaration import Table
 
-COLUMNS = ["published", "runnable", "run", *MARKS, UNJUDGED, "hours"]
+COLUMNS = ["published", "runnable", "run", "secondhand", *MARKS, UNJUDGED, "hours"]
 
 
 def line(cells: pd.DataFrame | None, published: int, runnable: int, hours: float) -> dict:
@@ -22,6 +25,7 @@ def line(cells: pd.DataFrame | None, published: int, runnable: int, hours: float
         "published": published,
         "runnable": runnable,
         "run": len(run),
+        "secondhand": int(run.secondhand.sum()) if "secondhand" in run else 0,
         **counts,
         UNJUDGED: int((run.verdict == "").sum()),
         "hours": hours,
@@ -43,7 +47,7 @@ def counts(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> pd.DataFra
 def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:
     """Return the counts of all tables as a page."""
     grid = counts(tables)
-    header = ["table", "published cells", "can be run here", "run", *(f"{mark} {word}" for word, mark in MARKS.items())]
-    header += [UNJUDGED, "core hours"]
+    header = ["table", "published cells", "can be run here", "run", "of these second-hand"]
+    header += [*(f"{mark} {word}" for word, mark in MARKS.items()), UNJUDGED, "core hours"]
     body = [[name, *(f"{n:.0f}" for n in row[:-1]), f"{row[-1]:.1f}"] for name, *row in grid.itertuples()]
     return f"# Scoreboard\n\n{markdown_table(header, body)}\n"

@@ -13,10 +13,10 @@
 A verdict is about the margin that is printed. Where the paper's error widens the margin, this margin is itself an
 estimate. Yet the rates hold, because a false verdict needs an interval that misses the true difference on one side.
 
-Where the paper gives no spread, STAND_IN times ours stands in for it. The rates then hold if the paper's spread is at
-most that. It is so in 72 of the 77 judged cells that have five runs or more and whose paper prints its spread. The
-paper's spread is at most ours alone in 42 of them. If ours alone stood in and the paper's were twice as large, the rate
-would be 14 %.
+Where no spread of the paper's is known, STAND_IN times ours stands in for it. The rates then hold if the paper's spread
+is at most that. It is so in 72 of the 77 judged cells that have five runs or more and whose paper prints its spread.
+The paper's spread is at most ours alone in 42 of them. If ours alone stood in and the paper's were twice as large, the
+rate would be 14 %.
 
 Where our runs have the very class orders of the paper's, and the table says so (same_orders), the order is a block:
 the interval is that of blocks.py. The margin is then not widened, as the paper's error from the orders cancels.
@@ -55,7 +55,7 @@ class Verdict:
     low: float = math.nan
     high: float = math.nan
     margin: float = math.nan
-    dagger: bool = False  # the paper gives no spread, or none within an order: ours stands in for it
+    dagger: bool = False  # no spread of the paper's is known, or none within an order: ours stands in for it
     note: str | None = None
     open: bool = False  # whether more of our seeds can settle it
 

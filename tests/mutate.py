@@ -19,7 +19,6 @@ from pathlib import Path
 from benchmarks.machine import ROOT
 from methods.base.errors import unknown
 
-UNNEEDED = (".git", ".venv", "data", "local", "tables", "reference")
 LIST = Path(__file__).with_name("mutants.tsv")
 GATE = """
 import json, sys, tempfile

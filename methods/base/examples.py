@@ -144,8 +144,9 @@ class Examples:
         return self.select(torch.arange(len(self), device=self.parts[0].y.device))
 
     def repeat(self, times: int) -> "Examples":
-        """Return every example `times` times, without copying pixels."""
-        return Examples(self.parts * times)
+        """Return all examples `times` times, as one part: a batch costs as much as one of each example once."""
+        (part,) = self.merge().parts
+        return Examples((part.only(torch.arange(len(self), device=part.y.device).repeat(times)),))
 
     def to(self, device: torch.device, moved: dict[int, Tensor] | None = None) -> "Examples":
         """Return the same examples on `device`. `moved` holds, by id, the tensors that have been moved before."""

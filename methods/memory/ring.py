@@ -1,5 +1,8 @@
 """The episodic memory of GEM and A-GEM holds the last examples that a task trained on, in order.
 
+The papers see each example once. In a second epoch an example comes again, and a memory that is not yet full keeps it
+twice.
+
 Both fill it in every step, so it is written with whole-batch operations on the device. A replay buffer of the same name
 (buffers.py) shares its places among classes, which come and go.
 """

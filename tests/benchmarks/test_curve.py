@@ -53,6 +53,18 @@ def test_counts_are_those_of_a_run_that_stops_there(scenario):
             assert trace.curve[k][b] == learner.evaluate(method, theta, stream, k + 1)[k]
 
 
+def test_units_of_later_tasks_are_in_no_answer():
+    stream, train = toy.stream("class", torch.float32), replace(ASKED, curve=3)
+    curves = []
+    for bias in (0.0, 100.0):  # of the units of the last task
+        net, trace = Net(toy.module(stream)), Trace()
+        theta = net.vector()
+        net.views(theta)["head.bias"][4:] += bias
+        learn(methods.make("naive"), net, theta, replace(stream, tasks=stream.tasks[:2]), train, (1,), trace)
+        curves.append(trace.curve[:2])
+    assert curves[0] == curves[1] and any(n for row in curves[0] for n in row)
+
+
 def test_a_task_of_few_batches_has_a_gap():
     _, _, trace = run("naive", "class", replace(ASKED, epochs=None, steps=2, curve=4))
     assert [[n is None for n in row] for row in trace.curve] == [[False] * 3 + [True] * 2] * 3

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import digest, worker
 from benchmarks.run import Run
+from methods.base.errors import UserError
 from tests.support import toy
 
 TRAIN = {"net": "mlp-8", "optimizer": "adam", "lr": 1e-3, "optimizer_state": "keep", "batch": 64, "epochs": 1}
@@ -101,6 +102,12 @@ def test_what_cannot_change_a_number_is_not_in_the_digest(file, old, new, source
     before = run.digest
     change(sources / file, old, new)
     assert run.digest == before
+
+
+def test_a_relative_import_is_refused(sources):
+    change(sources / "methods/ewc.py", "\n\n\n", "\nfrom . import rwalk\n\n\n")
+    with pytest.raises(UserError, match="a method or stream has a relative import: write the whole name"):
+        _ = run_of("ewc").digest
 
 
 def test_fine_tuning_does_not_depend_on_the_fisher_engine(sources):

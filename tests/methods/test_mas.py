@@ -50,6 +50,19 @@ def test_mas_of_a_linear_net():
     torch.testing.assert_close(mas_of(net, theta, examples), expected.flatten(), rtol=1e-12, atol=0)
 
 
+def test_batches_in_the_order_of_the_classes():
+    """Of 2/B Y_b^T X_b, each batch b of 4 holds images of one class; the fifth holds the rest of both."""
+    net, theta, examples = linear_case(3, 18)
+    (part,) = examples.parts
+    labels = torch.arange(18) % 2
+    examples = Examples((replace(part, y=labels),))
+    x = torch.cat([part.source[labels == 0], part.source[labels == 1]])
+    batches = [(x @ theta.view(3, 5).T, x) for x in x.split(4)]
+    expected = sum((2 / len(x) * y.T @ x).abs() for y, x in batches) / 5
+    found = mas_of(net, theta, examples, per_sample=False, batch=4, by_class=True)
+    torch.testing.assert_close(found, expected.flatten(), rtol=1e-12, atol=0)
+
+
 def test_mas_counts_active_units_only_and_unit_mean_divides_by_their_number():
     net, theta, examples = linear_case(7, 20, units=[1, 4, 5])
     x = examples.parts[0].source

@@ -211,6 +211,6 @@ def test_a_table_on_the_papers_orders_is_rendered_with_both_spreads(tmp_path):
     read_off = cells.assign(margin=cells.margin + 0.3)
     text = " ".join(render.markdown(table, read_off, tuple(range(1, 21))).split())
     assert "Margin: 1 point, fixed before the runs, plus the reading error of a figure: Adam task 1.30." in text
-    assert "† Both sides have the same class orders" in text and "The paper gives no spread" not in text
+    assert "† Both sides have the same class orders" in text and "No spread of the paper's is known" not in text
     shown = f"orders, and of runs within an order: Adam task {expected.between:.2f} and {expected.within:.2f}."
     assert shown in text

@@ -66,10 +66,10 @@ def test_markdown_by_hand(toy):
         "Average accuracy (Offline: micro accuracy) in percent, mean ± sample standard deviation over seeds 1 to 3",
         "the paper's 10 runs",
         "n?: the paper does not say",
-        "The paper used 10 seeds: SEEDS=10",
+        "SEEDS=10 takes as many seeds as the paper",
         "✓ reproduced: the 90 % Welch interval",
-        "* unconfirmed: the published number was not checked",
-        "† The paper gives no spread",
+        "* unconfirmed: we saw the published number nowhere",
+        "† No spread of the paper's is known",
         "Margin: 1 point, fixed before the runs.",
         "2 comparisons: 1 reproduced, 1 inconclusive. At an error rate of 5 %, at most 0.1 false verdicts",
         "Failed runs are in no mean",
@@ -165,7 +165,7 @@ def test_looks_share_the_error_rate(toy):
 
 
 def test_times_are_given_where_the_table_asks_for_them(toy):
-    timed = toy(("paper_seeds = 10", "paper_seeds = 10\ntimes       = true"))
+    timed = toy(("margin      = 1.0", "margin      = 1.0\ntimes       = true"))
     text = render.markdown(timed, render.frame(timed, RESULTS), SEEDS)
     (line,) = re.findall(r"- Seconds of a run.*?\.$", text, flags=re.S | re.M)
     # 10, 20 and 30 seconds of training and 1 of importances; EWC has one run in class-IL.

@@ -113,7 +113,7 @@ def test_a_run_is_resolved_for_its_scenario(toy):
 
 def test_defaults_and_cells(toy):
     found = toy()
-    assert (found.margin, found.looks, found.seeds, found.paper_seeds, found.remarks) == (1.0, 1, 3, 10, "")
+    assert (found.margin, found.looks, found.seeds, found.remarks) == (1.0, 1, 3, "")
     adam, ewc, lwf, offline = found.rows
     assert adam.metric == "average_accuracy" and offline.metric == "micro_accuracy"
     assert set(adam.paper) == {"task", "class"} and set(ewc.paper) == {"task"} and offline.paper == {}
@@ -200,8 +200,8 @@ def test_a_searched_row_has_one_measure(toy):
         ('"toy/ewc/task"', '"toy/ew/task"', "row EWC: unknown published cell 'toy/ew/task'; .* 'toy/ewc/task'"),
         # wrong types
         ("margin      = 1.0", "margin = true", "margin must be a number above 0 and at most 3.0 points, got True"),
-        ("seeds       = 3\np", "seeds = 3.0\np", "seeds must be a whole number from 1 to 1000, got 3.0"),
-        ("seeds       = 3\np", "seeds = true\np", "seeds must be a whole number from 1 to 1000, got True"),
+        ("seeds       = 3\n", "seeds = 3.0\n", "seeds must be a whole number from 1 to 1000, got 3.0"),
+        ("seeds       = 3\n", "seeds = true\n", "seeds must be a whole number from 1 to 1000, got True"),
         ('{ name = "splitdigits", tasks = 2 }', '"toy"', "stream must be a table, got 'toy'"),
         ('{ name = "naive" }', '"naive"', "row Adam: method must be a table"),
         ('label  = "Adam"', "label = 3", "row 1: label must be a string, got 3"),
@@ -212,7 +212,7 @@ def test_a_searched_row_has_one_measure(toy):
         ("margin      = 1.0", "margin = nan", "margin must be a number above 0"),
         ("margin      = 1.0", "margin = 3.5", "at most 3.0 points, got 3.5"),
         ("margin      = 1.0", "margin = 1.0\nlooks = 4", "looks must be a whole number from 1 to 3, got 4"),
-        ("seeds       = 3\np", "seeds = 0\np", "seeds must be a whole number from 1 to 1000, got 0"),
+        ("seeds       = 3\n", "seeds = 0\n", "seeds must be a whole number from 1 to 1000, got 0"),
         ('["task", "class"]', "[]", "scenarios is empty"),
         ('["task", "class"]', '["task", "class", "task"]', "the scenario 'task' is repeated"),
         # texts that are more than a text where they are shown

@@ -2,7 +2,7 @@
 
 from dataclasses import MISSING, fields, replace
 from functools import cache
-from typing import get_type_hints
+from typing import get_args
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from benchmarks.stream import Stream, TaskData, assemble
 from methods.base.examples import Examples, Part
 from methods.base.method import Method
 from methods.base.net import Net
+from methods.base.options import fitted, kinds
 from methods.base.rng import generator
 from tests.support import own
 
@@ -23,8 +24,6 @@ SIZES = (26, 30, 34)  # training examples of each class, by task: no two tasks a
 SMALL = (7, 9, 11)
 N_TEST = 10
 TRAIN = Train(net="mlp-8", optimizer="sgd", lr=0.1, optimizer_state="keep", batch=16, epochs=2)
-WEIGHTS = float | tuple[float, ...]
-REQUIRED = {float: 1.0, WEIGHTS: 1.0, int: 8, int | None: 8}  # what an option without a default gets, by its type
 SMALL_GENERATOR = {"hidden": (8, 6), "z": 3, "recon": "squared"}  # pixels of the toy stream are not in [0, 1]
 SUITED = {  # in place of defaults; T^2 would keep RtF from new classes for longer than a toy run
     "dgr": SMALL_GENERATOR,
@@ -81,7 +80,7 @@ def noisy_for(name: str):
 def make(name: str, **options) -> Method:
     """The method `name`; options that are not given get values that suit the toy stream, where they must."""
     cls = methods.find(name)
-    types = get_type_hints(cls)
+    types = kinds(cls)
     preset = cls.presets.get(options.get("preset"), {})
     options = {option: value for option, value in SUITED.get(name, {}).items() if option not in preset} | options
     given = {**preset, **options}
@@ -89,7 +88,13 @@ def make(name: str, **options) -> Method:
     sizes = SIZES_OF_MEMORY.get(name)
     if sizes and not set(sizes) & set(given):
         missing.append(sizes[0])
-    return methods.make(name, **({option: REQUIRED[types[option]] for option in missing} | options))
+    return methods.make(name, **({option: _suits(types[option]) for option in missing} | options))
+
+
+def _suits(kind) -> object:
+    """The first of some values that an option of this type takes."""
+    values = (1.0, 8, True, *get_args(kind), [1.0])
+    return next(value for value in values if fitted("option", kind)(value)[0])
 
 
 def skip_if_even(name: str, A: Tensor) -> None:

@@ -14,7 +14,6 @@ metric      = "average_accuracy"
 margin      = 1.0
 scenarios   = ["task", "class"]
 seeds       = 3
-paper_seeds = 10
 stream      = { name = "splitdigits", tasks = 2 }
 train       = { net = "mlp-8", optimizer = "adam", lr = 1e-3, optimizer_state = "keep", batch = 8, epochs = 1 }
 

@@ -74,6 +74,7 @@ def test_chances_are_proportional_to_the_weights():
 
 def test_plane_distance_prefers_examples_near_the_plane_and_entropy_unsure_ones():
     _, net, theta, data = toy.second_task()
+    theta = 6 * theta  # Larger weights make the network sure of some examples.
     features, planes, entropies = observe(net, theta, data)
     chances = {"plane_distance": 1 / (features * planes).sum(-1).abs(), "entropy": entropies, "uniform": torch.ones(18)}
     for sampler, q in chances.items():
@@ -82,6 +83,8 @@ def test_plane_distance_prefers_examples_near_the_plane_and_entropy_unsure_ones(
         for _ in range(400):
             counts[choose(net, theta, data, sampler, 1, generator)] += 1
         expected = 400 * q / q.sum()
+        even = float(((400 / 18 - expected) ** 2 / expected).sum())
+        assert (even > 100) == (sampler != "uniform"), "far enough from even chances to be told from them"
         assert float(((counts - expected) ** 2 / expected.clamp(min=1)).sum()) < 42.3, sampler  # 0.001 of chi2, 17
 
 

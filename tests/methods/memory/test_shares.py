@@ -5,12 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
+from methods.base.errors import UserError
 from tests.support import toy
 from tests.support.marked import SCENARIOS, marked, masks, numbers, tasks_done
 
 
 @SCENARIOS
-@pytest.mark.parametrize("budget", [1, 2, 5, 17, 1000])
+def test_a_budget_without_an_example_for_each_task_is_refused(scenario):
+    with pytest.raises(UserError, match="rehearsal: budget = 2 examples for 3 tasks: give at least one for each"):
+        toy.run(toy.make("rehearsal", budget=2), toy.stream(scenario))
+
+
+@SCENARIOS
+@pytest.mark.parametrize("budget", [3, 5, 17, 1000])
 def test_rehearsal_budget_is_shared_and_never_exceeded(scenario, budget):
     stream = marked(scenario)
     method = toy.make("rehearsal", budget=budget)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paper_tables import declaration
+from paper_tables import declaration, render
 from paper_tables.references import references
 from paper_tables.runs import finished_of
 
@@ -46,3 +46,11 @@ def test_progressive_networks_until_they_diverge():
     said = " ".join(declaration.load("agem-permutedmnist").remarks.split())
     learnt = 100 * sum(first.correct[16][:16]) / sum(first.total[:16])
     assert f"the first sixteen tasks have {learnt:.1f} % on average" in said
+
+
+def test_batches_of_one_class_forget_as_little_as_the_notebook_of_aljundi_et_al():
+    table = declaration.load("mas-splitmnist")
+    cells = render.frame(table, references(table).results).set_index("row")
+    drawn, by_class = (cells.ours_mean[f"MAS {how} forgetting"] for how in ("accumulated", "by class"))
+    assert by_class == pytest.approx(cells.paper_mean["MAS accumulated forgetting"], abs=0.05)
+    assert by_class == pytest.approx(drawn / 3, rel=0.1)

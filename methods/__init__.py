@@ -1,14 +1,19 @@
 """Every module here that is not a package is a continual-learning method. Adding one edits no other file.
 
-methods/base/modules.py says which class of a module is the method.
+methods/base/modules.py says which class of a module is the method. torch is imported once a method is asked for. So the
+errors of this floor are there without it.
 """
 
+from __future__ import annotations
+
 from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING
 
 from methods.base import modules
 from methods.base.errors import unknown
-from methods.base.method import Method
-from methods.base.options import construct
+
+if TYPE_CHECKING:
+    from methods.base.method import Method
 
 
 def names() -> list[str]:
@@ -18,11 +23,15 @@ def names() -> list[str]:
 
 def find(name: str) -> type[Method]:
     """Return the method class of the file `name`."""
+    from methods.base.method import Method
+
     return modules.find(__name__, name, Method)
 
 
 def make(name: str, preset: str | None = None, **options) -> Method:
     """Return the method `name`. Given options replace those of the preset. UserError says what is wrong."""
+    from methods.base.options import construct
+
     cls = find(name)
     if preset is not None and preset not in cls.presets:
         raise unknown(f"preset of {name}", preset, cls.presets)

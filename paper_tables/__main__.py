@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.executors import prepare
+from methods.base.errors import UserError
 from paper_tables import commands
 
 STATUS = (
@@ -26,17 +28,18 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # on a terminal that lacks a character
     options = _parser().parse_args(arguments)
     with _writable_home():
-        if options.begins_processes and not options.cluster and not getattr(options, "plan", False):
-            from benchmarks.executors import prepare
-
-            prepare()  # Their server imports torch while what follows does.
         return _status(options)
 
 
 def _status(options: argparse.Namespace) -> int:
-    from methods.base.errors import UserError  # after the parser: this imports torch, and --help does not need torch
-
     try:
+        if options.command is commands.table:
+            from paper_tables import finished
+
+            if finished.again(options):
+                return 0
+        if options.begins_processes and not options.cluster and not getattr(options, "plan", False):
+            prepare()  # Their server imports torch while what follows does.
         status = options.command(options)
         sys.stdout.flush()
         return status

@@ -12,11 +12,12 @@ def table(options: argparse.Namespace) -> int:
     from benchmarks.files import shown
     from benchmarks.record import LOCAL, REFERENCE
     from methods.base.errors import UserError
-    from paper_tables import beside, declaration
+    from paper_tables import beside, declaration, finished
     from paper_tables.complete import complete
     from paper_tables.options import curves, path, sweeping
     from paper_tables.plan import plan
 
+    sources = finished.sources()
     whole = declaration.load(options.name)
     table = whole.select(options.rows)
     others = beside.find(options.beside, whole, options.rows) if options.beside else None
@@ -30,13 +31,15 @@ def table(options: argparse.Namespace) -> int:
         return 0
     if folder.resolve() == REFERENCE.resolve():
         raise UserError(f"{shown(folder)} holds the committed records, and a stale one would be replaced: give another")
-    failed = complete(table, options.seeds, folder, *sweeping(options), others, tracked)
+    page, failed = complete(table, options.seeds, folder, *sweeping(options), others, tracked)
     if tracked and tracked.exists():
         print(f"curves: tensorboard --logdir {shown(tracked)}", file=sys.stderr)
     faulty = [record for record in failed if not record.diverged]
     for record in faulty:
         file = shown(folder / record.run.place)
         print(f"failed: {record.run}: {record.reason}; remove {file} to run it again", file=sys.stderr)
+    if not faulty:
+        finished.keep(options, page, sources)
     return int(bool(faulty))
 
 

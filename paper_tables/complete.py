@@ -32,8 +32,8 @@ def complete(
     device: str,
     beside: Beside | None = None,
     curves: Path | None = None,
-) -> list[Record]:
-    """Do what is missing of these seeds, print the table, and write it to folder/tables. Return the failed runs.
+) -> tuple[terminal.Page, list[Record]]:
+    """Do what is missing of these seeds, print the table, and write it to folder/tables. Return it and the failed runs.
 
     With `beside`, reference rows follow those of the table, and then the differences between them.
     With `curves`, each run that is done writes its curves into a folder of its own in there.
@@ -74,9 +74,9 @@ def complete(
         print("the table so far:", file=sys.stderr)
         _publish(table, runs, *look(), folder / "tables", beside)
         raise
-    _publish(table, runs, state, cells, folder / "tables", beside)
+    page = _publish(table, runs, state, cells, folder / "tables", beside)
     failed = {record.run: record for record in state.records if record and record.reason is not None}  # rows share runs
-    return list(failed.values())
+    return page, list(failed.values())
 
 
 def first_seeds(table: Table, seeds: str | None) -> tuple[int, ...]:
@@ -106,10 +106,14 @@ def _say_what_is_done_again(state: State) -> None:
         print(f"stale, their code or data has changed, run again: {names}{more}", file=sys.stderr)
 
 
-def _publish(table: Table, runs: Runs, state: State, cells: pd.DataFrame, folder: Path, beside: Beside | None) -> None:
+def _publish(
+    table: Table, runs: Runs, state: State, cells: pd.DataFrame, folder: Path, beside: Beside | None
+) -> terminal.Page:
     seeds, below = tuple(dict.fromkeys(seed for _, _, seed in runs)), ""
     if beside:
         table, cells, below = beside.shown(table, results_of(runs, state.records))
     text = render.write(table, cells, seeds, folder, len(state.stale), below)
-    terminal.show(table, cells, seeds, text, len(state.stale), below)
+    page = render.page(table, cells, seeds, text, len(state.stale), below)
+    terminal.show(page)
     print(f"written to {shown(folder / table.name)}.md, .tex, .csv and .png", file=sys.stderr)
+    return page

@@ -19,6 +19,7 @@ from paper_tables import blocks
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table
 from paper_tables.runs import Results, finished_of, measures
+from paper_tables.terminal import Page
 from paper_tables.verdict import LOOKS, columns, verdict
 
 WIDTH = 150  # columns of a terminal
@@ -156,6 +157,24 @@ def markdown(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], stale: i
     if table.remarks:
         lines += ["", table.remarks.strip()]
     return "\n".join(lines) + "\n"
+
+
+def page(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...], text: str, stale: int = 0, below: str = "") -> Page:
+    """Return what a terminal shows of a table. text: the page as `write` returns it."""
+    texts = grid(table, cells, len(seeds), lambda cell: MARKS.get(cell.verdict, ""))
+    words: dict[str, dict[str, str]] = {}
+    for cell in cells.itertuples():
+        words.setdefault(cell.row, {})[cell.scenario] = cell.verdict
+    return Page(
+        title=table.title,
+        source=table.source,
+        columns={scenario: list(texts[scenario].columns) for scenario in table.scenarios},
+        rows={label: {s: list(texts.loc[label, s]) for s in table.scenarios} for label in texts.index},
+        verdicts=words,
+        notes=caption(table, cells, seeds, stale),
+        below=[more for more in (table.remarks, below) if more],
+        markdown=text,
+    )
 
 
 def latex(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:

@@ -95,7 +95,7 @@ def printed(tmp_path, monkeypatch, capsys):
 
     def at(columns):
         monkeypatch.setenv("COLUMNS", str(columns))
-        terminal.show(table, cells, SEEDS, "the Markdown", below="the rest")
+        terminal.show(render.page(table, cells, SEEDS, "the Markdown", below="the rest"))
         return capsys.readouterr().out
 
     return at

@@ -7,6 +7,7 @@ weights_only=True. So a file from somebody else can run no code.
 
 import io
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from benchmarks.files import set_aside, write_atomically
 from methods.base.examples import Examples, Part
 
 STATE = [Examples, Part]  # what a method may keep beside tensors and plain containers
+CONTAINERS = (dict, OrderedDict, list, tuple, set)
+PLAIN = (Tensor, torch.nn.Parameter, torch.Size, torch.device, torch.dtype, int, float, bool, str, bytes, type(None))
 
 
 @dataclass
@@ -38,6 +41,10 @@ class Checkpoint:
     def save(self, state: dict) -> None:
         """Write the state, whole or not at all, if it is time."""
         if time.monotonic() - self._written < self.every:
+            return
+        if unfit := _unfit(state, "state"):
+            note = f"no checkpoint of {self.file.stem}: {unfit} cannot be read back; keep tensors and plain numbers"
+            self.notes += [note] if note not in self.notes else []
             return
         buffer = io.BytesIO()
         torch.save({"identity": self.identity, "state": state}, buffer)
@@ -62,6 +69,20 @@ class Checkpoint:
     def _set_aside(self, fault: str) -> None:
         aside = set_aside(self.file)
         self.notes.append(f"the checkpoint {self.file} {fault}; it was moved to {aside}, and the run begins anew")
+
+
+def _unfit(value, name: str) -> str | None:
+    """Return the name and type of the first value that `load` would not read, or None."""
+    kind = type(value)
+    if kind in PLAIN:
+        return None
+    if kind in CONTAINERS:
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+    elif kind in STATE:
+        parts = vars(value).items()
+    else:
+        return f"{name} ({kind.__module__}.{kind.__name__})"
+    return next(filter(None, (_unfit(part, f"{name}[{key!r}]") for key, part in parts)), None)
 
 
 def holdings(state) -> tuple[int, int]:

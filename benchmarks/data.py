@@ -51,6 +51,14 @@ def is_there(name: str, root: Path) -> bool:
     return name == "digits" or _layout(name, root) is not None
 
 
+def files(name: str, root: Path) -> list[Path]:
+    """Return the files that `name` is read from, and their folders, whose times tell of files that came or went."""
+    if name == "digits":
+        return []
+    paths = [path for path, _, _ in _state(name, root)]
+    return sorted({*paths, *(path.parent for path in paths)})
+
+
 def fingerprint(name: str, root: Path) -> str:
     """Return 16 hex digits that identify the data: a hash of the official checksums, or of the four array files."""
     if name == "digits":
@@ -73,8 +81,8 @@ def _fetch(name: str, root: Path, announce: Callable[[str], object]) -> None:
 
 
 def _layout(name: str, root: Path) -> str | None:
-    """Return how a standard set lies in the data root: as its "official" files, as "arrays", or not at all."""
-    if len(standard_sets.places(name, root)) == len(standard_sets.checksums(name)):
+    """Return how a set lies in the data root: as the "official" files of a standard one, as "arrays", or not at all."""
+    if name in standard_sets.SETS and len(standard_sets.places(name, root)) == len(standard_sets.checksums(name)):
         return "official"
     return "arrays" if all((root / name / file).exists() for file in ARRAYS) else None
 

@@ -11,9 +11,9 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from benchmarks.files import ROOT
 from methods.base.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
 EVERY_RUN = (
     "methods.base.examples",
     "methods.base.method",

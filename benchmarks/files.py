@@ -6,6 +6,9 @@ from pathlib import Path
 
 from methods.base.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[1]
+LOCAL, REFERENCE = ROOT / "results" / "local", ROOT / "results" / "reference"
+
 
 def write_atomically(file: Path, text: str | bytes) -> None:
     """Write `file` through a temporary one beside it. At any moment it is the old one or the new one, whole."""
@@ -14,7 +17,7 @@ def write_atomically(file: Path, text: str | bytes) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
             temporary = out.name
-            out.write(text.encode("utf-8") if isinstance(text, str) else text)
+            out.write(text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text)
             out.flush()
             os.fsync(out.fileno())
         os.chmod(temporary, 0o644)

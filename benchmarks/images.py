@@ -4,6 +4,7 @@ The layout is a folder with four files, {train,test}_{images,labels}.npy. Images
 labels are of any integer type. What cannot be meant so is refused.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,10 +111,16 @@ def _check_alike(paths: list[Path], train: np.ndarray, test: np.ndarray) -> None
         raise UserError(f"{second}: images have the shape {shapes}; both need the same")
     if train.dtype.kind != test.dtype.kind:
         raise UserError(f"{second}: images are {test.dtype}, those of {first} {train.dtype}; both need the same")
-    sizes = [float(np.sqrt(np.square(array, dtype=np.float64).mean())) for array in (train, test)]
+    sizes = [_root_mean_square(array) for array in (train, test)]
     if min(sizes) > 0 and max(sizes) > 10 * min(sizes):
         scales = f"{sizes[1]:.3g}, those of {first} {sizes[0]:.3g}"
         raise UserError(f"{second}: pixels have the root mean square {scales}; scale both alike")
+
+
+def _root_mean_square(array: np.ndarray) -> float:
+    """Return it in float64, some megabytes of images at a time."""
+    parts = np.array_split(array, min(len(array), 1 + array.nbytes // 2**23))
+    return math.sqrt(sum(float(np.square(part, dtype=np.float64).sum()) for part in parts) / array.size)
 
 
 def _checked_labels(path: Path, array: np.ndarray, images: int) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.digest import ROOT
+from benchmarks.files import ROOT
 from methods.base.errors import UserError
 
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "numpy", "scipy")

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks import metrics
-from benchmarks.digest import ROOT
 from benchmarks.files import write_atomically
 from benchmarks.run import Run
 from methods.base.errors import UserError
@@ -22,7 +21,6 @@ from methods.base.options import Count, CountOrZero, NonNegative, fitted, kinds
 
 SCHEMA = 1
 Counts = list[list[CountOrZero | None]]
-LOCAL, REFERENCE = ROOT / "results" / "local", ROOT / "results" / "reference"
 
 
 class Outdated(UserError):

@@ -180,7 +180,9 @@ def _part_of(job: Job, runs: list[Run]) -> Job:
 
 def _check(executor: Executor, work: list[Job]) -> None:
     """Refuse what is known to be impossible, before anything is trained. Refused names the run."""
-    alike = {job.run.without_seed: job for job in reversed(work)}  # the seed cannot make a run impossible
+    alike = {
+        job.run.without_seed: job for job in reversed(work)
+    }  # a seed that alone makes a run impossible gives a failed record
     jobs = list(reversed(alike.values()))
     for n, future in ended(executor, worker.check, [(job.to_text(),) for job in jobs]):
         with suppress(BrokenExecutor):  # the run itself shows what is wrong
@@ -286,5 +288,7 @@ class _Desk:
         for note in outcome.notes:
             self.say(note)
         if not outcome.records:
+            if job.run.stream_seed is not None:  # The check saw the stream of another seed.
+                return worker.failed(job, outcome.refusal)
             raise Refused(job.run, outcome.refusal)
         return outcome.records

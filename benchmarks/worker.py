@@ -101,6 +101,8 @@ def work(text: str) -> str:
         built, seconds = zip(*(_stream(run, job.root) for run in job.runs), strict=True)
     except UserError as error:
         return Outcome(refusal=str(error)).to_text()
+    except Exception as error:  # of a user's own stream
+        return Outcome(tuple(failed(job, reason_of(error)))).to_text()
     identity = job.run.to_json() | {name: getattr(job.context, name) for name in ("digest", "data", "device")}
     if job.beside:
         identity["beside"] = list(job.beside)

@@ -28,8 +28,8 @@ from benchmarks.audit.base.classify import (
 from benchmarks.audit.base.problem import NUMBERS, SIZES, P
 from benchmarks.audit.base.quantities import FISHERS, METHODS, METRICS, QUANTITIES
 from benchmarks.audit.base.run import Row, audit, end_all
+from benchmarks.files import LOCAL
 from benchmarks.markdown import table as markdown_table
-from benchmarks.record import LOCAL
 from paper_tables import drawing
 from paper_tables.audit_picture import figure
 

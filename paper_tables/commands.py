@@ -9,15 +9,17 @@ import sys
 
 def table(options: argparse.Namespace) -> int:
     """Do the runs that a table lacks, then render it."""
-    from benchmarks.files import shown
-    from benchmarks.record import LOCAL, REFERENCE
+    from paper_tables import finished
+
+    begun = finished.begun(options)  # before the other sources are read
+
+    from benchmarks.files import LOCAL, REFERENCE, shown
     from methods.base.errors import UserError
-    from paper_tables import beside, declaration, finished
+    from paper_tables import beside, declaration
     from paper_tables.complete import complete
     from paper_tables.options import curves, path, sweeping
     from paper_tables.plan import plan
 
-    sources = finished.sources()
     whole = declaration.load(options.name)
     table = whole.select(options.rows)
     others = beside.find(options.beside, whole, options.rows) if options.beside else None
@@ -31,22 +33,21 @@ def table(options: argparse.Namespace) -> int:
         return 0
     if folder.resolve() == REFERENCE.resolve():
         raise UserError(f"{shown(folder)} holds the committed records, and a stale one would be replaced: give another")
-    page, failed = complete(table, options.seeds, folder, *sweeping(options), others, tracked)
+    done = complete(table, options.seeds, folder, *sweeping(options), others, tracked)
     if tracked and tracked.exists():
         print(f"curves: tensorboard --logdir {shown(tracked)}", file=sys.stderr)
-    faulty = [record for record in failed if not record.diverged]
+    faulty = [record for record in done.failed if not record.diverged]
     for record in faulty:
         file = shown(folder / record.run.place)
         print(f"failed: {record.run}: {record.reason}; remove {file} to run it again", file=sys.stderr)
-    if not faulty:
-        finished.keep(options, page, sources)
+    if done.whole and not faulty:
+        finished.keep(options, done.page, begun, done.data)
     return int(bool(faulty))
 
 
 def tune(options: argparse.Namespace) -> int:
     """Search the options that a table declares as searched, on held-out training data."""
-    from benchmarks.files import shown
-    from benchmarks.record import LOCAL
+    from benchmarks.files import LOCAL, shown
     from methods.base.errors import UserError
     from paper_tables import declaration
     from paper_tables.options import sweeping
@@ -61,8 +62,7 @@ def tune(options: argparse.Namespace) -> int:
 
 def tables(options: argparse.Namespace) -> int:
     """Render the committed reference records, without training."""
-    from benchmarks.files import read_text, shown
-    from benchmarks.record import ROOT
+    from benchmarks.files import ROOT, read_text, shown
     from paper_tables import gallery
     from paper_tables.references import render_references
 
@@ -90,8 +90,7 @@ def judge(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write all tables, and what stands behind each cell, as one HTML page."""
-    from benchmarks.files import shown
-    from benchmarks.record import LOCAL, REFERENCE
+    from benchmarks.files import LOCAL, REFERENCE, shown
     from paper_tables.options import data_root, path
     from paper_tables.report import page
 
@@ -132,8 +131,7 @@ def figure(options: argparse.Namespace) -> int:
 
 def figures(options: argparse.Namespace) -> int:
     """Draw learning curves and accuracy matrices of a table, from its records."""
-    from benchmarks.files import shown
-    from benchmarks.record import LOCAL, REFERENCE
+    from benchmarks.files import LOCAL, REFERENCE, shown
     from methods.base.errors import UserError
     from paper_tables import declaration
     from paper_tables.figures.draw import write

@@ -2,17 +2,18 @@
 
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 
+from benchmarks import data, streams
 from benchmarks.files import shown
 from benchmarks.record import Record
 from benchmarks.sweep import Refused, State, survey, sweep
 from methods.base.errors import UserError
-from paper_tables import render, terminal
+from paper_tables import finished, render, terminal
 from paper_tables.beside import Beside
 from paper_tables.declaration import Table
 from paper_tables.runs import Runs, of_rows, results_of, runs_of
@@ -21,6 +22,19 @@ from paper_tables.verdict import LOOKS
 
 AUTO = "auto"  # as many seeds as settle the cells, in three looks
 NAMED = 3  # stale files that a message names
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Hold a table as it was shown, and the records of its failed runs.
+
+    whole: whether each run has a record. data: the states of the files of its data when the command began.
+    """
+
+    page: terminal.Page
+    failed: list[Record]
+    whole: bool
+    data: list[list]
 
 
 def complete(
@@ -32,8 +46,8 @@ def complete(
     device: str,
     beside: Beside | None = None,
     curves: Path | None = None,
-) -> tuple[terminal.Page, list[Record]]:
-    """Do what is missing of these seeds, print the table, and write it to folder/tables. Return it and the failed runs.
+) -> Completed:
+    """Do what is missing of these seeds, print the table, and write it to folder/tables.
 
     With `beside`, reference rows follow those of the table, and then the differences between them.
     With `curves`, each run that is done writes its curves into a folder of its own in there.
@@ -43,6 +57,8 @@ def complete(
     runs = runs_of(table, first_seeds(table, seeds))
     if seeds == AUTO:
         table, later = replace(table, looks=len(LOOKS)), LOOKS[1:]
+    sets = {streams.data_set(run.stream) for run in runs.values()}
+    read = finished.states(file for name in sets for file in data.files(name, root))
     before = survey(list(runs.values()), folder, root)
     _say_what_is_done_again(before)
     if None in before.records:  # Then the picture is drawn, too. Its libraries are imported while the runs train.
@@ -76,7 +92,7 @@ def complete(
         raise
     page = _publish(table, runs, state, cells, folder / "tables", beside)
     failed = {record.run: record for record in state.records if record and record.reason is not None}  # rows share runs
-    return page, list(failed.values())
+    return Completed(page, list(failed.values()), whole=None not in state.records, data=read)
 
 
 def first_seeds(table: Table, seeds: str | None) -> tuple[int, ...]:

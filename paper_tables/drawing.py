@@ -21,8 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from benchmarks import machine
-from benchmarks.files import shown, write_atomically
-from benchmarks.record import ROOT
+from benchmarks.files import ROOT, shown, write_atomically
 
 FOLDER = ROOT / "results" / "tables"
 DPI = 150

@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import metrics, streams
+from benchmarks.files import LOCAL
 from benchmarks.markdown import table as markdown_table
-from benchmarks.record import LOCAL, Record
+from benchmarks.record import Record
 from benchmarks.run import Run
 from benchmarks.sweep import survey, sweep
 from methods.base.errors import UserError

@@ -6,8 +6,7 @@ The sentences are computed from what is drawn. The page is docs/gallery.md, its 
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.files import write_atomically
-from benchmarks.record import ROOT
+from benchmarks.files import ROOT, write_atomically
 from paper_tables import declaration, drawing, plot, render
 from paper_tables.figures import draw
 from paper_tables.figures.courses import courses

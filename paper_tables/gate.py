@@ -187,6 +187,7 @@ def rates(references: list[dict[Key, Outcome]], draws: int = 2000, seed: int = 0
     runs.
     """
     shared = set.intersection(*map(set, references))  # a kind may lack new rows
+    shared = {key for key in shared if all(_is_number(known[key].value) for known in references)}
     references = [{key: known[key] for key in known if key in shared} for known in references]
     rng, keys = np.random.default_rng(seed), list(references[0])
     seen = [a[key].value - b[key].value for a in references for b in references if a is not b for key in keys]

@@ -46,7 +46,7 @@ def read(file: Path, known: dict[str, Published]) -> dict[str, list[float]]:
     """Return the values of each cell, in the order of the file."""
     text = read_text(file).removeprefix("\ufeff")  # spreadsheets begin a file with this mark
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    lines = ([field.strip() for field in line] for line in reader if line)
+    lines = ([field.strip() for field in line] for line in reader if any(map(str.strip, line)))
     values: dict[tuple[str, int], float] = {}
     try:
         _check_header(next(lines, None))

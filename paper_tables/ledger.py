@@ -38,6 +38,8 @@ def declared(row: dict, where: str) -> dict[str, tuple[float, ...]]:
         )
     if bool(search) != (origin == "searched"):
         raise UserError(f'{where}: strength = "searched" and search need one another')
+    if len(search) > 1:
+        raise UserError(f"{where}: search one option at a time: give {' or '.join(search)} a value")
     if search and "reference" in row:
         raise UserError(f"{where}: a search cannot be scored against the runs of another row: leave out one of the two")
     return {option: _numbers(option, values, where) for option, values in search.items()}
@@ -91,7 +93,9 @@ def best(trials: pd.DataFrame, name: str, row: str, scenario: str, option: str, 
     means = {value: sum(done[value, seed] for seed in SEEDS) / len(SEEDS) for value in sorted(kept)}
     finished = {value: mean for value, mean in means.items() if mean == mean}
     if not finished:
-        raise UserError(f"{option} of {row}, {scenario}-incremental: every run of the search failed")
+        raise NotSearched(
+            f"{option} of {row}, {scenario}-incremental: every run of the search failed: try other values"
+        )
     return max(finished, key=finished.get)
 
 

@@ -34,12 +34,13 @@ def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -
     if timed:
         alike = [known[run.without_seed] for run in timed]
         total = sum(float(np.median([sum(r.seconds.values()) for r in records])) for records in alike)
+        most = min(jobs, len(todo))
         memory = max(r.peak_memory_mb for records in alike for r in records)
         lines.append(
             f"Time: about {duration(total / min(jobs, len(timed)))} for {len(timed)} runs "
             f"({duration(total)} of one core), by the median of their reference records."
         )
-        lines.append(f"Memory: up to {memory / 1000:.1f} GB for a run, {jobs * memory / 1000:.1f} GB for {jobs}.")
+        lines.append(f"Memory: up to {memory / 1000:.1f} GB for a run, {most * memory / 1000:.1f} GB for {most}.")
     untimed = {run for run in todo if run not in timed}
     unknown: dict[str, dict[str, None]] = {}  # scenarios by row, in their order
     for (label, scenario, _), run in runs.items():

@@ -4,19 +4,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import record
-from benchmarks.files import read_text, shown, write_atomically
+from benchmarks import files
+from benchmarks.files import ROOT, read_text, shown, write_atomically
 from benchmarks.record import Damaged, Record
 from benchmarks.run import Run
 from benchmarks.standard_sets import DEFAULT_ROOT
 from benchmarks.sweep import fingerprint, usable
 from methods.base.errors import UserError
-from paper_tables import declaration, render, scoreboard
+from paper_tables import declaration, ledger, render, scoreboard
 from paper_tables.declaration import Table
 from paper_tables.ledger import NotSearched
 from paper_tables.runs import Results, results_of, runs_of
 
-README = record.ROOT / "README.md"
+README = ROOT / "README.md"
 END = "<!-- end of table -->"
 FOOT = """\
 These are committed records. Each names the commit, the versions, the data and the machine that made it. Its code may be
@@ -52,7 +52,8 @@ def recorded_seeds(table: Table, folder: Path) -> tuple[int, ...]:
         prefix = first.stem.removesuffix("1")
         endings = (file.stem.removeprefix(prefix) for file in first.parent.glob(f"{prefix}*.json"))
         seeds |= {int(ending) for ending in endings if ending.isdecimal()}
-    return tuple(sorted(seeds))
+    searched = ledger.SEEDS if any(row.search for row in table.rows) else ()  # Its own row takes other seeds.
+    return tuple(sorted(seeds - set(searched)))
 
 
 def recorded(table: Table, folder: Path, root: Path = DEFAULT_ROOT) -> Recorded:
@@ -64,7 +65,7 @@ def recorded(table: Table, folder: Path, root: Path = DEFAULT_ROOT) -> Recorded:
     seeds = recorded_seeds(table, folder)
     runs = runs_of(table, seeds)
     found: dict[Run, Record | None] = dict.fromkeys(runs.values())  # rows share runs
-    stale, faults, committed = 0, [], folder.resolve() == record.REFERENCE.resolve()
+    stale, faults, committed = 0, [], folder.resolve() == files.REFERENCE.resolve()
     for run in found:
         made_by = (None, None) if committed else (run.digest, _pixels(run, root))
         try:
@@ -83,7 +84,7 @@ def _pixels(run: Run, root: Path) -> str | None:
 
 def references(table: Table) -> Recorded:
     """Return the committed records of a table, whatever their digest: they tell what an earlier version got."""
-    found = recorded(table, record.REFERENCE)
+    found = recorded(table, files.REFERENCE)
     if found.faults or found.stale:  # a stale one is of another version
         which = "; ".join(found.faults) or found.stale
         raise UserError(f"committed records of {table.name} cannot be read: {which}")

@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Lines
 
-from benchmarks import data, machine, record
-from benchmarks.files import read_text, shown, write_atomically
+from benchmarks import data, machine
+from benchmarks.files import ROOT, read_text, shown, write_atomically
 from benchmarks.record import Record
 from benchmarks.sweep import survey, sweep
 from methods.base.errors import UserError
@@ -28,7 +28,7 @@ from paper_tables.runs import Runs, measures, runs_of
 
 NAME, SEEDS = "splitdigits", (1, 2)
 MNIST = {"name": "splitmnist", "tasks": 5, "examples": 96}  # the rows of NAME run on it too
-FOLDER = record.ROOT / "results" / "gate"
+FOLDER = ROOT / "results" / "gate"
 SCHEMA = 1
 VERSIONS = ("torch", "numpy", "scipy")  # on which rounding depends
 # What a reference file holds of a run.
@@ -151,7 +151,8 @@ def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str,
     """
     reason = " ".join(reason.split())
     here = kind(device)
-    stem = re.sub(r"[^a-z0-9]+", "-", f"{here['machine']['cpu']} {here['machine']['capability']}".lower()).strip("-")
+    on = [here["machine"]["cpu"], here["machine"]["capability"], *([device] if device != "cpu" else [])]
+    stem = re.sub(r"[^a-z0-9]+", "-", " ".join(on).lower()).strip("-")
     moved = [cell for cell in cells if not cell.passes and cell.state != "no reference"]
     for file in folder.glob("*.json") if moved else ():
         file.unlink()

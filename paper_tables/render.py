@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import streams
-from benchmarks.files import write_atomically
+from benchmarks.files import ROOT, write_atomically
 from benchmarks.markdown import bullets
 from benchmarks.markdown import table as markdown_table
 from benchmarks.metrics import Measure
-from benchmarks.record import ROOT, Record
+from benchmarks.record import Record
 from paper_tables import blocks
 from paper_tables.caption import MARKS, caption, measure, usual_n, verdicts
 from paper_tables.declaration import Row, Table

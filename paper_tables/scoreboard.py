@@ -40,8 +40,7 @@ def counts(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> pd.DataFra
         runnable = [len(row.paper) for row in t.rows if row.method]
         lines[t.name] = line(cells, sum(published), sum(runnable), hours)
     grid = pd.DataFrame.from_dict(lines, orient="index", columns=COLUMNS)
-    grid.loc["all"] = grid.sum()
-    return grid
+    return pd.concat([grid, grid.sum().rename("all").to_frame().T])  # a table may be called all
 
 
 def markdown(tables: list[tuple[Table, pd.DataFrame | None, float]]) -> str:

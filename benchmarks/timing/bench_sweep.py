@@ -25,6 +25,7 @@ from rich.table import Table
 
 from benchmarks import machine, record, sweep
 from benchmarks.executors import Processes
+from benchmarks.files import ROOT
 from benchmarks.progress import Line
 from benchmarks.run import Run
 from methods.base.errors import UserError
@@ -53,9 +54,7 @@ def cluster(workers: int, folder: Path) -> Iterator[tuple[str, int]]:
         with log.open("w", encoding="utf-8") as output:
             command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments, *LOOPBACK]
             made.append(
-                subprocess.Popen(
-                    command, cwd=record.ROOT, env=os.environ | variables, stderr=output, start_new_session=True
-                )
+                subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, stderr=output, start_new_session=True)
             )
         return log
 

@@ -33,9 +33,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks import machine, numerics
-from benchmarks.files import write_atomically
+from benchmarks.files import ROOT, write_atomically
 from benchmarks.markdown import table as markdown_table
-from benchmarks.record import ROOT
 from benchmarks.timing import plot_fisher
 from benchmarks.timing.bench_fisher import SIZES, STEPS, data, network, ours, plain
 from benchmarks.timing.peers import BATCH, DRAW, MEANS, PEERS, PRODUCTS, Peer, flat

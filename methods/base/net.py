@@ -50,7 +50,7 @@ class Net:
         lead = theta.shape[:-1]
         pieces = theta.split(self.sizes, dim=-1)  # One split, not slices: its backward pass is one concatenation.
         named = zip(pieces, self.shapes.items(), strict=True)
-        return {name: piece.view(*lead, *shape) for piece, (name, shape) in named}
+        return {name: piece.view(lead + shape) for piece, (name, shape) in named}
 
     def __call__(self, theta: Tensor, x: Tensor, train: bool = False) -> Tensor:
         """Return logits [..., N, C] for theta [..., P] and inputs [..., N, *shape].

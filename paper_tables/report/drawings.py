@@ -88,7 +88,7 @@ class Segment:
 
 def bars(counts: pd.DataFrame) -> dict[str, list[Segment]]:
     """Return the segments of each table's bar from scoreboard.counts. The longest bar is as wide as the drawing."""
-    tables = counts.drop(index="all")
+    tables = counts.iloc[:-1]  # without the sum
     longest = max(1, tables.published.max())
     drawn = {}
     for name, line in tables.iterrows():

@@ -1,8 +1,10 @@
 """Checkpoints: a run that was stopped between two tasks and goes on gives what one that was not stopped gives."""
 
 import pickle
+from collections import defaultdict, deque
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -214,3 +216,20 @@ def test_a_run_notes_the_most_that_its_method_held(name, options, examples, tens
         assert trace.memory["bytes"] == tensors * theta.numel() * 4
     else:
         assert trace.memory["bytes"] > examples * 16 * 4
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (np.float64(1.5), "state['method'][1] (numpy.float64)"),
+        ({"deep": np.zeros(2)}, "state['method'][1]['deep'] (numpy.ndarray)"),
+        (deque([1]), "state['method'][1] (collections.deque)"),
+        (defaultdict(int), "state['method'][1] (collections.defaultdict)"),
+    ],
+)
+def test_what_could_not_be_read_back_is_named_once_and_not_written(value, name, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "x.pt", IDENTITY)
+    for _ in range(2):
+        checkpoint.save({"method": [1, value]})
+    assert checkpoint.notes == [f"no checkpoint of x: {name} cannot be read back; keep tensors and plain numbers"]
+    assert not (tmp_path / "x.pt").exists()

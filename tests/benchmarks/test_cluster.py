@@ -19,6 +19,7 @@ if find_spec("distributed") is None:
     pytest.skip("the optional package distributed is not installed (make cluster-setup)", allow_module_level=True)
 
 from benchmarks import cluster, cluster_worker, data, engine, record, sweep, worker
+from benchmarks.files import ROOT as CHECKOUT
 from benchmarks.images import ARRAYS
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
@@ -181,7 +182,7 @@ def test_the_make_targets_listen_on_loopback_alone(lent, tmp_path):
     said = [
         f"PYTHON={sys.executable}",
         "-o",
-        f"{record.ROOT}/.venv/.ready",
+        f"{CHECKOUT}/.venv/.ready",
         "-o",
         ".venv/.ready",
         "--no-print-directory",
@@ -190,7 +191,7 @@ def test_the_make_targets_listen_on_loopback_alone(lent, tmp_path):
     starts = [["cluster-scheduler", "PORT=0"], ["cluster-worker", f"CLUSTER={lent.address}", "JOBS=2"]]
     for start in starts:
         process = subprocess.Popen(
-            ["make", *said, *start], cwd=record.ROOT, env=plain, stderr=subprocess.DEVNULL, start_new_session=True
+            ["make", *said, *start], cwd=CHECKOUT, env=plain, stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
             n = 2 if "cluster-scheduler" in start else 5  # a nanny and a worker listen on two ports and on one, or more
@@ -241,7 +242,7 @@ def test_a_killed_scheduler_ends_the_sweep_and_another_goes_on(lent, tmp_path):
 
 def test_the_engine_is_imported_for_a_cluster_alone():
     code = "import sys, benchmarks.sweep; print(sorted({'distributed', 'benchmarks.cluster'} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", code], cwd=record.ROOT, capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
 
 
@@ -277,7 +278,7 @@ def are_still(marks):
 
 def test_a_scheduler_imports_no_torch_to_pass_calls_on():
     code = "import sys, benchmarks.cluster_worker; print('torch' in sys.modules)"
-    shown = subprocess.run([sys.executable, "-c", code], cwd=record.ROOT, capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"
 
 

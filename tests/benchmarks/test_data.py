@@ -1,5 +1,6 @@
 """Data: the embedded digits, the array layout and what it refuses, and the identity of the data."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from benchmarks import data, standard_sets
+from benchmarks import data, images, standard_sets
 from benchmarks.images import ARRAYS
 from methods.base.errors import UserError
 
@@ -190,3 +191,17 @@ def test_import_is_light():
         [sys.executable, "-c", heavy], cwd=Path(data.__file__).parents[1], capture_output=True, text=True
     )
     assert run.stdout == "set()\n", run.stderr
+
+
+def test_own_data_are_there_or_not(mine):
+    (mine / "group").mkdir()
+    shutil.copytree(mine / "mine", mine / "group" / "mine")
+    assert data.is_there("mine", mine) and data.is_there("group/mine", mine) and not data.is_there("yours", mine)
+    assert {path.name for path in data.files("group/mine", mine)} == {"mine", *data.ARRAYS}
+    assert data.files("digits", mine) == [] == data.files("yours", mine)
+
+
+def test_the_scale_of_images_is_measured_in_parts():
+    for array in (np.full((5, 3), 7, np.uint8), np.random.default_rng(0).random((70_000, 16, 16), dtype=np.float32)):
+        expected = np.sqrt(np.square(array, dtype=np.float64).mean())
+        assert images._root_mean_square(array) == pytest.approx(float(expected), rel=1e-12)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import record
+from benchmarks import files, record
 from benchmarks.files import set_aside, write_atomically
 from benchmarks.record import Record
 from benchmarks.run import Run
@@ -120,8 +120,8 @@ def test_a_run_comes_back_from_its_record():
 
 
 def test_every_reference_lies_where_its_run_says():
-    files = sorted(record.REFERENCE.rglob("*.json"))
-    assert files == [record.REFERENCE / record.load(file).run.place for file in files]
+    found = sorted(files.REFERENCE.rglob("*.json"))
+    assert found == [files.REFERENCE / record.load(file).run.place for file in found]
 
 
 TEXT = record.to_text(DONE)

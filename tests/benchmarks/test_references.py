@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import data, record, streams, worker
+from benchmarks import data, files, record, streams, worker
+from benchmarks.files import ROOT
 from benchmarks.worker import Context, Job, Outcome
 
 SECONDS = 12.0  # of training, evaluation and importances together
@@ -16,14 +17,14 @@ TOLERANCE = 0.05  # of the average accuracy elsewhere. Between an AMD EPYC and a
 
 def candidates():
     """The references on MNIST that take a few seconds, in order."""
-    found = [record.load(file) for file in sorted(record.REFERENCE.glob("*mnist/*/*.json"))]
+    found = [record.load(file) for file in sorted(files.REFERENCE.glob("*mnist/*/*.json"))]
     return [each for each in found if each.reason is None and sum(each.seconds.values()) < SECONDS]
 
 
 @pytest.fixture(scope="module")
 def drawn():
     """One reference, another with each commit. The commit seeds the draw, so that a failure can be repeated."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=record.ROOT, capture_output=True, text=True).stdout
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     return random.Random(commit).choice(candidates())
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from benchmarks import data, locks, record, sweep, worker
 from benchmarks.executors import FORKS, PRELOADED, Processes
+from benchmarks.files import ROOT as CHECKOUT
 from benchmarks.run import Run
 from benchmarks.worker import Context, Job, Outcome
 from methods.base.errors import UserError
@@ -144,9 +145,7 @@ with Processes(1) as pool:
     print(pool.submit(os.getenv, "GLIBC_TUNABLES").result())
 """
     environment = {**os.environ, "GLIBC_TUNABLES": own}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=record.ROOT, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, there), done.stderr
 
 
@@ -197,6 +196,24 @@ def test_a_run_that_always_kills_its_worker_is_tried_twice_and_then_failed(tmp_p
     assert failed.run == FINE and "its worker was killed (out of memory?), 2 times" in failed.reason
     first, second = sweep.survey([FINE, other], tmp_path, ROOT).records
     assert first == failed and second.reason is None
+
+
+@pytest.mark.parametrize("error", [UserError("too few images"), IndexError("no such task")])
+def test_a_seed_whose_stream_cannot_be_built_is_a_failed_record(error, tmp_path, monkeypatch):
+    from benchmarks import streams
+
+    runs = [Run.of({"name": "splitdigits", "order": "seeded"}, "class", {"name": "naive"}, TRAIN, s) for s in (1, 2, 3)]
+    build = streams.build
+
+    def picky(stream, scenario, seed, root):
+        if seed == 2:
+            raise error
+        return build(stream, scenario, seed, root)
+
+    monkeypatch.setattr(streams, "build", picky)
+    (failed,), worked = sweep_inline(monkeypatch, runs, tmp_path)
+    assert worked == runs and failed.run.seed == 2 and str(error) in failed.reason
+    assert [found.reason is None for found in sweep.survey(runs, tmp_path, ROOT).records] == [True, False, True]
 
 
 def test_an_error_in_a_method_is_a_failed_record_that_names_the_place(tmp_path, monkeypatch):

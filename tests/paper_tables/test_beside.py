@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import record, sweep
+from benchmarks import files, record, sweep
 from methods.base.errors import UserError
 from paper_tables import beside, declaration
 from paper_tables.__main__ import main
@@ -177,14 +177,14 @@ def test_only_the_rows_asked_for_are_trained(tmp_path, capsys, monkeypatch):
     (tmp_path / "tables" / "searches").mkdir()
     shutil.copy(declaration.FOLDER / "searches" / "splitdigits.csv", tmp_path / "tables" / "searches" / "digits.csv")
     table = declaration.load("digits", tmp_path / "tables")
-    before = sweeps.versions(record.REFERENCE)
+    before = sweeps.versions(files.REFERENCE)
     others = beside.find("reference", table, "mine")
     assert "Mine (reference)" not in {row.label for row in others.rows} and len(others.rows) == len(table.rows) - 1
     mine = table.select("mine")
     monkeypatch.setattr(sweep, "Processes", sweeps.Inline)
-    assert complete(mine, "1,2", tmp_path / "results", Path("data"), 1, "cpu", others)[1] == []
+    assert complete(mine, "1,2", tmp_path / "results", Path("data"), 1, "cpu", others).failed == []
     assert {Path(name).name.partition("-")[0] for name in sweeps.versions(tmp_path / "results")} == {"l2"}
-    assert len(sweeps.versions(tmp_path / "results")) == 2 and sweeps.versions(record.REFERENCE) == before
+    assert len(sweeps.versions(tmp_path / "results")) == 2 and sweeps.versions(files.REFERENCE) == before
     page = capsys.readouterr().out
     assert page == (tmp_path / "results" / "tables" / "digits.md").read_text(encoding="utf-8") + "\n"
     rows = [[text.strip() for text in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]

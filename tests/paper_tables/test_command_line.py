@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from benchmarks import record, sweep
+from benchmarks import files, record, sweep
+from benchmarks.files import ROOT
 from paper_tables import complete, declaration
 from paper_tables.__main__ import main
 from tests.support import sweeps
@@ -16,7 +17,7 @@ from tests.support import sweeps
 TRACKED, CLUSTER = ["--track", "tensorboard"], ["--cluster", "tcp://127.0.0.1:1"]
 
 
-def files(folder):
+def held(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
@@ -52,7 +53,7 @@ def refused(capsys, *arguments):
 def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path, capsys, arguments, message):
     error = refused(capsys, *arguments, "--results", tmp_path / "results")
     assert error.startswith(f"error: {message}")
-    assert files(tmp_path) == []
+    assert held(tmp_path) == []
 
 
 def test_an_unknown_data_set(tmp_path, capsys):
@@ -74,11 +75,11 @@ def test_a_results_folder_under_a_file(tmp_path, capsys):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     arguments = ["table", "splitdigits", "--rows", "adam", "--seeds", "1", "--results", tmp_path / "file" / "results"]
     assert str(tmp_path / "file" / "results") in refused(capsys, *arguments)
-    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine" and len(files(tmp_path)) == 1
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine" and len(held(tmp_path)) == 1
 
 
 def test_committed_records_are_not_replaced(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(record, "REFERENCE", tmp_path)
+    monkeypatch.setattr(files, "REFERENCE", tmp_path)
     arguments = ["table", "splitdigits", "--rows", "adam", "--seeds", "1", "--results", tmp_path / ".." / tmp_path.name]
     assert "holds the committed records" in refused(capsys, *arguments) and not list(tmp_path.iterdir())
 
@@ -95,7 +96,7 @@ def test_no_data_and_no_network_end_soon_with_what_to_do(tmp_path):
     command = [sys.executable, "-m", "paper_tables", "table", "splitmnist", "--data", tmp_path / "data"]
     done = subprocess.run(
         [*command, "--results", tmp_path / "results"],
-        cwd=record.ROOT,
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
@@ -105,7 +106,7 @@ def test_no_data_and_no_network_end_soon_with_what_to_do(tmp_path):
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     for said in (f"mnist is not in {tmp_path / 'data'}", "http", "DATA=", "`make table-splitdigits`"):
         assert said in error
-    assert files(tmp_path) == []
+    assert held(tmp_path) == []
 
 
 TABLE = """

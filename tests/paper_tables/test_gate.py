@@ -158,3 +158,29 @@ def test_the_stated_rates_hold_on_machines_that_were_not_looked_at(rate):
     assert 0 < shift <= 1.6
     fresh = changed(known[0], shift + 0.4, ["row 7"])
     assert {row for row, _ in failing(compare(known, fresh, exact=False))} == {"row 7"}
+
+
+def test_runs_without_a_value_are_left_out_of_the_stated_rates():
+    known = kinds(0.03)
+    nothing = Outcome("average_accuracy", None, ((None, 1),), "undefined")
+    undefined = {key: nothing if key[0] == "row 3" else o for key, o in known[1].items()}
+    alarms, shift = gate.rates([known[0], undefined, known[2]], draws=50)
+    assert 0 <= alarms <= 0.1 and 0 < shift <= 1.6
+
+
+def test_a_rows_share_is_drawn_to_that_of_all_rows():
+    """Row 0 differs in 3 of 6 runs, 19 rows in none: (3 + 2 q) / (6 + 2) and 2 q / (6 + 2), q = (3 + 1) / (120 + 2)."""
+    first = table()
+    second = first | {key: outcome(80.0, 1) for key in KEYS[:3]}
+    q, found = 4 / 122, gate.between([first, second])
+    assert gate.WEIGHT == 2 and len(KEYS) == 120
+    assert found["row 0"] == pytest.approx((3 + 2 * q) / 8) and found["row 7"] == pytest.approx(2 * q / 8)
+
+
+def test_a_row_alone_is_compared_with_the_quieter_half_of_the_others():
+    """The quieter of two others has one run, and it is equal: (0 + 1) / (1 + 2)."""
+    keys = [("row 0", scenario, seed) for scenario in SCENARIOS for seed in range(1, 5)]
+    known = {key: outcome(80.0) for key in [*keys, ("row 1", "task", 1), ("row 2", "task", 1)]}
+    fresh = known | {key: outcome(80.0, 1) for key in [*keys, ("row 2", "task", 1)]}
+    (why,) = {cell.why for cell in compare([known], fresh, exact=False) if not cell.passes}
+    assert why == "12 of this row's 12 runs differ, where 33 % are expected: chance 2e-06"

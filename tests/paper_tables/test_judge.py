@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import record
+from benchmarks.files import ROOT
 from methods.base.errors import UserError
 from paper_tables import declaration, judge, published, render
 from paper_tables.__main__ import main
@@ -181,6 +181,8 @@ def test_a_file_of_a_spreadsheet(tmp_path):
     lines = [f'"{ADAM}","{seed}","{value}"\r' for seed, value in ((1, 93.0), (2, 94.0))]
     file = written(tmp_path, *lines, header='"cell","seed","value"\r', encoding="utf-8-sig")
     assert judge.read(file, KNOWN) == {ADAM: [93.0, 94.0]}
+    file = written(tmp_path, f"{ADAM}, 1, 93.0", ",,", " , ,", "")
+    assert judge.read(file, KNOWN) == {ADAM: [93.0]}
 
 
 def test_a_file_that_cannot_be_read(tmp_path, capsys):
@@ -195,7 +197,7 @@ def test_a_file_that_cannot_be_read(tmp_path, capsys):
 
 def test_make_hands_over_the_names_as_they_are(tmp_path):
     """The variables reach the command as one argument each, and no value is run by the shell."""
-    shutil.copy(record.ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.lock").touch()
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import data, record
+from benchmarks import data, files
 from methods.base.errors import UserError
 from paper_tables.__main__ import main
 from paper_tables.plan import plan
@@ -18,7 +18,7 @@ def toy(tmp_path, monkeypatch):
     """The toy table. Its references: Adam took 40 s, 4 s and 4 s in task-IL, and EWC 60 s in class-IL."""
     table, folder = toy_loader(tmp_path)(), tmp_path / "reference"
     runs = runs_of(table, (1, 2, 3))
-    monkeypatch.setattr(record, "REFERENCE", folder)
+    monkeypatch.setattr(files, "REFERENCE", folder)
     for seed, seconds in ((1, 40.0), (2, 4.0), (3, 4.0)):
         kept(runs["Adam", "task", seed], folder, seconds={"training": seconds - 1, "evaluation": 1.0})
     kept(runs["EWC", "class", 2], folder, seconds={"training": 60.0}, peak_memory_mb=1500.0)
@@ -36,6 +36,7 @@ def test_what_is_to_do(toy, tmp_path):
         "No reference record tells how long these take: Adam (class), EWC (task), Offline (class).",
         "Data: digits comes with scikit-learn.",
     ]
+    assert "Memory: up to 1.5 GB for a run, 37.5 GB for 25." in plan(table, "5", tmp_path / "mine", tmp_path, 64)
 
 
 def test_what_is_done_is_not_planned_and_nothing_is_moved(toy, tmp_path):

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import record
+from benchmarks import files, record
+from benchmarks.files import ROOT
 from benchmarks.record import Record
 from methods.base.errors import UserError
 from paper_tables import declaration, references, regress
@@ -189,13 +190,13 @@ def test_the_committed_references_render_to_the_committed_tables(tmp_path, monke
     readme.write_text(references.README.read_text(encoding="utf-8"), encoding="utf-8")
     committed = references.README
     monkeypatch.setattr(references, "README", readme)
-    shutil.copytree(record.ROOT / "results" / "tables", tmp_path / "tables", copy_function=shutil.copyfile)
+    shutil.copytree(ROOT / "results" / "tables", tmp_path / "tables", copy_function=shutil.copyfile)
     names = references.render_references(tmp_path / "tables")  # draws a picture only where a table is another
     assert "splitdigits" in names and "splitmnist" in names
     for name in names:
         for kind in ("md",) if name == "scoreboard" else ("md", "tex", "csv"):
             new = tmp_path / "tables" / f"{name}.{kind}"
-            assert new.read_bytes() == (record.ROOT / "results" / "tables" / new.name).read_bytes()
+            assert new.read_bytes() == (ROOT / "results" / "tables" / new.name).read_bytes()
     assert readme.read_text(encoding="utf-8") == committed.read_text(encoding="utf-8")
     board = (tmp_path / "tables" / "scoreboard.md").read_text(encoding="utf-8")
     assert board.splitlines()[-1] in readme.read_text(encoding="utf-8")
@@ -203,8 +204,8 @@ def test_the_committed_references_render_to_the_committed_tables(tmp_path, monke
 
 def test_committed_records_are_known_where_their_folder_is_a_link(tmp_path, monkeypatch):
     link = tmp_path / "reference"
-    link.symlink_to(record.REFERENCE)
-    monkeypatch.setattr(record, "REFERENCE", link)
+    link.symlink_to(files.REFERENCE)
+    monkeypatch.setattr(files, "REFERENCE", link)
     found = references.references(declaration.load("mas-splitmnist"))
     assert found.seeds and found.results
 
@@ -212,6 +213,15 @@ def test_committed_records_are_known_where_their_folder_is_a_link(tmp_path, monk
 def test_the_readme_links_to_the_long_table_and_its_picture():
     text = references.README.read_text(encoding="utf-8")
     for file in re.findall(r"\]\(([^):]+)\)", text):
-        assert (record.ROOT / file).exists(), file
+        assert (ROOT / file).exists(), file
     assert "](results/tables/splitmnist.md)" in text and "](results/tables/splitmnist.png)" in text
     assert len(text.splitlines()) <= 150
+
+
+def test_a_reference_of_an_accelerator_stands_beside_that_of_the_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        regress.machine, "machine", lambda device: {"cpu": "one", "capability": "AVX2", "device": device}
+    )
+    for device in ("cpu", "cuda:0"):
+        regress.accept("mine", {}, [], device, "first", tmp_path)
+    assert {file.name for file in tmp_path.glob("*.json")} == {"one-avx2.json", "one-avx2-cuda-0.json"}

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from benchmarks import record
+from benchmarks import files
 from benchmarks.standard_sets import DEFAULT_ROOT
 from benchmarks.sweep import survey
 from paper_tables import declaration, render, scoreboard
@@ -151,7 +151,7 @@ def test_the_states_add_up_to_the_scoreboard(committed, frames):
 
 def test_the_figures_of_a_table_are_below_it(committed):
     images = [e for e in committed.page.all("img") if any(w.attrs.get("id") == DRAWN for w in e.within)]
-    shown = content.of(declaration.load(DRAWN), record.REFERENCE)
+    shown = content.of(declaration.load(DRAWN), files.REFERENCE)
     sees = [found.see for draw in page.draw_figures(shown.table, shown.courses).values() if (found := draw())]
     assert len(sees) == 5 and [e.attrs["alt"] for e in images[1:]] == sees  # the first is the table's own
     captions = [e.text.strip() for e in committed.page.all("figcaption")]
@@ -334,7 +334,7 @@ def test_a_committed_record_counts_whatever_its_digest_and_data(toy, monkeypatch
     table, folder = toy
     for run in runs_of(table, (1,)).values():
         kept(run, folder, digest="0" * 16, data="0" * 16)
-    monkeypatch.setattr(record, "REFERENCE", folder)
+    monkeypatch.setattr(files, "REFERENCE", folder)
     assert all(cell.runs for cell in content.of(table, folder).cells if cell.row.method)
 
 

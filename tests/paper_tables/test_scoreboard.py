@@ -43,6 +43,11 @@ def test_all_is_the_sum(toy):
     assert len({len(line) for line in text.splitlines()[2:]}) == 1
 
 
+def test_a_table_may_be_called_all(toy):
+    counts = scoreboard.counts([(replace(toy, name="all"), render.frame(toy, RESULTS), 1.0)])
+    assert list(counts.index) == ["all", "all"] and list(counts.published) == [5, 5]
+
+
 def test_a_note_instead_of_a_verdict_is_counted(toy):
     cells = render.frame(toy, RESULTS)
     cells.loc[cells.row == "LwF", "ours_n"] = 3

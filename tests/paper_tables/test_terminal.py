@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import record
+from benchmarks.files import ROOT
 from paper_tables import references, render, terminal
 from paper_tables.__main__ import main
 from tests.support import sweeps
@@ -21,7 +21,7 @@ def command(*arguments, **environment):
     """The command in a process of its own, its output read as bytes."""
     return subprocess.Popen(
         [sys.executable, "-m", "paper_tables", *map(str, arguments)],
-        cwd=record.ROOT,
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -71,7 +71,7 @@ def test_the_readme_is_read_and_written_in_utf_8(tmp_path):
     readme.write_bytes(text.encode("utf-8"))
     code = "import sys; from pathlib import Path; from paper_tables.references import put_into; "
     code += r"[put_into(Path(sys.argv[1]), 'toy', '# Title\n\nnew \u2713\n') for _ in range(2)]"
-    subprocess.run([sys.executable, "-c", code, readme], cwd=record.ROOT, env={**os.environ, **ASCII}, check=True)
+    subprocess.run([sys.executable, "-c", code, readme], cwd=ROOT, env={**os.environ, **ASCII}, check=True)
     assert readme.read_bytes().decode("utf-8") == text.replace("old", "\nnew ✓\n")
     assert references.END in text
 
@@ -79,7 +79,7 @@ def test_the_readme_is_read_and_written_in_utf_8(tmp_path):
 def test_help_needs_no_torch():
     code = "import sys; from paper_tables.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "print(sorted({'torch', 'numpy', 'pandas', 'matplotlib', 'avalanche'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=record.ROOT, capture_output=True, encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.stdout.splitlines()[-1] == "[]" and "Exit status: 0 when it is done" in done.stdout
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.record import REFERENCE
+from benchmarks.files import REFERENCE
 from methods.base.errors import UserError
 from paper_tables import caption, declaration, ledger, render, tune
 from paper_tables.__main__ import main
@@ -144,7 +144,7 @@ def test_a_search_that_is_not_done_or_not_complete_is_refused_with_the_command(d
 def test_a_search_in_which_everything_failed(declare):
     for scores in ((None, 1, 1), (1, 1, None)):
         ledger.write("searched", trials(dict.fromkeys((1.0, 10.0, 1e30), scores)), declare.folder)
-        with pytest.raises(UserError, match="every run of the search failed"):
+        with pytest.raises(ledger.NotSearched, match="every run of the search failed: try other values"):
             runs_of(declare(), (1,))
 
 
@@ -164,11 +164,16 @@ def test_seeds_of_the_search_are_not_reported(declare):
     ledger.write("searched", trials({1.0: (3, 3, 3), 10.0: (2, 2, 2), 1e30: (0, 0, 0)}), declare.folder)
     with pytest.raises(UserError, match="seed 102 was searched with"):
         runs_of(declare(), (1, 102))
-    declare().rows[1].run("task", 102)  # a row that searches nothing
+    other = declare().rows[1].run("task", 102)  # a row that searches nothing
+    place = declare.folder / "results" / other.place
+    place.parent.mkdir(parents=True)
+    for seed in (2, 102):
+        (place.parent / place.name.replace("seed102", f"seed{seed}")).write_text("{}", encoding="utf-8")
+    assert recorded_seeds(declare(), declare.folder / "results") == (2,)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "changes",
     [
         (('lam = "searched"', "lam = 1.0"), 'write lam = "searched" in method'),
         (("search   = { lam = [1, 10, 1e30] }\n", ""), 'write lam = "searched" in method'),
@@ -180,11 +185,17 @@ def test_seeds_of_the_search_are_not_reported(declare):
         (("[1, 10, 1e30]", "[1, true]"), "must list two different numbers or more"),
         (("[1, 10, 1e30]", f"[1, 1{'0' * 400}]"), "must list two different numbers or more"),
         (("[1, 10, 1e30]", "3"), "must list two different numbers or more"),
+        (
+            ('lam = "searched"', 'lam = "searched", n_samples = "searched"'),
+            ("lam = [1, 10, 1e30]", "lam = [1, 10, 1e30], n_samples = [10, 20]"),
+            "search one option at a time: give lam or n_samples a value",
+        ),
     ],
 )
-def test_mistakes_in_the_declaration(declare, change, message):
+def test_mistakes_in_the_declaration(declare, changes):
+    *replaced, message = changes
     with pytest.raises(UserError, match=message):
-        declare(change)
+        declare(*replaced)
 
 
 def test_a_file_that_is_no_ledger(declare):
@@ -212,7 +223,7 @@ def test_the_command_trains_scores_and_writes_the_ledger(declare, tmp_path, monk
     monkeypatch.setattr(declaration, "FOLDER", declare.folder.parent)
     monkeypatch.setattr(declaration.load, "__defaults__", (declare.folder.parent,))
     monkeypatch.setattr(ledger.write, "__defaults__", (declare.folder,))
-    monkeypatch.setattr("benchmarks.record.LOCAL", tmp_path / "local")
+    monkeypatch.setattr("benchmarks.files.LOCAL", tmp_path / "local")
     monkeypatch.setattr("benchmarks.sweep.Processes", Inline)
     assert main(["tune", "searched", "--jobs", "1"]) == 0
     found = ledger.read("searched", declare.folder)

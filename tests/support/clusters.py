@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import record
+from benchmarks.files import ROOT
 from tests.support.sweeps import RUNS
 
 KILLS, EXITS, ENDLESS, ENDLESS_TOO, STOPS = 66, 67, 68, 69, 70  # seeds
@@ -52,7 +52,7 @@ def run_of(seed, epochs=None):
 def working_copy(folder):
     """A copy of the code, to be started in."""
     for package in ("benchmarks", "methods"):
-        shutil.copytree(record.ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -77,7 +77,7 @@ def faulty_copy(folder, marks):
 class Part:
     """A scheduler or a worker, in a process group of its own. Its output is kept in a file."""
 
-    def __init__(self, log, module, *arguments, cwd=record.ROOT, **variables):
+    def __init__(self, log, module, *arguments, cwd=ROOT, **variables):
         self.log = log
         plain = {name: value for name, value in os.environ.items() if name not in ("DATA", "PYTHONPATH")}
         with log.open("w", encoding="utf-8") as output:
@@ -135,7 +135,7 @@ def parts(folder):
         made.append(Part(folder / f"{len(made)}.log", "dask_scheduler", "--port", str(port), **variables))
         return made[-1], made[-1].said(r"Scheduler at: +(tcp://\S+)")[1]
 
-    def worker(address, *arguments, cwd=record.ROOT, **variables):
+    def worker(address, *arguments, cwd=ROOT, **variables):
         options = [address, "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(folder), *arguments]
         one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
         made.append(Part(folder / f"{len(made)}.log", "dask_worker", *options, cwd=cwd, **one | variables))

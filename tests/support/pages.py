@@ -77,12 +77,12 @@ def main() -> None:
 
 def _make_done() -> None:
     """Give the reader the records of some rows of splitdigits: the reference's, as if today's code had made them."""
-    from benchmarks import record
+    from benchmarks import files, record
 
     for row in DONE:
-        for file in record.REFERENCE.glob(f"splitdigits/*/{row}-*-seed1.json"):
+        for file in files.REFERENCE.glob(f"splitdigits/*/{row}-*-seed1.json"):
             found = record.load(file)
-            record.save(replace(found, digest=found.run.digest), record.LOCAL / found.run.place)
+            record.save(replace(found, digest=found.run.digest), files.LOCAL / found.run.place)
 
 
 @contextmanager

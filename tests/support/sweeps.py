@@ -9,6 +9,7 @@ import time
 from concurrent.futures import BrokenExecutor, Executor, Future
 
 from benchmarks import record, worker
+from benchmarks.files import ROOT
 from benchmarks.run import Run
 from benchmarks.worker import Job
 
@@ -63,7 +64,7 @@ def start(script, *arguments):
     try:
         return subprocess.Popen(
             [sys.executable, "-c", script, *map(str, arguments)],
-            cwd=record.ROOT,
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

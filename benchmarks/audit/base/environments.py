@@ -13,8 +13,7 @@ import venv
 from hashlib import sha256
 from pathlib import Path
 
-from benchmarks.files import write_atomically
-from benchmarks.record import ROOT
+from benchmarks.files import ROOT, write_atomically
 from methods.base.errors import UserError
 
 FOLDER = ROOT / ".audit"

@@ -18,7 +18,7 @@ from benchmarks.audit.base.definitions import DEFINITIONS
 from benchmarks.audit.base.environments import interpreter
 from benchmarks.audit.base.library import find
 from benchmarks.audit.base.quantities import QUANTITIES
-from benchmarks.record import ROOT
+from benchmarks.files import ROOT
 from methods.base.errors import UserError
 
 RUNNING: set[subprocess.Popen] = set()

@@ -226,3 +226,23 @@ def test_net_that_does_not_fit_the_images():
         models.build("cnn-4-4", torch.Size((16,)), 2, 0)
     with pytest.raises(UserError, match="poolings leave nothing"):
         models.build("cnn-4-4-4-4-4", torch.Size((1, 8, 8)), 2, 0)
+
+
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_a_parameter_may_be_a_single_number(lead):
+    class Warm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.warmth = nn.Linear(4, 3), nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x):
+            return self.warmth * self.layer(x)
+
+    net = Net(Warm().double())
+    theta = torch.randn(*lead, net.n_parameters, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(*lead, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    views = net.views(theta)
+    weight, bias, warmth = views["layer.weight"], views["layer.bias"], views["warmth"]
+    assert warmth.shape == lead
+    expected = warmth[..., None, None] * (x @ weight.mT + bias[..., None, :])
+    torch.testing.assert_close(net(theta, x), expected, rtol=1e-12, atol=1e-12)

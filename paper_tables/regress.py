@@ -151,8 +151,8 @@ def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str,
     """
     reason = " ".join(reason.split())
     here = kind(device)
-    on = [here["machine"]["cpu"], here["machine"]["capability"], *([device] if device != "cpu" else [])]
-    stem = re.sub(r"[^a-z0-9]+", "-", " ".join(on).lower()).strip("-")
+    on = [here["machine"][name] for name in ("cpu", "capability", "device")]
+    stem = re.sub(r"[^a-z0-9]+", "-", " ".join(on).removesuffix(" cpu").lower()).strip("-")
     moved = [cell for cell in cells if not cell.passes and cell.state != "no reference"]
     for file in folder.glob("*.json") if moved else ():
         file.unlink()

@@ -219,9 +219,8 @@ def test_the_readme_links_to_the_long_table_and_its_picture():
 
 
 def test_a_reference_of_an_accelerator_stands_beside_that_of_the_processor(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        regress.machine, "machine", lambda device: {"cpu": "one", "capability": "AVX2", "device": device}
-    )
-    for device in ("cpu", "cuda:0"):
+    made = {"cpu": "one", "capability": "AVX2", "threads": 1}
+    monkeypatch.setattr(regress.machine, "machine", lambda device: made | {"device": device})
+    for device in ("cpu", "NVIDIA H200"):
         regress.accept("mine", {}, [], device, "first", tmp_path)
-    assert {file.name for file in tmp_path.glob("*.json")} == {"one-avx2.json", "one-avx2-cuda-0.json"}
+    assert {file.name for file in tmp_path.glob("*.json")} == {"one-avx2.json", "one-avx2-nvidia-h200.json"}

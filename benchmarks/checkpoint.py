@@ -22,7 +22,8 @@ from methods.base.examples import Examples, Part
 
 STATE = [Examples, Part]  # what a method may keep beside tensors and plain containers
 CONTAINERS = (dict, OrderedDict, list, tuple, set)
-PLAIN = (Tensor, torch.nn.Parameter, torch.Size, torch.device, torch.dtype, int, float, bool, str, bytes, type(None))
+SIMPLE = (int, float, complex, bool, str, bytes, type(None))
+PLAIN = (Tensor, torch.nn.Parameter, torch.Size, torch.device, torch.dtype, *SIMPLE)
 
 
 @dataclass

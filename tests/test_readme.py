@@ -1,10 +1,11 @@
 """What the README shows runs as it stands there."""
 
+import json
 import re
 
 import pytest
 
-from benchmarks.machine import ROOT
+from benchmarks.files import ROOT
 from tests.support import pages
 
 BLOCKS = re.findall(r"```(python|toml)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -51,3 +52,12 @@ def test_the_fisher_engine_runs_on_its_own_and_a_run_of_the_method_goes_on_from_
 
 def test_the_plugin_is_valid_code():
     compile(PLUGIN, "README.md", "exec")  # it needs MNIST: the tests of the plugin train on made-up data
+
+
+def test_what_the_notebook_imports_is_there():
+    """The notebook itself runs in `make test-docs`."""
+    cells = json.loads((ROOT / "docs" / "rotated_mnist.ipynb").read_text(encoding="utf-8"))["cells"]
+    lines = [line for cell in cells if cell["cell_type"] == "code" for line in cell["source"]]
+    imports = [line.strip() for line in lines if re.match(r"(from|import) ", line)]
+    assert len(imports) > 3
+    exec("\n".join(imports), {})

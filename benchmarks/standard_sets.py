@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from benchmarks.files import ROOT
 from methods.base.errors import UserError
 
-DEFAULT_ROOT = Path(__file__).resolve().parents[1] / "data"  # where no data root is given
+DEFAULT_ROOT = ROOT / "data"  # where no data root is given
 SETS = {  # name -> its class in torchvision, its folder in the data root
     "mnist": ("MNIST", "MNIST/raw"),
     "fashionmnist": ("FashionMNIST", "FashionMNIST/raw"),

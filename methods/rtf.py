@@ -11,6 +11,8 @@ their cross entropy, or of half their squared error. c runs over the old units: 
 
 In task-IL each old head has a loss, and these are averaged. As in the code of the paper (`vdv2018`), each has images of
 its own, and soft targets have a mean over units, times T^2.
+
+Differs from van de Ven's code: the sigmoid is part of the cross entropy of pixels, so that no logarithm is cut.
 """
 
 from dataclasses import dataclass

@@ -3,9 +3,8 @@
     h = relu(g_k * (W x) + b)      for each fully connected hidden layer, g_k in {0, 1}: the gates of task k
 
 For each task and hidden layer int(gated * n) of the n units are drawn, without replacement, and get the gate 0. A gated
-unit still gives relu(b), and b is trained. The output layer and convolutions
-have no gates. With theta as one vector the network of task k is net(G_k * theta, x), where G_k is 0 on the weights into
-gated units and 1 elsewhere.
+unit still gives relu(b), and b is trained. The output layer and convolutions have no gates. With theta as one vector
+the network of task k is net(G_k * theta, x), where G_k is 0 on the weights into gated units and 1 elsewhere.
 
 The gates of a task are drawn by its first output unit, so that a task has gates before it is trained.
 

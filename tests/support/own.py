@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from benchmarks.machine import ROOT
+from benchmarks.files import ROOT
 
 
 def modules(folder: str) -> set[str]:

@@ -78,7 +78,8 @@ def _unfit(value, name: str) -> str | None:
     if kind in PLAIN:
         return None
     if kind in CONTAINERS:
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        named = isinstance(value, dict)
+        parts = ((key, part) for key in value for part in (key, value[key])) if named else enumerate(value)
     elif kind in STATE:
         parts = vars(value).items()
     else:

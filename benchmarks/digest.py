@@ -58,18 +58,18 @@ def _with_imports(modules: list[str]) -> set[str]:
 
 
 def _imports(module: str) -> set[str]:
-    return {name for name in _named(_text(module)) if name.startswith(FOLLOWED) and _file(name).is_file()}
+    return {name for name in _named(_text(module), module) if name.startswith(FOLLOWED) and _file(name).is_file()}
 
 
 @cache
-def _named(text: str) -> frozenset[str]:
+def _named(text: str, module: str) -> frozenset[str]:
     """Return all that a module's text imports. What is imported from a module may be a module."""
     named = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level:
-            raise UserError("a method or stream has a relative import: write the whole name of the module")
+            raise UserError(f"{module} has a relative import in line {node.lineno}: write the whole name of the module")
         elif isinstance(node, ast.ImportFrom):
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return frozenset(named)

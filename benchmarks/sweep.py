@@ -288,7 +288,5 @@ class _Desk:
         for note in outcome.notes:
             self.say(note)
         if not outcome.records:
-            if job.run.stream_seed is not None:  # The check saw the stream of another seed.
-                return worker.failed(job, outcome.refusal)
             raise Refused(job.run, outcome.refusal)
         return outcome.records

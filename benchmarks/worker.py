@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from benchmarks import locks, machine, numerics, record, streams
+from benchmarks import data, locks, machine, numerics, record, streams
 from benchmarks.checkpoint import Checkpoint
 from benchmarks.learner import start
 from benchmarks.record import Record
@@ -99,10 +99,8 @@ def work(text: str) -> str:
     job = Job.from_text(text)
     try:
         built, seconds = zip(*(_stream(run, job.root) for run in job.runs), strict=True)
-    except UserError as error:
-        return Outcome(refusal=str(error)).to_text()
-    except Exception as error:  # of a user's own stream
-        return Outcome(tuple(failed(job, reason_of(error)))).to_text()
+    except (Exception, SystemExit) as error:
+        return _without_stream(job, error).to_text()
     identity = job.run.to_json() | {name: getattr(job.context, name) for name in ("digest", "data", "device")}
     if job.beside:
         identity["beside"] = list(job.beside)
@@ -115,6 +113,20 @@ def work(text: str) -> str:
         found = [execute([run], [stream], job.context, spent, None, own)[0] for run, stream, spent, own in alone]
     notes = [note for part in (saved, *curves) if part for note in part.notes]
     return Outcome(tuple(found), notes=tuple(notes)).to_text()
+
+
+def _without_stream(job: Job, error: BaseException) -> Outcome:
+    """Return what comes of a job whose stream cannot be built: failed records where its seed or its code is the cause.
+
+    What holds for other runs, too, is a refusal: data that are gone, or options that no seed can serve.
+    """
+    try:
+        data.load(streams.data_set(job.run.stream), Path(job.root))
+    except UserError as gone:
+        return Outcome(refusal=str(gone))
+    if isinstance(error, UserError) and job.run.stream_seed is None:
+        return Outcome(refusal=str(error))
+    return Outcome(tuple(failed(job, reason_of(error))))
 
 
 def _curves(job: Job, runs: Sequence[Run]):

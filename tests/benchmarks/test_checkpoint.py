@@ -223,6 +223,7 @@ def test_a_run_notes_the_most_that_its_method_held(name, options, examples, tens
     [
         (np.float64(1.5), "state['method'][1] (numpy.float64)"),
         ({"deep": np.zeros(2)}, "state['method'][1]['deep'] (numpy.ndarray)"),
+        ({np.int64(3): 1.5}, "state['method'][1][np.int64(3)] (numpy.int64)"),
         (deque([1]), "state['method'][1] (collections.deque)"),
         (defaultdict(int), "state['method'][1] (collections.defaultdict)"),
     ],

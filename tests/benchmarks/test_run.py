@@ -93,6 +93,7 @@ def test_every_option_is_filled_in():
         (changed("stream", name="splitdigit"), "unknown stream 'splitdigit'; the nearest is 'splitdigits'"),
         (changed("stream", first="plain"), "unknown option of the stream splitdigits 'first'"),
         ({**RUN, "scenario": "clas"}, "clas"),
+        ({**RUN, "seed": 0}, "seed must be a whole number >= 1, got 0"),
     ],
 )
 def test_mistakes(description, message):

@@ -198,7 +198,7 @@ def test_a_run_that_always_kills_its_worker_is_tried_twice_and_then_failed(tmp_p
     assert first == failed and second.reason is None
 
 
-@pytest.mark.parametrize("error", [UserError("too few images"), IndexError("no such task")])
+@pytest.mark.parametrize("error", [UserError("too few images"), IndexError("no such task"), SystemExit("left")])
 def test_a_seed_whose_stream_cannot_be_built_is_a_failed_record(error, tmp_path, monkeypatch):
     from benchmarks import streams
 
@@ -214,6 +214,28 @@ def test_a_seed_whose_stream_cannot_be_built_is_a_failed_record(error, tmp_path,
     (failed,), worked = sweep_inline(monkeypatch, runs, tmp_path)
     assert worked == runs and failed.run.seed == 2 and str(error) in failed.reason
     assert [found.reason is None for found in sweep.survey(runs, tmp_path, ROOT).records] == [True, False, True]
+
+
+def test_data_that_are_gone_stop_the_sweep_and_fail_no_run(tmp_path, monkeypatch):
+    from benchmarks import streams
+
+    runs = [Run.of({"name": "splitdigits", "order": "seeded"}, "class", {"name": "naive"}, TRAIN, s) for s in (1, 2, 3)]
+    build = streams.build
+
+    def gone(*_):
+        raise UserError("the data are gone")
+
+    def until_then(stream, scenario, seed, root):
+        if seed == 2:
+            monkeypatch.setattr(worker.data, "load", gone)
+            gone()
+        return build(stream, scenario, seed, root)
+
+    monkeypatch.setattr(streams, "build", until_then)
+    with pytest.raises(UserError, match="naive class seed 2: the data are gone"):
+        sweep_inline(monkeypatch, runs, tmp_path)
+    assert [found and found.reason for found in sweep.survey(runs, tmp_path, ROOT).records] == [None, None, None]
+    assert len(sweeps.versions(tmp_path)) == 1
 
 
 def test_an_error_in_a_method_is_a_failed_record_that_names_the_place(tmp_path, monkeypatch):

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# torch 2.13.0: on a CPU, clipping gradients by their largest component costs ten times as much as by their length.
+# torch 2.13.0: on a CPU, clipping gradients by their largest component takes seven to nine times as long as by length.
 #
 # Expected: the norm of order infinity is the cheapest: it needs one comparison a number, and neither a square nor a
-# root. So clip_grad_norm_(parameters, 1.0, norm_type=inf) is as fast as with the usual norm of order 2. Seen: torch's
-# vector_norm has a vectorised kernel on a CPU for order 2 alone. Orders 1, 3 and -inf are slow as well. For a
-# perceptron 784-400-400-10 the clipping by the largest component takes 1.3 ms, where forward and backward pass on 128
-# images take 4 ms and the clipping by order 2 takes 0.15 ms. For methods that look at a gradient's largest component in
-# every step (a guard against overflow in A-GEM's projection, for one), it was a tenth of the step.
+# root. So clip_grad_norm_(parameters, 1.0, norm_type=inf) is as fast as with the usual norm of order 2. Seen: for
+# a perceptron 784-400-400-10 it takes 1.3 ms in place of 0.14 to 0.2 ms, where forward and backward pass of 128 images take
+# some milliseconds. The norm of order 1 is slow, too. A guard against overflow that looks at a gradient's largest
+# component in every step pays the same.
 # What puts it right: torch.aminmax gives the smallest and the largest number in one vectorised pass:
 # largest = torch.stack(torch.aminmax(gradient)).abs().max(). It hands on NaN and takes about as long as order 2.
-# Versions: torch 2.13.0, one thread of a CPU, CPython 3.11 to 3.13. One to five minutes. Download 200 MB with PyTorch's
+# Versions: torch 2.13.0, one thread of a CPU, CPython 3.11 and 3.13. One to five minutes. Download 200 MB with PyTorch's
 # index of CPU wheels in PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -60,6 +59,9 @@ assert by_aminmax() == clip(inf)
 print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
 print(f"forward and backward pass of 128 images {milliseconds(step):.2f} ms")
 length, largest, other = milliseconds(clip, 2.0), milliseconds(clip, inf), milliseconds(by_aminmax)
-print(f"clipping by order 2 {length:.2f} ms, by order infinity {largest:.2f} ms; the largest by aminmax {other:.2f} ms")
-sys.exit(0 if largest > 4 * length and largest > 4 * other else "the norm of order infinity is no longer slow")
+absolute = milliseconds(clip, 1.0)
+print(f"clipping by order 2 {length:.2f} ms, by order 1 {absolute:.2f} ms, by order infinity {largest:.2f} ms")
+print(f"the largest by aminmax {other:.2f} ms")
+if absolute < 2 * length or largest < 4 * length or largest < 4 * other:
+    sys.exit("the norms of order 1 and infinity are no longer slow")
 PY

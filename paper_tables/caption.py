@@ -111,12 +111,12 @@ def comparisons(cells: pd.DataFrame, looks: int) -> list[str]:
 
 
 def secondhand(cells: pd.DataFrame) -> list[str]:
-    """Say which published numbers were not seen in the paper, but in a text that quotes it."""
+    """Say which published numbers are second-hand."""
     if "secondhand" not in cells:
         return []
     chosen = cells[cells.secondhand]
     which = "all" if len(chosen) == (cells.cell != "").sum() else names(chosen, cells)
-    return [f"Published numbers seen in a text that quotes the paper, and not in the paper itself: {which}."]
+    return [f"Second-hand published numbers, from a text or a rerun that is not the authors': {which}."]
 
 
 def usual_n(cells: pd.DataFrame) -> int | None:

@@ -27,7 +27,7 @@ from paper_tables.verdict import MAX_MARGIN, columns, verdict
 COLUMNS = ["cell", "seed", "value"]
 HEADER = ["cell", "ours", "paper", "difference", "interval", "margin", "verdict", "note"]
 MARGIN = 1.0  # points
-QUOTED = "the published number was seen in a text that quotes the paper"
+SECONDHAND = "the published number is second-hand, from a text or a rerun that is not the authors'"
 FRACTIONS = "if these are fractions, write 100 times as much"
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
@@ -126,7 +126,9 @@ def _line(values: list[float], paper: Published, table: Table | None, row: Row |
         f"({'n?' if paper.n is None else paper.n})",
         **columns(judged),
         "table": table.name if table else "no table",
-        "note": "; ".join(filter(None, [reason or judged.note, _doubt(values, paper), paper.secondhand and QUOTED])),
+        "note": "; ".join(
+            filter(None, [reason or judged.note, _doubt(values, paper), paper.secondhand and SECONDHAND])
+        ),
     }
 
 

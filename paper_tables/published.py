@@ -69,7 +69,7 @@ class Published:
 
     @property
     def secondhand(self) -> bool:
-        """Say whether we saw the number in a text that quotes the paper, not in the paper or its authors' files."""
+        """Say whether the number is from a text or a rerun that is not the authors' own."""
         return self.source.startswith(SECONDHAND)
 
     @property

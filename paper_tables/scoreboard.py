@@ -1,6 +1,6 @@
 """The scoreboard shows all tables on one page: how many published cells can be run, were run, and what came of them.
 
-Second-hand is a published number that we saw in a text that quotes the paper, and not in the paper.
+Second-hand is a published number from a text or a rerun that is not the authors' own.
 """
 
 import pandas as pd

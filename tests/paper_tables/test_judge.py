@@ -61,8 +61,8 @@ def test_a_file_of_the_reference_runs_gets_the_verdicts_of_the_table(tmp_path, n
         assert (line.verdict, line.dagger, line.table) == (other.verdict, other.dagger, name)
         for column in ("difference", "low", "high", "margin"):
             assert line[column] == pytest.approx(other[column], rel=0, abs=0, nan_ok=True)
-        notes = [note for note in line.note.split("; ") if note not in ("", judge.QUOTED, judge.FRACTIONS)]
-        assert "; ".join(notes) == other.note and (judge.QUOTED in line.note) == other.get("secondhand", False)
+        notes = [note for note in line.note.split("; ") if note not in ("", judge.SECONDHAND, judge.FRACTIONS)]
+        assert "; ".join(notes) == other.note and (judge.SECONDHAND in line.note) == other.get("secondhand", False)
 
 
 def test_the_page_by_hand(tmp_path):

@@ -2,13 +2,14 @@
 
 import io
 import re
+from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 
-from paper_tables import declaration, plot, render
+from paper_tables import caption, declaration, plot, render
 from paper_tables.verdict import verdict
 from tests.support.toy_table import RESULTS, SEEDS, failed, run, toy_loader
 
@@ -119,6 +120,21 @@ def test_a_paper_with_a_single_run(toy):
     assert " and the paper's single run, where no other number" in " ".join(
         render.markdown(single, cells, (1,)).split()
     )
+
+
+@pytest.mark.parametrize(("quoted", "said"), [((), None), (("task",), "Adam task"), (("task", "class"), "Adam")])
+def test_second_hand_numbers_are_named(toy, quoted, said):
+    adam, *others = toy().rows
+    paper = {
+        s: replace(cell, source="secondary: a copy" if s in quoted else "primary: it") for s, cell in adam.paper.items()
+    }
+    table = replace(toy(), rows=(replace(adam, paper=paper), *others))
+    lines = caption.secondhand(render.frame(table, RESULTS))
+    expected = f"Second-hand published numbers, from a text or a rerun that is not the authors': {said}."
+    assert lines == ([expected] if said else [])
+    alone = replace(table, rows=table.rows[:1])
+    (line,) = caption.secondhand(render.frame(alone, RESULTS)) or [""]
+    assert line.endswith(": all.") == (len(quoted) == 2)
 
 
 def test_an_undefined_measure_says_why(toy):

@@ -43,6 +43,17 @@ def test_all_is_the_sum(toy):
     assert len({len(line) for line in text.splitlines()[2:]}) == 1
 
 
+def test_second_hand_numbers_are_counted_where_they_were_run(toy):
+    adam, *others = toy.rows
+    quoted = {scenario: replace(cell, source="secondary: somebody's copy") for scenario, cell in adam.paper.items()}
+    rows = (replace(adam, paper=quoted), *others)
+    assert [
+        scoreboard.line(render.frame(replace(toy, rows=rows), results), 5, 3, 0.5)["secondhand"]
+        for results in (RESULTS, {})
+    ] == [2, 0]
+    assert scoreboard.line(render.frame(toy, RESULTS), 5, 3, 0.5)["secondhand"] == 0
+
+
 def test_a_table_may_be_called_all(toy):
     counts = scoreboard.counts([(replace(toy, name="all"), render.frame(toy, RESULTS), 1.0)])
     assert list(counts.index) == ["all", "all"] and list(counts.published) == [5, 5]

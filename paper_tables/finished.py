@@ -50,7 +50,7 @@ def keep(options: argparse.Namespace, page: Page, at_first: dict, data: list[lis
     at_first, data: `begun` and the states of the data's files when the command began. A page whose sources or data were
     edited while it was made is not kept.
     """
-    can_be = options.device == "cpu" and not (options.plan or options.track or options.cluster)
+    can_be = options.device == "cpu" and not (options.track or options.cluster)
     if can_be and at_first == begun(options) and data == states(Path(file) for file, *_ in data):
         kept = {"begun": at_first, "data": data, "results": _results(options), "page": asdict(page)}
         write_atomically(_file(options), json.dumps(kept))

@@ -211,7 +211,7 @@ def test_sources_or_data_edited_meanwhile_keep_nothing(tmp_path, monkeypatch):
     assert finished.again(options)
     image.unlink()
     assert not finished.again(options)
-    for unkept in ({"device": "cuda"}, {"plan": True}, {"track": "tensorboard"}, {"cluster": "tcp://127.0.0.1:1"}):
+    for unkept in ({"device": "cuda"}, {"track": "tensorboard"}, {"cluster": "tcp://127.0.0.1:1"}):
         other = argparse.Namespace(**vars(options) | unkept)
         finished.keep(other, page, finished.begun(other), [])
         assert not finished.again(other)

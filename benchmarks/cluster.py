@@ -96,7 +96,8 @@ class Cluster(Executor):
         self._closing = True
         self._wake.set()
         self._watcher.join(ANSWER)
-        if cancel_futures and self._failure is None and (left := self._stop(list(self._placed.values()))):
+        at_work = list(self._placed.values()) if cancel_futures and self._failure is None else []
+        if at_work and (left := engine.stop(self._client, at_work)):
             self._say(f"runs may still be at work on {len(left)} workers, end them: {', '.join(left[:3])}")
         self._close()
 
@@ -136,14 +137,18 @@ class Cluster(Executor):
             "and give the same command"
         )
 
-    def _check_settings(self) -> None:
-        """Refuse a scheduler that would start a deadly run again by itself, or wait for a silent worker for ever."""
+    def _asked(self, function: Callable, *arguments, **options):
+        """Return what the scheduler answers. UserError says that it does not."""
         try:
-            failures, ttl = engine.background(self._client.run_on_scheduler, cluster_worker.settings).result(ANSWER)
+            return engine.background(function, *arguments, **options).result(ANSWER)
         except ModuleNotFoundError as error:
             raise self._gone(f"cannot import {error.name} (it must be started in a checkout)") from error
         except Exception as error:
             raise self._gone(f"does not answer ({type(error).__name__})") from error
+
+    def _check_settings(self) -> None:
+        """Refuse a scheduler that would start a deadly run again by itself, or wait for a silent worker for ever."""
+        failures, ttl = self._asked(self._client.run_on_scheduler, cluster_worker.settings)
         if failures != 0 or not ttl:
             raise UserError(
                 f"the scheduler at {self._address} has allowed-failures {failures} and worker-ttl {ttl}: needed are 0 "
@@ -152,11 +157,7 @@ class Cluster(Executor):
 
     def _look(self) -> None:
         """Ask the scheduler which workers there are."""
-        try:
-            ask = self._client.scheduler.identity
-            identity = engine.background(self._client.sync, ask, n_workers=-1).result(ANSWER)
-        except Exception as error:
-            raise self._gone(f"does not answer ({type(error).__name__})") from error
+        identity = self._asked(self._client.sync, self._client.scheduler.identity, n_workers=-1)
         found, self._workers = identity["workers"], {}
         for address, seen in found.items():
             name, threads = str(seen["name"]), seen["nthreads"]
@@ -229,7 +230,7 @@ class Cluster(Executor):
         elif call.missed > 1:
             self._again(call)  # the worker left, and nobody else may take what was placed on it
         elif time.monotonic() - self._begun.get(call.name, call.placed) > LIMIT:
-            call.ended = engine.background(self._stop, [call])
+            call.ended = engine.background(engine.stop, self._client, [call])
 
     def _give_up(self, call: _Call) -> None:
         """Leave a run that took too long, and its worker, too, if that does not let go of it."""
@@ -293,8 +294,3 @@ class Cluster(Executor):
         if call.handle.status == "pending":
             call.handle.cancel()
         call.handle.release()
-
-    def _stop(self, calls: list[_Call]) -> list[str]:
-        """End calls that are at work. Return the workers that may not have let go."""
-        handles, names = [call.handle for call in calls], [call.name for call in calls]
-        return engine.stop(self._client, handles, names, [call.address for call in calls]) if calls else []

@@ -147,7 +147,7 @@ def _unlike(versions: dict[str, str], job, root: Path) -> list[list[str]]:
         machine.check_device(job.context.device)
     except UserError as error:
         return [[f"the device {job.context.device}", f"not available ({error})", "asked for"]]
-    name, wanted = streams.data_set(job.run.stream), job.context.data
+    name, wanted = streams.recipe(job.run.stream).data_set, job.context.data
     try:
         if name in standard_sets.SETS and not data.is_there(name, root):  # a worker downloads nothing
             return [[f"the data set {name}", f"missing in the data root {root}", wanted]]

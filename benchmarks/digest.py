@@ -53,12 +53,9 @@ def _with_imports(modules: list[str]) -> set[str]:
         module = waiting.pop()
         if module not in found:
             found.add(module)
-            waiting += _imports(module)
+            named = _named(_text(module), module)
+            waiting += [name for name in named if name.startswith(FOLLOWED) and _file(name).is_file()]
     return found
-
-
-def _imports(module: str) -> set[str]:
-    return {name for name in _named(_text(module), module) if name.startswith(FOLLOWED) and _file(name).is_file()}
 
 
 @cache

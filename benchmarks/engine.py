@@ -1,13 +1,10 @@
 """The client of a cluster's engine, with a limit to every wait: a call of the engine may never return."""
 
-import itertools
 import logging
-import threading
 import warnings
-from collections.abc import Callable
-from concurrent.futures import Future
 
 from benchmarks import cluster_worker, numerics
+from benchmarks.background import background
 from methods.base.errors import UserError
 
 CONNECT = 10.0  # seconds to find the scheduler
@@ -40,34 +37,18 @@ def connect(address: str):
             ) from error
 
 
-_numbers = itertools.count()
-
-
-def background(function: Callable, *arguments, **options) -> Future:
-    """Call a function that may never return, in a thread that ends with the process."""
-    future: Future = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function(*arguments, **options))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name=f"cluster-{next(_numbers)}").start()
-    return future
-
-
-def stop(client, handles: list, names: list[str], addresses: list[str]) -> list[str]:
+def stop(client, calls: list) -> list[str]:
     """End calls that are at work at these workers. Return the workers that may not have let go.
 
     A worker whose run does not end is started anew, where it has a nanny.
     """
 
     def end() -> list[str]:
-        client.cancel(handles)
-        left = client.run(cluster_worker.stop, names, workers=addresses, on_error="return")
+        client.cancel([call.handle for call in calls])
+        left = client.run(cluster_worker.stop, [call.name for call in calls], workers=addresses, on_error="return")
         return [address for address, names in left.items() if isinstance(names, list) and names]
 
+    addresses = [call.address for call in calls]
     try:
         if stuck := background(end).result(ANSWER):
             background(client.restart_workers, stuck, 20).result(ANSWER)

@@ -23,15 +23,12 @@ def write_atomically(file: Path, text: str | bytes) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, file)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise UserError(
             f"cannot write {file}: {error.strerror}; finished runs are kept, the same command goes on"
         ) from error
-    except BaseException:
-        if temporary is not None:
+    finally:
+        if temporary is not None:  # it is there if nothing took its place
             Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read_text(file: Path) -> str:

@@ -27,6 +27,10 @@ class Outdated(UserError):
     """A record of a run that this version cannot describe: an option or a method has another name now."""
 
 
+class Newer(UserError):
+    """A record has a schema that this version does not know yet."""
+
+
 class Damaged(UserError):
     """A file should hold a record and does not."""
 
@@ -89,7 +93,8 @@ def from_text(text: str) -> Record:
         if not isinstance(values, dict):
             raise ValueError("it holds no fields")
         if (schema := values.get("schema")) != SCHEMA:
-            raise ValueError(f"it has record schema {schema!r}, this version reads {SCHEMA}")
+            kind = Newer if type(schema) is int and schema > SCHEMA else ValueError
+            raise kind(f"it has record schema {schema!r}, this version reads {SCHEMA}")
         if not fitted("seed", Count)(values["run"]["seed"])[0]:
             raise ValueError("its seed is no whole number from 1")
         try:
@@ -137,15 +142,7 @@ def load(file: Path) -> Record | None:
         return from_text(text)
     except Outdated as error:
         raise Outdated(f"{file} is of another version: {error}") from error
+    except Newer as error:
+        raise UserError(f"{file} is of a newer version: {error}; use another results folder") from None
     except ValueError as error:
-        if _is_newer(text):
-            raise UserError(f"{file} is of a newer version: {error}; use another results folder") from None
         raise Damaged(f"{file} is not a record (truncated or damaged): {' '.join(str(error).split())}") from error
-
-
-def _is_newer(text: str) -> bool:
-    try:
-        schema = json.loads(text)["schema"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return False
-    return type(schema) is int and schema > SCHEMA

@@ -54,7 +54,7 @@ class Run:
     @property
     def stream_seed(self) -> int | None:
         """Return the seed of the stream, or None if the stream depends on no seed and is shared by all."""
-        return self.seed if streams.needs_seed(self.stream) else None
+        return self.seed if streams.recipe(self.stream).needs_seed else None
 
     @property
     def without_seed(self) -> "Run":

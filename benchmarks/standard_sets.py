@@ -11,15 +11,15 @@ import os
 import socket
 import tarfile
 import tempfile
-import threading
-import time
 import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import as_completed
+from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
+from benchmarks.background import background
 from benchmarks.files import ROOT
 from methods.base.errors import UserError
 
@@ -173,28 +173,16 @@ def holds(folder: Path) -> str:
 
 def _unreachable(urls: list[str]) -> str | None:
     """Return None as soon as one of `urls` answers, else what was tried and how each failed, within PROBE_SECONDS."""
-    answers = SimpleQueue()
 
     def probe(url):
-        try:
+        with suppress(urllib.error.HTTPError):  # a refusal is an answer too; the download itself will say more
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
-        except urllib.error.HTTPError:
-            answers.put((url, None))  # a refusal is an answer too; the download itself will say more
-        except Exception as error:
-            answers.put((url, " ".join(str(getattr(error, "reason", error)).split())))
-        else:
-            answers.put((url, None))
 
-    for url in urls:  # daemon threads, since looking up a name has no time limit of its own
-        threading.Thread(target=probe, args=(url,), daemon=True).start()
+    probes = {background(probe, url): url for url in urls}  # looking up a name has no time limit of its own
     failures = dict.fromkeys(urls, f"no answer in {PROBE_SECONDS} s")
-    end = time.monotonic() + PROBE_SECONDS
-    for _ in urls:
-        try:
-            url, failure = answers.get(timeout=max(0, end - time.monotonic()))
-        except Empty:
-            break
-        if failure is None:
-            return None
-        failures[url] = failure
+    with suppress(TimeoutError):
+        for done in as_completed(probes, timeout=PROBE_SECONDS):
+            if (error := done.exception()) is None:
+                return None
+            failures[probes[done]] = " ".join(str(getattr(error, "reason", error)).split())
     return "; ".join(f"{url}: {failure}" for url, failure in failures.items())

@@ -93,7 +93,7 @@ def _is_done(folder: Path, run: Run, sources: str, pixels: str) -> bool:
 
 def fingerprint(run: Run, root: Path) -> str:
     """Return the identity of the data that a run reads."""
-    return data.fingerprint(streams.data_set(run.stream), root)
+    return data.fingerprint(streams.recipe(run.stream).data_set, root)
 
 
 def sweep(
@@ -108,25 +108,24 @@ def sweep(
     runs = list(dict.fromkeys(runs))  # a run that several rows measure is done once
     todo = [run for run, found in zip(runs, survey(runs, folder, root).records, strict=True) if found is None]
     console = Console(stderr=True)
-    if curves and (without := [run for run in set(runs) - set(todo) if not (curves / locks.name(run)).exists()]):
-        text = f"{len(without)} of {len(runs)} runs were done before and leave no curves"
-        console.print(text, markup=False, soft_wrap=True)
-    if not todo:
-        return []
-    if not isinstance(jobs, str):
-        machine.check_device(device)
-    for name in {streams.data_set(run.stream) for run in todo}:
-        data.require(name, root)
-    where = f"on {jobs}" if isinstance(jobs, str) else f"{jobs} at a time"
-    console.print(f"{len(todo)} of {len(runs)} runs to do, {where}", markup=False, soft_wrap=True)
-    todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
-    locks.clear_leftovers(folder)
-    commit = machine.commit()
-    work = [_job(together, folder, root, device, commit, curves) for together in _together(todo, device)]
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
+    if curves and (without := [run for run in set(runs) - set(todo) if not (curves / locks.name(run)).exists()]):
+        say(f"{len(without)} of {len(runs)} runs were done before and leave no curves")
+    if not todo:
+        return []
+    if not isinstance(jobs, str):
+        machine.check_device(device)
+    for name in {streams.recipe(run.stream).data_set for run in todo}:
+        data.require(name, root)
+    where = f"on {jobs}" if isinstance(jobs, str) else f"{jobs} at a time"
+    say(f"{len(todo)} of {len(runs)} runs to do, {where}")
+    todo.sort(key=_stream_of)  # a worker keeps the stream of its last run
+    locks.clear_leftovers(folder)
+    commit = machine.commit()
+    work = [_job(together, folder, root, device, commit, curves) for together in _together(todo, device)]
     executor = _cluster(jobs, say) if isinstance(jobs, str) else Processes(min(jobs, len(work)))
     try:
         _check(executor, work)

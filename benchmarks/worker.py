@@ -121,7 +121,7 @@ def _without_stream(job: Job, error: BaseException) -> Outcome:
     What holds for other runs, too, is a refusal: data that are gone, or options that no seed can serve.
     """
     try:
-        data.load(streams.data_set(job.run.stream), Path(job.root))
+        data.load(streams.recipe(job.run.stream).data_set, Path(job.root))
     except UserError as gone:
         return Outcome(refusal=str(gone))
     if isinstance(error, UserError) and job.run.stream_seed is None:

@@ -47,7 +47,7 @@ def measure(table: Table, cells: pd.DataFrame, seeds: tuple[int, ...]) -> str:
     if (usual := usual_n(cells)) is not None:
         theirs = "single run" if usual == 1 else f"{usual} runs"
         text += f" and the paper's {theirs}, where no other number stands in brackets"
-        if "n?" in _runs_known(cells):
+        if cells.paper_n[cells.cell != ""].isna().any():
             text += " (n?: the paper does not say)"
         text += "; published spreads are converted to it"
     if table.looks > 1:
@@ -123,10 +123,6 @@ def usual_n(cells: pd.DataFrame) -> int | None:
     """Return the number of runs behind most published cells, or None if no cell gives one."""
     known = cells.paper_n.dropna()
     return int(known.mode().iloc[0]) if len(known) else None
-
-
-def _runs_known(cells):
-    return {"n?" if pd.isna(cell.paper_n) else "n" for cell in cells.itertuples() if cell.cell}
 
 
 def _margin(table, judged) -> str:

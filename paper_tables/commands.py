@@ -5,6 +5,10 @@ Each imports what it needs when it is called, so that `--help` needs no torch.
 
 import argparse
 import sys
+from pathlib import Path
+
+from benchmarks.files import LOCAL, REFERENCE, ROOT, read_text, shown
+from methods.base.errors import UserError, unknown
 
 
 def table(options: argparse.Namespace) -> int:
@@ -13,8 +17,6 @@ def table(options: argparse.Namespace) -> int:
 
     begun = finished.begun(options)  # before the other sources are read
 
-    from benchmarks.files import LOCAL, REFERENCE, shown
-    from methods.base.errors import UserError
     from paper_tables import beside, declaration
     from paper_tables.complete import complete
     from paper_tables.options import curves, path, sweeping
@@ -47,8 +49,6 @@ def table(options: argparse.Namespace) -> int:
 
 def tune(options: argparse.Namespace) -> int:
     """Search the options that a table declares as searched, on held-out training data."""
-    from benchmarks.files import LOCAL, shown
-    from methods.base.errors import UserError
     from paper_tables import declaration
     from paper_tables.options import sweeping
     from paper_tables.tune import tune
@@ -62,7 +62,6 @@ def tune(options: argparse.Namespace) -> int:
 
 def tables(options: argparse.Namespace) -> int:
     """Render the committed reference records, without training."""
-    from benchmarks.files import ROOT, read_text, shown
     from paper_tables import gallery
     from paper_tables.references import render_references
 
@@ -78,7 +77,6 @@ def tables(options: argparse.Namespace) -> int:
 
 def judge(options: argparse.Namespace) -> int:
     """Judge anybody's runs, from a CSV with the columns cell, seed, value."""
-    from methods.base.errors import UserError
     from paper_tables.judge import judge
     from paper_tables.options import path
 
@@ -90,7 +88,6 @@ def judge(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write all tables, and what stands behind each cell, as one HTML page."""
-    from benchmarks.files import LOCAL, REFERENCE, shown
     from paper_tables.options import data_root, path
     from paper_tables.report import page
 
@@ -109,14 +106,11 @@ def figure(options: argparse.Namespace) -> int:
     """Draw a figure: fisher, offline-ewc, tradeoff or landscape."""
     from importlib import import_module
     from inspect import signature
-    from pkgutil import iter_modules
 
-    import paper_tables
-    from methods.base.errors import UserError, unknown
     from paper_tables.options import data_root, jobs
 
-    modules = [module.name for module in iter_modules(paper_tables.__path__)]
-    known = [name.removeprefix("figure_").replace("_", "-") for name in modules if name.startswith("figure_")]
+    files = Path(__file__).parent.glob("figure_*.py")
+    known = [file.stem.removeprefix("figure_").replace("_", "-") for file in files]
     if options.name not in known:
         raise unknown("figure", options.name, known)
     main = import_module(f"paper_tables.figure_{options.name.replace('-', '_')}").main
@@ -131,8 +125,6 @@ def figure(options: argparse.Namespace) -> int:
 
 def figures(options: argparse.Namespace) -> int:
     """Draw learning curves and accuracy matrices of a table, from its records."""
-    from benchmarks.files import LOCAL, REFERENCE, shown
-    from methods.base.errors import UserError
     from paper_tables import declaration
     from paper_tables.figures.draw import write
     from paper_tables.options import data_root, path
@@ -149,7 +141,6 @@ def figures(options: argparse.Namespace) -> int:
 
 def regress(options: argparse.Namespace) -> int:
     """Run a table and compare it with its gate references."""
-    from methods.base.errors import UserError
     from paper_tables.options import path, sweeping
     from paper_tables.regress import NAME, regress
 
@@ -161,7 +152,6 @@ def regress(options: argparse.Namespace) -> int:
 
 def audit(options: argparse.Namespace) -> int:
     """Measure what other libraries compute under the names of the field."""
-    from methods.base.errors import UserError
     from paper_tables import audit
     from paper_tables.options import jobs
 
@@ -176,7 +166,6 @@ def audit(options: argparse.Namespace) -> int:
 def data(options: argparse.Namespace) -> int:
     """Fetch and verify a data set."""
     from benchmarks import data
-    from benchmarks.files import shown
     from paper_tables.options import data_root
 
     root = data_root(options.data)

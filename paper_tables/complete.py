@@ -57,7 +57,7 @@ def complete(
     runs = runs_of(table, first_seeds(table, seeds))
     if seeds == AUTO:
         table, later = replace(table, looks=len(LOOKS)), LOOKS[1:]
-    sets = {streams.data_set(run.stream) for run in runs.values()}
+    sets = {streams.recipe(run.stream).data_set for run in runs.values()}
     read = finished.states(file for name in sets for file in data.files(name, root))
     before = survey(list(runs.values()), folder, root)
     _say_what_is_done_again(before)

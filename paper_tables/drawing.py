@@ -102,8 +102,13 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
         yield drawing
 
 
-def readable(axes) -> None:
-    """Give the horizontal axis a few round ticks, and a span of LEAST points at least."""
+def lines(axes, n: int, margin: float) -> None:
+    """Shade every other of n lines of marks. The horizontal axis gets a few round ticks and LEAST points at least."""
+    for line in range(1, n, 2):
+        axes.axhspan(line - 0.5, line + 0.5, color="0.965", zorder=0)
+    axes.grid(False, axis="y")
+    axes.margins(x=margin)
+    sns.despine(ax=axes, left=True)
     left, right = axes.get_xlim()
     if right - left < LEAST:
         axes.set_xlim((left + right - LEAST) / 2, (left + right + LEAST) / 2)

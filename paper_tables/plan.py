@@ -49,7 +49,7 @@ def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -
     if unknown:
         rows = ", ".join(f"{label} ({', '.join(scenarios)})" for label, scenarios in unknown.items())
         lines.append(f"No reference record tells how long these take: {rows}.")
-    for name in sorted({streams.data_set(run.stream) for run in todo}):
+    for name in sorted({streams.recipe(run.stream).data_set for run in todo}):
         where = "comes with scikit-learn" if name == "digits" else f"is in {shown(root)}"
         lines.append(f"Data: {name} {where if data.is_there(name, root) else f'is fetched into {shown(root)} first'}.")
     return "\n".join(lines)

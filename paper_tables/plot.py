@@ -116,8 +116,6 @@ def _name(metrics: pd.Series, kind: str) -> str:
 
 def _panel(axes, cells, labels):
     shift = 0.17 if cells.paper_mean.notna().any() else 0.0
-    for line in range(1, len(labels), 2):
-        axes.axhspan(line - 0.5, line + 0.5, color="0.965", zorder=0)
     for cell in cells.itertuples():
         line = labels.index(cell.group)
         if cell.ours_n:
@@ -129,10 +127,7 @@ def _panel(axes, cells, labels):
         if cell.failed:
             where = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
             axes.text(0.98, line, f"failed {cell.failed}", color=RED, fontsize=8, **where)
-    axes.grid(False, axis="y")
-    axes.margins(x=0.08)
-    drawing.readable(axes)
-    sns.despine(ax=axes, left=True)
+    drawing.lines(axes, len(labels), margin=0.08)
 
 
 def _curves(part, table: Table, cells: pd.DataFrame, curves: list[tuple[str, str]], lines: int) -> None:

@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent / "published"
 KINDS = ("sem", "std", "std_pop", "ci95", "none")
 COLUMNS = ["cell", "paper", "table", "benchmark", "scenario", "method", "metric"]
 COLUMNS += ["mean", "spread", "spread_kind", "n_seeds", "reading_error", "verified", "source", "notes"]
+TEXTS = [*COLUMNS[:7], "spread_kind", "source", "notes"]  # the columns that are kept as they are
 # What the column `metric` calls our measures.
 METRICS = {
     "average_accuracy": "avg_acc_final",
@@ -149,22 +150,13 @@ def _cell(values: list[str]) -> Published:
         raise ValueError("the cell has no name")
     decimals = len(row["mean"].partition(".")[2])
     return Published(
-        cell=row["cell"],
-        scenario=row["scenario"],
-        metric=row["metric"],
+        **{column: row[column] for column in TEXTS},
         mean=number,
         spread=spread,
-        spread_kind=row["spread_kind"],
         n=int(row["n_seeds"]) if row["n_seeds"] else None,
         verified=row["verified"] == "yes",
-        source=row["source"],
-        notes=row["notes"],
         resolution=10.0**-decimals,
         reading_error=reading_error or 0.0,
-        paper=row["paper"],
-        table=row["table"],
-        benchmark=row["benchmark"],
-        method=row["method"],
     )
 
 

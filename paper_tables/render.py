@@ -120,7 +120,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
 def _orders(finished: list[Record], measured: list[Measure]) -> list[int]:
     """Return the number of the class order of each run that counts."""
     counted = [record.run for record, measure in zip(finished, measured, strict=True) if measure.reason is None]
-    return [streams.order_seed(run.stream, run.seed) for run in counted]
+    return [streams.recipe(run.stream).order_seed(run.seed) for run in counted]
 
 
 def _added(finished: list[Record]) -> str:

@@ -28,6 +28,7 @@ says so before the runs. Each look then uses its share of the error rate.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -131,24 +132,16 @@ def verdict(
         if missing := blocks.lacking(design, paper.n):
             return Verdict("inconclusive", n, difference, margin=margin, dagger=dagger, note=missing, open=True)
         difference, within = design.mean - paper.mean, max(design.within, floor)
-
-        def interval(n, rate=rate):
-            return design.interval(difference, within, n, STAND_IN, rate)
+        interval = partial(design.interval, difference, within, times=STAND_IN, rate=rate)
     elif paper.n is None or paper.n == 1:
         margin, dagger, agreement = paper.reading_error, False, "compatible"
-
-        def interval(n, rate=rate):
-            return prediction(difference, std, n, rate)
+        interval = partial(prediction, difference, std, rate=rate)
     elif paper_std is None:
         margin, dagger, agreement = min(margin, MAX_MARGIN) + paper.reading_error, True, "reproduced"
-
-        def interval(n, rate=rate):
-            return borrowed(difference, std, n, paper.n, rate)
+        interval = partial(borrowed, difference, std, paper_n=paper.n, rate=rate)
     else:
         margin, dagger, agreement = widened(margin, paper_std, paper.n) + paper.reading_error, False, "reproduced"
-
-        def interval(n, rate=rate):
-            return welch(difference, std, n, paper_std, paper.n, rate)
+        interval = partial(welch, difference, std, paper_std=paper_std, paper_n=paper.n, rate=rate)
 
     if n == 1:
         note, can_be_settled = "one seed has no spread, at least two are needed", True
@@ -165,7 +158,7 @@ def verdict(
     out_of_reach = not can_be_settled and note != TOO_NEAR
     if out_of_reach and dagger:
         note = BORROWED
-    wide_low, wide_high = map(float, interval(n, rate / 2))
+    wide_low, wide_high = map(float, interval(n, rate=rate / 2))
     if out_of_reach and wide_low <= 0 <= wide_high:
         return Verdict("compatible", n, difference, wide_low, wide_high, margin, dagger, note)
     return Verdict("inconclusive", n, difference, low, high, margin, dagger, note, can_be_settled)

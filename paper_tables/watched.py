@@ -1,12 +1,12 @@
 """The figures look on while a method trains: its class is given a subclass that keeps theta along the way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from rich.console import Console
+from rich.progress import track
 
 import methods
 from benchmarks.executors import Processes, ended
-from benchmarks.progress import Line
 from methods.base.method import Method
 
 
@@ -42,19 +42,12 @@ def watched(name: str, options: dict, every: int = 1, also: type | None = None) 
 
 
 def in_processes(function: Callable, arguments: list[tuple], jobs: int) -> list:
-    """Return function(*each) for each of `arguments`, `jobs` at a time. A line shows how far it is."""
+    """Return function(*each) for each of `arguments`, `jobs` at a time. A bar shows how far it is."""
     executor, results = Processes(min(jobs, len(arguments))), [None] * len(arguments)
     try:
-        with Line(Console(stderr=True), len(arguments)) as line:
-
-            def begun() -> Iterator[tuple]:
-                for n, each in enumerate(arguments):
-                    line.begin(n)
-                    yield each
-
-            for n, future in ended(executor, function, begun()):
-                results[n] = future.result()
-                line.end(n)
+        done = ended(executor, function, arguments)
+        for n, future in track(done, total=len(arguments), description="runs", console=Console(stderr=True)):
+            results[n] = future.result()
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         raise

@@ -46,28 +46,11 @@ def defaults(name: str) -> dict:
 
 
 @lru_cache
-def _recipe(stream: Choice) -> Recipe:
+def recipe(stream: Choice) -> Recipe:
+    """Return what the stream is made by: it names the data set, and says whether the stream depends on the seed."""
     return find(stream.name)(**stream.options)
-
-
-def data_set(stream: Choice) -> str:
-    """Return the data set that a stream reads, as benchmarks.data names it."""
-    return _recipe(stream).data_set
-
-
-def needs_seed(stream: Choice) -> bool:
-    """Say whether the stream depends on the seed of the run."""
-    return _recipe(stream).needs_seed
-
-
-def order_seed(stream: Choice, seed: int) -> int:
-    """Return the seed of the class order in the run with this seed.
-
-    The stream has an order of a paper's seeds (Split.order_seeds).
-    """
-    return _recipe(stream).order_seed(seed)
 
 
 def build(stream: Choice, scenario: str, seed: int, root: Path) -> Stream:
     """Return the stream. It gets the seed only if it says that it depends on it."""
-    return materialise.build(_recipe(stream), scenario, seed, root)
+    return materialise.build(recipe(stream), scenario, seed, root)

@@ -4,7 +4,6 @@ A seed has the same height in every line, so that a seed that is low everywhere 
 """
 
 import numpy as np
-import seaborn as sns
 
 from paper_tables import drawing
 from paper_tables.declaration import Table
@@ -28,8 +27,6 @@ def draw(table: Table, found: list[Course]) -> Drawn | None:
     with drawing.canvas(max(6.4, 1.6 + 2.9 * len(scenarios)), 1.6 + 0.27 * len(labels)) as figure:
         axes_of = figure.subplots(1, len(scenarios), sharey=True, squeeze=False)[0]
         for axes, scenario in zip(axes_of, scenarios, strict=True):
-            for line in range(1, len(labels), 2):
-                axes.axhspan(line - 0.5, line + 0.5, color="0.965", zorder=0)
             for course in (course for course in found if course.scenario == scenario):
                 line, looks = labels.index(course.label), drawing.style(course.method)
                 at = [line + height[seed] for seed in course.seeds]
@@ -38,10 +35,7 @@ def draw(table: Table, found: list[Course]) -> Drawn | None:
                 if len(at) > 1:
                     axes.vlines(course.final.mean(), line - 0.42, line + 0.42, color="0.1", linewidth=1.1, zorder=3)
             axes.set(title=f"{scenario}-incremental", xlabel="accuracy over all tasks (%)")
-            axes.grid(False, axis="y")
-            axes.margins(x=0.06)
-            drawing.readable(axes)
-            sns.despine(ax=axes, left=True)
+            drawing.lines(axes, len(labels), margin=0.06)
         axes_of[0].set_yticks(range(len(labels)), labels)
         axes_of[0].set_ylim(len(labels) - 0.5, -0.5)
         caption = (

@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 
 import pandas as pd
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
+from seaborn.utils import relative_luminance
 
 from paper_tables.caption import ALONE, MARKS, UNJUDGED, WAITING
 from paper_tables.plot import STYLES
@@ -108,8 +109,6 @@ def colours() -> dict[str, tuple[str, str]]:
     """Return the colour of each verdict in the figures, and black or white for text on it, by the higher contrast."""
     pairs = {}
     for word, (colour, _) in STYLES.items():
-        channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-        luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
-        ink = "#000" if luminance > 0.179 else "#fff"  # both have the same contrast there, by WCAG 2
+        ink = "#000" if relative_luminance(colour) > 0.179 else "#fff"  # both have the same contrast there, by WCAG 2
         pairs[word or UNJUDGED] = (to_hex(colour), ink)
     return pairs

@@ -54,7 +54,7 @@ def small_root(tmp_path_factory):
     ],
 )
 def test_a_stream_depends_on_the_seed_where_it_says_so(small_root, spec, needs):
-    assert streams.needs_seed(streams.resolve(spec)) == needs
+    assert streams.recipe(streams.resolve(spec)).needs_seed == needs
     one, two = (content(build(small_root, "class", seed=seed, **spec)) for seed in (1, 2))
     assert (one == two) != needs
 
@@ -84,7 +84,7 @@ def test_an_order_of_numpy_is_that_of_a_code_that_permutes_the_labels(small_root
     spec = {"name": "splitdigits", "order": "numpy", "order_seeds": [2, 21]}
     raw = data.load("digits", small_root)
     for seed, s in ((1, 2), (20, 21), (21, 2), (40, 21)):
-        assert streams.order_seed(streams.resolve(spec), seed) == s
+        assert streams.recipe(streams.resolve(spec)).order_seed(seed) == s
         np.random.seed(s)
         p = np.random.permutation(list(range(10)))
         for scenario, first in (("domain", 0), ("class", 1)):

@@ -30,7 +30,9 @@ def drawn():
 
 def again(found, root):
     """The same run, done now."""
-    context = Context("cpu", "again", data.fingerprint(streams.data_set(found.run.stream), root), found.run.digest)
+    context = Context(
+        "cpu", "again", data.fingerprint(streams.recipe(found.run.stream).data_set, root), found.run.digest
+    )
     return Outcome.from_text(worker.work(Job(found.run, str(root), context).to_text())).records[0]
 
 

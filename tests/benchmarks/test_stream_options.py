@@ -40,7 +40,7 @@ def build(root, scenario="task", **spec):
 
 def test_streams_are_their_files_and_name_their_data():
     data = {
-        name: streams.data_set(streams.resolve({"name": name, **({"data": "mine"} if name == "arrays" else {})}))
+        name: streams.recipe(streams.resolve({"name": name, **({"data": "mine"} if name == "arrays" else {})})).data_set
         for name in set(streams.names()) - own.modules("benchmarks/streams")
     }
     assert data == {

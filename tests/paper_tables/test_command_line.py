@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from benchmarks import files, record, sweep
+from benchmarks import record, sweep
 from benchmarks.files import ROOT
-from paper_tables import complete, declaration
+from paper_tables import commands, complete, declaration
 from paper_tables.__main__ import main
 from tests.support import sweeps
 
@@ -79,7 +79,7 @@ def test_a_results_folder_under_a_file(tmp_path, capsys):
 
 
 def test_committed_records_are_not_replaced(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(files, "REFERENCE", tmp_path)
+    monkeypatch.setattr(commands, "REFERENCE", tmp_path)
     arguments = ["table", "splitdigits", "--rows", "adam", "--seeds", "1", "--results", tmp_path / ".." / tmp_path.name]
     assert "holds the committed records" in refused(capsys, *arguments) and not list(tmp_path.iterdir())
 

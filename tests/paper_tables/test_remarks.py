@@ -7,9 +7,9 @@ from paper_tables.references import references
 from paper_tables.runs import finished_of
 
 
-def records(table, label):
+def records(table, label, scenario="task"):
     """The committed records of a row, by seed."""
-    found = references(declaration.load(table)).results[label, "task"]
+    found = references(declaration.load(table)).results[label, scenario]
     return sorted(found, key=lambda record: record.run.seed)
 
 
@@ -54,3 +54,11 @@ def test_batches_of_one_class_forget_as_little_as_the_notebook_of_aljundi_et_al(
     drawn, by_class = (cells.ours_mean[f"MAS {how} forgetting"] for how in ("accumulated", "by class"))
     assert by_class == pytest.approx(cells.paper_mean["MAS accumulated forgetting"], abs=0.05)
     assert by_class == pytest.approx(drawn / 3, rel=0.1)
+
+
+@pytest.mark.parametrize("label", ["VAN", "MAS", "RWalk"])
+def test_looks_change_no_training(label):
+    plain, looked = (records("agem-permutedmnist", row, "domain")[:3] for row in (label, f"{label} LCA"))
+    assert plain[0].run.train.curve is None and looked[0].run.train.curve == 10
+    for one, other in zip(plain, looked, strict=True):
+        assert one.run.seed == other.run.seed and one.correct == other.correct

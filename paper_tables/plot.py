@@ -124,10 +124,12 @@ def _panel(axes, cells, labels):
             _point(axes, cell.ours_mean, line - shift, half, color=colour, marker=marker, markersize=6)
         if not math.isnan(cell.paper_mean):
             _point(axes, cell.paper_mean, line + (shift if cell.ours_n else 0.0), _paper_half(cell), **PAPER)
-        if cell.failed:
-            where = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center"}
-            axes.text(0.98, line, f"failed {cell.failed}", color=RED, fontsize=8, **where)
     drawing.lines(axes, len(labels), margin=0.08)
+    left, right = axes.get_xlim()
+    for cell in cells[cells.failed > 0].itertuples():  # on the side where our mark is not, at its height
+        x, ha = (0.02, "left") if cell.ours_mean > (left + right) / 2 else (0.98, "right")
+        where = {"transform": axes.get_yaxis_transform(), "ha": ha, "va": "center"}
+        axes.text(x, labels.index(cell.group) - shift, f"failed {cell.failed}", color=RED, fontsize=8, **where)
 
 
 def _curves(part, table: Table, cells: pd.DataFrame, curves: list[tuple[str, str]], lines: int) -> None:

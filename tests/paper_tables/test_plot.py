@@ -72,6 +72,16 @@ def test_every_cell_is_drawn_and_no_text_covers_another(drawn, name):
     assert faults(figure) == []
 
 
+def test_the_number_of_failed_runs_covers_no_mark_of_ours(drawn):
+    _, cells, figure = drawn("agem-permutedmnist")
+    assert (cells[cells.scenario == "task"].failed == 1).all()
+    for axes in shown(figure):
+        for text in (text for text in axes.texts if text.get_text().startswith("failed")):
+            box = text.get_window_extent(figure.canvas.get_renderer())
+            (mark,) = (line for line in axes.lines if line.get_marker() == plot.STYLES["inconclusive"][1])
+            assert not box.contains(*axes.transData.transform(mark.get_xydata()[0]))
+
+
 def test_rows_of_the_same_runs_are_a_group():
     groups = {
         name: [row.label for row in rows] for name, rows in alike.groups(declaration.load("rotatedmnist")).items()

@@ -75,6 +75,7 @@ def test_every_cell_is_drawn_and_no_text_covers_another(drawn, name):
 def test_the_number_of_failed_runs_covers_no_mark_of_ours(drawn):
     _, cells, figure = drawn("agem-permutedmnist")
     assert (cells[cells.scenario == "task"].failed == 1).all()
+    figure.draw_without_rendering()  # puts all in its place
     for axes in shown(figure):
         for text in (text for text in axes.texts if text.get_text().startswith("failed")):
             box = text.get_window_extent(figure.canvas.get_renderer())

@@ -11,7 +11,7 @@
 # and split does not say it; the change that did it was meant to.
 # What puts it right: split once, and fold numbers only into a key that came from this split and is used for nothing
 # else.
-# Versions: jax and jaxlib 0.10.2, flax 0.12.8, CPU, CPython 3.11 to 3.13. Half a minute to two minutes, 150 MB.
+# Versions: jax and jaxlib 0.10.2, flax 0.12.8, CPU, CPython 3.11 and 3.13. Half a minute to two minutes, 150 MB.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -10,7 +10,7 @@
 # evaluated without the mask in the same way. Nothing warns. A user reads an accuracy at chance for the new task, no
 # forgetting at all of the old one, and concludes that the adapter is too small.
 # What puts it right: torch.backends.mha.set_fastpath_enabled(False), or merge_and_unload() before the evaluation.
-# Versions: peft 0.21.2, transformers 5.24.0, torch 2.13.0, CPU, CPython 3.11 to 3.13. One to five minutes. Download
+# Versions: peft 0.21.2, transformers 5.24.0, torch 2.13.0, CPU, CPython 3.11. One to five minutes. Download
 # 230 MB with PyTorch's index of CPU wheels in PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -9,7 +9,7 @@
 # and the new task is learnt. PackNet forgets exactly nothing by construction; here it loses 6 to 16 points
 # of the earlier tasks, by seed, as a method of another kind would, and a user takes that for the result.
 # What puts it right: copy the frozen weights back after each step.
-# Versions: torch 2.13.0, CPU, CPython 3.11 to 3.13. One to five minutes. Download 200 MB with PyTorch's index of CPU
+# Versions: torch 2.13.0, CPU, CPython 3.11. One to five minutes. Download 200 MB with PyTorch's index of CPU
 # wheels in PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -11,7 +11,7 @@
 # look at the accuracy before the cut mends it, so the same program with one more evaluation has other results.
 # Without loading, the values are those before the last step of the optimiser.
 # What puts it right: a forward pass after load_state_dict, or importance_scores from weight_orig.
-# Versions: torch 2.13.0, CPU, CPython 3.11 to 3.13. One to five minutes. Download 200 MB with PyTorch's index of CPU
+# Versions: torch 2.13.0, CPU, CPython 3.11. One to five minutes. Download 200 MB with PyTorch's index of CPU
 # wheels in PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -11,7 +11,7 @@
 # training. Here the small rate keeps the first task, and with a schedule that should change nothing the first task is
 # forgotten.
 # What puts it right: set group["initial_lr"] as well, or make a new optimiser.
-# Versions: torch 2.13.0, CPU, CPython 3.11 to 3.13. One to five minutes. Download 200 MB with PyTorch's index of CPU
+# Versions: torch 2.13.0, CPU, CPython 3.11. One to five minutes. Download 200 MB with PyTorch's index of CPU
 # wheels in PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -10,7 +10,7 @@
 # - task vectors (fine-tuned minus start) are exactly 0, and the second task is fine-tuned from the first;
 # - two networks that were set from it are one: training one changes the other.
 # What puts it right: vector_to_parameters(start.clone(), net.parameters()). load_state_dict copies too.
-# Versions: torch 2.13.0, CPU, CPython 3.11 to 3.13. One to five minutes. Download 200 MB with PyTorch's index of CPU
+# Versions: torch 2.13.0, CPU, CPython 3.11. One to five minutes. Download 200 MB with PyTorch's index of CPU
 # wheels in PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.
 set -euo pipefail
 folder=$(mktemp -d)

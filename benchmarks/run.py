@@ -63,7 +63,7 @@ class Run:
 
     def make_method(self) -> Method:
         """Return the method before it has seen anything."""
-        return methods.make(self.method.name, **self.method.options)
+        return methods.find(self.method.name)(**self.method.options)
 
     @property
     def digest(self) -> str:

@@ -30,12 +30,15 @@ def find(name: str) -> type[Method]:
 
 def make(name: str, preset: str | None = None, **options) -> Method:
     """Return the method `name`. Given options replace those of the preset. UserError says what is wrong."""
-    from methods.base.options import construct
+    from methods.base.options import check_needs, construct
 
     cls = find(name)
     if preset is not None and preset not in cls.presets:
         raise unknown(f"preset of {name}", preset, cls.presets)
-    return construct(cls, name, {**cls.presets.get(preset, {}), **options})
+    usual = cls.presets.get(preset, {})
+    made = construct(cls, name, usual | options)
+    check_needs(made, options, defaults(name) | usual)
+    return made
 
 
 def defaults(name: str) -> dict:

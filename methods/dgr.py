@@ -31,8 +31,11 @@ import torch
 from torch import Tensor
 
 from methods.base.method import cross_entropy
+from methods.base.options import Need
 from methods.generative.replay import GenerativeReplay, together
 from methods.generative.vae import VAE
+
+SOFT_TARGETS = Need("distill = true", lambda own: own.distill)
 
 
 @dataclass
@@ -42,6 +45,7 @@ class DGR(GenerativeReplay):
     distill: bool = False
     apart: bool = False
 
+    needs: ClassVar[dict[str, Need]] = {"T": SOFT_TARGETS, "KD": SOFT_TARGETS}
     presets: ClassVar[dict[str, dict]] = {
         "vdv2018": {"KD": "mean_T2", "own_images": True, "apart": True},
         "vdv2019": {"KD": "mean_T2", "logvar_bias": False},

@@ -18,9 +18,9 @@ from typing import ClassVar, Literal
 
 from methods.base.errors import UserError
 from methods.base.method import Method
-from methods.base.options import Count, NonNegative
+from methods.base.options import Count, Need, NonNegative
 from methods.base.quadratic import Quadratic
-from methods.importance.fisher import ESTIMATORS, of_task
+from methods.importance.fisher import BATCHED, ESTIMATORS, of_task
 
 
 @dataclass
@@ -36,6 +36,7 @@ class EWC(Method):
     fisher_batch: Count = 128
 
     strength: ClassVar[str] = "lam"
+    needs: ClassVar[dict[str, Need]] = {"fisher_batch": BATCHED}
     presets: ClassVar[dict[str, dict]] = {
         # The code of 2022 divides the sum over N examples by N - 1: lam is N / (N - 1) times theirs. 2019: "argmax".
         "vdv": {"fisher": "exact"},

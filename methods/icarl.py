@@ -39,7 +39,7 @@ from torch import Tensor
 from methods.base.errors import UserError, check_either
 from methods.base.examples import Examples
 from methods.base.method import Method
-from methods.base.options import CountOrZero, Positive
+from methods.base.options import CountOrZero, Need, Positive
 from methods.memory.class_means import class_mean, directions
 from methods.memory.herding import herd
 from methods.memory.samplers import choose, exemplars
@@ -66,6 +66,10 @@ class ICaRL(Method):
     selection: Literal["herding", "random"] = "herding"
     T: Positive = 1.0
 
+    needs: ClassVar[dict[str, Need]] = {
+        "flips": Need("classifier = 'nme'", lambda own: own.classifier == "nme"),
+        "share": Need("K", lambda own: own.K is not None),
+    }
     scenarios: ClassVar[tuple[str, ...]] = ("class",)
     presets: ClassVar[dict[str, dict]] = {
         "paper": {"loss_units": "seen", "share": "floor", "flips": False, "unit_mean": True},

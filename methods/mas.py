@@ -19,10 +19,12 @@ from torch import Tensor
 from torch.func import grad
 
 from methods.base.method import Method
-from methods.base.options import Count, NonNegative, Share
-from methods.base.quadratic import Quadratic, average
+from methods.base.options import Count, Need, NonNegative, Share
+from methods.base.quadratic import AVERAGED, Quadratic, average
 from methods.importance.fisher import mean_over_batches
 from methods.importance.persample import mean
+
+OF_BATCHES = Need("per_sample = false", lambda own: not own.per_sample)
 
 
 @dataclass
@@ -44,6 +46,11 @@ class MAS(Method):
     from_zero: bool = False
 
     strength: ClassVar[str] = "lam"
+    needs: ClassVar[dict[str, Need]] = {
+        "batch": OF_BATCHES,
+        "by_class": OF_BATCHES,
+        "from_zero": AVERAGED,
+    }
     presets: ClassVar[dict[str, dict]] = {
         "hsu": {"per_sample": False, "unit_mean": True},
         "official": {"per_sample": False, "batch": 200},

@@ -15,9 +15,9 @@ from typing import ClassVar, Literal
 import torch
 
 from methods.base.method import Method
-from methods.base.options import Count, NonNegative, Share
+from methods.base.options import Count, Need, NonNegative, Share
 from methods.base.quadratic import Quadratic
-from methods.importance.fisher import ESTIMATORS, of_task
+from methods.importance.fisher import BATCHED, ESTIMATORS, of_task
 
 
 @dataclass
@@ -31,6 +31,7 @@ class OnlineEWC(Method):
     fisher_batch: Count = 128
 
     strength: ClassVar[str] = "lam"
+    needs: ClassVar[dict[str, Need]] = {"fisher_batch": BATCHED}
     presets: ClassVar[dict[str, dict]] = {
         "hsu": {"fisher": "argmax", "gamma": 1.0},  # they have no 1/2: lam is twice theirs
         # These two estimate in training mode. This is not done here. facil does not penalise its heads.

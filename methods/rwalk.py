@@ -31,7 +31,7 @@ import torch
 
 from methods.base.examples import Examples
 from methods.base.method import Method
-from methods.base.options import Count, NonNegative, Positive, Share
+from methods.base.options import Count, Need, NonNegative, Positive, Share
 from methods.base.quadratic import Quadratic
 from methods.importance.path_scores import PaperScores, ReleasedScores
 from methods.importance.running_fisher import min_max
@@ -55,6 +55,7 @@ class RWalk(Method):
     variant: Literal["paper", "released"] = "paper"
 
     strength: ClassVar[str] = "lam"
+    needs: ClassVar[dict[str, Need]] = {"per_class": Need("a sampler", lambda own: own.sampler is not None)}
     presets: ClassVar[dict[str, dict]] = {"released": {"variant": "released"}}
 
     @property

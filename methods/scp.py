@@ -19,8 +19,8 @@ from torch import Tensor
 
 from methods.base.examples import units_of
 from methods.base.method import Method
-from methods.base.options import Count, NonNegative, Share
-from methods.base.quadratic import Quadratic, average
+from methods.base.options import Count, Need, NonNegative, Share
+from methods.base.quadratic import AVERAGED, Quadratic, average
 from methods.importance.persample import mean_gradients
 
 
@@ -37,6 +37,7 @@ class SCP(Method):
     from_zero: bool = False
 
     strength: ClassVar[str] = "lam"
+    needs: ClassVar[dict[str, Need]] = {"from_zero": AVERAGED}
     # Their importance is K / (N L) times this one on average, so lam is that many times theirs.
     presets: ClassVar[dict[str, dict]] = {"author": {"slices": 50, "from_zero": True}}
 

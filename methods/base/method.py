@@ -13,7 +13,7 @@ from torch import Tensor
 from methods.base.errors import UserError
 from methods.base.examples import SCENARIOS
 from methods.base.net import by_replica
-from methods.base.options import check_options
+from methods.base.options import Need, check_options
 from methods.base.quadratic import Quadratic
 from methods.base.state import Stateful
 
@@ -36,6 +36,7 @@ class Method(Stateful):
 
     strength: ClassVar[str | None] = None  # the field that scales the method; at 0 it is fine-tuning, to the bit
     presets: ClassVar[dict[str, dict]] = {}  # options by which other code differs, by the name of that code
+    needs: ClassVar[dict[str, Need]] = {}  # what an option needs beside it to have an effect
     scenarios: ClassVar[tuple[str, ...]] = SCENARIOS
     joins_tasks: ClassVar[bool] = False  # trains once, on all tasks together
     stacks: ClassVar[bool] = True  # can train several seeds at once, theta [R, P]; False: keeps the memory of one run

@@ -35,6 +35,14 @@ class Bound:
     fits: Callable[[float], bool] = lambda value: True
 
 
+@dataclass(frozen=True)
+class Need:
+    """Say what an option needs beside it to have an effect, in words and as a test of what has the options."""
+
+    words: str
+    met: Callable[[Any], bool]
+
+
 NonNegative = Annotated[float, Bound("a finite number >= 0", lambda value: value >= 0)]
 Positive = Annotated[float, Bound("a finite number > 0", lambda value: value > 0)]
 Share = Annotated[float, Bound("a number in [0, 1]", lambda value: 0 <= value <= 1)]
@@ -71,6 +79,14 @@ def check_options(options) -> None:
     for name, kind in kinds(type(options)).items():
         value = checked(name, getattr(options, name), kind)
         object.__setattr__(options, name, value)  # a frozen dataclass has no other way
+
+
+def check_needs(made, given: dict, instead: dict) -> None:
+    """Refuse a given option that has no effect in `made`, unless it is as it would be without being given."""
+    for name, value in given.items():
+        need = made.needs.get(name)
+        if need and not need.met(made) and value != instead[name]:
+            raise UserError(f"{name} = {value!r} has no effect without {need.words}: give that, or leave {name} out")
 
 
 @cache

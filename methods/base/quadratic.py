@@ -10,7 +10,10 @@ quadratic is kept centred, because the expanded form A theta^2 - 2 B theta + C c
 import torch
 from torch import Tensor
 
+from methods.base.options import Need
 from methods.base.state import Stateful
+
+AVERAGED = Need("ema", lambda own: own.ema is not None)  # what an option of `average` needs
 
 
 class Quadratic(Stateful):

@@ -28,7 +28,7 @@ from torch import Tensor
 from methods.base.errors import UserError
 from methods.base.examples import Examples, Part
 from methods.base.net import by_replica, gradient
-from methods.base.options import Count, checked
+from methods.base.options import Count, Need, checked
 from methods.importance import likelihoods
 from methods.importance.example_gradients import accumulator
 from methods.importance.likelihoods import CATEGORICAL, Categorical, Likelihood
@@ -37,6 +37,7 @@ from methods.importance.persample import mean
 OF_UNITS = ("argmax", "p_weighted", "unweighted_classes", "batched_argmax")  # for a categorical likelihood alone
 OF_LABELS = ("empirical", "p_weighted", "batched", "batched_rescaled")
 ESTIMATORS = ("exact", "sample", *OF_LABELS, "argmax", "unweighted_classes", "batched_argmax")
+BATCHED = Need("a batched estimator, as fisher = 'batched'", lambda own: own.fisher.startswith("batched"))
 Data = Examples | tuple[Tensor, Tensor | None] | Iterable
 
 

@@ -158,8 +158,10 @@ def test_icarl_hybrid1_is_the_largest_output():
     assert not method.means
 
 
-@pytest.mark.parametrize(("K", "per_class"), [(6, None), (7, None), (11, None), (20, None), (1000, None), (None, 3)])
-@pytest.mark.parametrize("share", ["floor", "ceil"])
+@pytest.mark.parametrize(
+    ("K", "per_class", "share"),
+    [*((K, None, share) for K in (6, 7, 11, 20, 1000) for share in ("floor", "ceil")), (None, 3, "floor")],
+)
 def test_icarl_memory_keeps_its_budget_and_its_order(K, per_class, share):
     stream = toy.stream("class")
     method = toy.make("icarl", K=K, per_class=per_class, share=share)

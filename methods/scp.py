@@ -51,9 +51,11 @@ class SCP(Method):
 
     def _importance(self, theta: Tensor, examples, generator: torch.Generator) -> Tensor:
         """Return Gamma [P] of one task at theta [P]."""
-        slices = self._slices(theta, examples.parts[0].mask, generator)
-        projected = mean_gradients(self.net, theta, examples, lambda z, *_: [xi.expand_as(z) for xi in slices])
-        return projected.square().mean(0)
+        mask = examples.parts[0].mask
+        slices = self._slices(theta, mask, generator)
+        rows = _as_few(slices, units_of(mask))
+        projected = mean_gradients(self.net, theta, examples, lambda z, *_: [row.expand_as(z) for row in rows])
+        return projected.square().sum(0) / len(slices)
 
     def _slices(self, theta: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Return unit vectors xi [L, C] of the units that the mask, [C] or [N, C], allows."""
@@ -62,3 +64,15 @@ class SCP(Method):
             return basis
         drawn = torch.randn(self.slices, len(basis), generator=generator, dtype=theta.dtype).to(theta.device)
         return drawn / drawn.norm(dim=1, keepdim=True) @ basis
+
+
+def _as_few(slices: Tensor, units: Tensor) -> Tensor:
+    """Return min(L, K) rows [., C] whose squared products with any vector add up to those of the slices [L, C].
+
+    Slices of K units are Q R, and |Q R v|^2 = |R v|^2. So L slices cost no more backward passes than there are units.
+    """
+    if len(slices) <= len(units):
+        return slices
+    rows = slices.new_zeros(len(units), slices.shape[1])
+    rows[:, units] = torch.linalg.qr(slices[:, units].double(), mode="r").R.to(slices)
+    return rows

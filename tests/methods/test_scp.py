@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from methods import scp
 from methods.base.errors import UserError
 from methods.base.examples import Examples, Part, mask_of
 from methods.base.net import Net
@@ -113,6 +114,26 @@ def test_scp_of_one_slice_is_its_squared_gradient():
     x, _, _ = data.take(torch.arange(len(data)))
     (g,) = torch.autograd.grad(net(variable, x).mean(0) @ xi, variable)
     torch.testing.assert_close(drawn, g**2, rtol=1e-11, atol=1e-18)
+
+
+@pytest.mark.parametrize("slices", [2, 3, 4, 100])
+def test_scp_takes_no_more_backward_passes_than_there_are_units(monkeypatch, slices):
+    """Three of seven units are active. The definition is the mean over the slices of each one's squared gradient."""
+    net, theta, examples = linear_case()
+    xi = SCP(lam=1.0, slices=slices)._slices(theta, mask_of(UNITS, N_UNITS), generator(0, "scp", 0))
+    variable, (part,) = theta.clone().requires_grad_(), examples.parts
+    phi = net(variable, part.source).mean(0)
+    gradients = [torch.autograd.grad(each @ phi, variable, retain_graph=True)[0] for each in xi]
+    passes = []
+
+    def counted(net, theta, examples, cotangents_at):
+        passes.append(len(cotangents_at(torch.zeros(1, N_UNITS, dtype=torch.float64))))
+        return persample.mean_gradients(net, theta, examples, cotangents_at)
+
+    monkeypatch.setattr(scp, "mean_gradients", counted)
+    expected = sum(gradient.square() for gradient in gradients) / slices
+    torch.testing.assert_close(gamma_of(net, theta, examples, slices=slices), expected, rtol=1e-11, atol=1e-18)
+    assert passes == [min(slices, len(UNITS))]
 
 
 def test_scp_error_of_drawn_slices_falls_with_the_root_of_their_number():

@@ -10,21 +10,27 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+SAFE = 1e-20  # between this and its inverse, no sum of products loses digits to the range of float32
 TOLERANCE = 1e-6  # relative to the length of g: float32 keeps no more of it
 
 
 def against(grad: Tensor, reference: Tensor, eps: float = 0.0) -> Tensor:
     """Return grad [P] without its part against `reference` [P]. If they agree or it is 0, return grad itself."""
+    product, square = grad @ reference, reference @ reference
+    in_range = all(SAFE < abs(float(value)) < 1 / SAFE for value in (product, square))
+    if not in_range or torch.finfo(grad.dtype).bits < 32:
+        scale = _to_one(reference)
+        reference, eps = reference * scale, eps * scale**2
+        product, square = grad @ reference, reference @ reference
+    return grad if product >= 0 else grad.sub(reference, alpha=float(product / (square + eps)))
+
+
+def _to_one(reference: Tensor) -> float:
+    """Return the power of two that takes the largest component to about 1. Multiplying by it rounds nothing."""
     largest = float(torch.stack(torch.aminmax(reference)).abs().max())  # vector_norm(ord=inf) takes 20 times as long
     if not math.isfinite(largest):
         raise FloatingPointError("the gradient of A-GEM's memory is not finite: the run has diverged")
-    # Squares of small and large numbers leave the range of float32. A power of two brings them back without rounding.
-    scale = 2.0 ** -min(max(math.frexp(largest)[1], -125), 125)
-    reference = reference * scale
-    product = grad @ reference
-    if product >= 0:
-        return grad
-    return grad.sub(reference, alpha=float(product / (reference @ reference + eps * scale**2)))
+    return 2.0 ** -min(max(math.frexp(largest)[1], -125), 125)
 
 
 def dual(rows: Tensor, lengths: Tensor, g: Tensor, eps: float, bound: float) -> Tensor:

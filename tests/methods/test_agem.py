@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import methods
+from methods.base import projection
 from methods.base.errors import UserError
 from methods.base.projection import against as project
 from methods.gem import GEM
@@ -53,6 +54,21 @@ def test_agem_projects_on_a_reference_of_any_length_that_float32_holds(scale, ep
     exact, long = g.double(), r.double()
     expected = exact - (exact @ long) / (long @ long + eps) * long
     torch.testing.assert_close(project(g, r, eps), expected.float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("eps", [0.0, 1e-7])
+def test_agem_rounds_alike_whether_or_not_the_reference_is_brought_to_length_one(monkeypatch, scale, eps):
+    """The scale is a power of two, so that it may be left out where nothing needs it."""
+    g, r = (value.float() for value in two(0, 1000))
+    r = (r - g) * scale
+    asked = []
+    monkeypatch.setattr(projection, "_to_one", lambda r, real=projection._to_one: asked.append(1) or real(r))
+    plain = project(g, r, eps)
+    assert not asked
+    monkeypatch.setattr(projection, "SAFE", math.inf)
+    assert torch.equal(project(g, r, eps), plain)
+    assert asked
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -134,8 +134,8 @@ class Plugin(SupervisedPlugin):
         self.grad = self.method.after_backward(theta, self.theta.grad)
         total = self.method.add_penalty_grad(theta, self.grad)
         if self.method.wants_squares:
-            masks = self.masks[strategy.mb_y]
-            self.method.after_squares(self.squares.mean(theta, strategy.mb_x, strategy.mb_y, masks))
+            batch = strategy.mb_x, strategy.mb_y, self.masks[strategy.mb_y]
+            self.method.after_squares(lambda total: self.squares.add_mean(total, theta, *batch))
         parameters = dict(strategy.model.named_parameters())
         for name, piece in self.net.views(total).items():
             parameters[name].grad = piece.clone()  # other plugins may change it in place

@@ -246,11 +246,11 @@ def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: 
     variable = theta.detach().requires_grad_()  # shares memory with theta
     with squares.watch(theta, x) if squares else nullcontext():
         loss = method.loss(variable, x, y, mask)
-    (grad,) = torch.autograd.grad(loss.sum(), variable)
+    (grad,) = torch.autograd.grad(loss if loss.dim() == 0 else loss.sum(), variable)
     grad = method.after_backward(theta, grad)
     theta.grad = method.add_penalty_grad(theta, grad)
     if squares:
-        method.after_squares(squares.mean(theta, x, y, mask))
+        method.after_squares(lambda total: squares.add_mean(total, theta, x, y, mask))
     if method.overrides("after_step"):
         old.copy_(theta)
     optimizer.step()

@@ -53,14 +53,14 @@ class EWCPlusPlus(Method):
         self.quadratic = Quadratic(self.lam)
         self.running_fisher = RunningFisher(theta, self.alpha, self.from_zero)
 
-    def after_squares(self, squares):
-        self.running_fisher.add(squares)
+    def after_squares(self, add_to):
+        self.running_fisher.add(add_to)
         if self.running_fisher.batches == self.interval:
             self.running_fisher.update()
 
     def after_backward(self, theta, grad):
         if not self.per_sample:
-            self.after_squares(grad.square())
+            self.after_squares(lambda total: total.add_(grad.square()))
         return grad
 
     def after_task(self, theta, task):

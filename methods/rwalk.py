@@ -82,8 +82,8 @@ class RWalk(Method):
             return task
         return replace(task, train=task.remask(Examples.joined(self.exemplars)) + task.train)
 
-    def after_squares(self, squares):
-        self.scores.F.add(squares)
+    def after_squares(self, add_to):
+        self.scores.F.add(add_to)
 
     def after_backward(self, theta, grad):
         self.scores.before_step(theta, grad)

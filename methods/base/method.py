@@ -20,6 +20,8 @@ from methods.base.state import Stateful
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Return the mean negative log-likelihood [...] of units y [..., B] under logits [..., B, C]."""
+    if logits.dim() == 2:
+        return F.cross_entropy(logits, y)
     losses = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
     return losses.view(y.shape).mean(-1)
 
@@ -126,8 +128,11 @@ class Method(Stateful):
         """Return the gradient [..., P] to descend. `grad` is the gradient of the task loss alone."""
         return grad
 
-    def after_squares(self, squares: Tensor) -> None:
-        """Note the batch's mean of each example's squared gradient [..., P] of the task loss, before the step."""
+    def after_squares(self, add_to: Callable[[Tensor], None]) -> None:
+        """Take the batch's mean of each example's squared gradient of the task loss, before the step.
+
+        add_to(total) adds it to total [..., P], in float32 or better. It may be called once.
+        """
 
     def penalty(self, theta: Tensor) -> Tensor | None:
         """Return what is added to the task loss [...], or None. `add_penalty_grad` has its gradient in closed form."""

@@ -84,14 +84,13 @@ def add(views: Named, rounds: Iterable[list[tuple[Use, Tensor]]], f: Callable, s
         for (use, role), deltas in once.items():
             views[use.names[role]].add_(use.total(role, deltas, f), alpha=scale)
     for use, deltas in outer.items():
-        deltas = deltas.mul_(scale) if scale != 1 else deltas
         for role, name in use.names.items():
             if name not in views:
                 continue
             if role == "weight":
-                views[name].addmm_(deltas.T, f(wide(use.inputs)))
+                views[name].addmm_(deltas.T, f(wide(use.inputs)), alpha=scale)
             else:
-                views[name].add_(deltas.sum(0))
+                views[name].add_(deltas.sum(0), alpha=scale)
 
 
 def add_examples(views: Named, chunks: Iterable[Named], f: Callable) -> None:

@@ -56,7 +56,7 @@ class ReleasedScores(PaperScores):
         if (self.F.batches + 1) % self.interval == 0:
             self.score(theta, self.F.value)
             self.F.average(self.interval)
-        self.F.add(grad.square())
+        self.F.add(lambda total: total.add_(grad.square()))
 
     def after_step(self, theta: Tensor) -> None:
         """Do nothing: intervals end before a step."""

@@ -5,10 +5,13 @@
 alpha weights the new estimate. The first estimate is the initial F. F is never reset between tasks.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from methods.base.state import Stateful
+from methods.importance.layers import wide
 
 
 class RunningFisher(Stateful):
@@ -16,12 +19,12 @@ class RunningFisher(Stateful):
 
     def __init__(self, theta: Tensor, alpha: float, from_zero: bool = False):
         self.alpha, self.known = alpha, from_zero
-        self.value, self._sum = torch.zeros_like(theta), torch.zeros_like(theta)
+        self.value, self._sum = torch.zeros_like(theta), torch.zeros_like(wide(theta))
         self.batches = 0  # how many this interval has so far
 
-    def add(self, squares: Tensor) -> None:
-        """Take one more mini-batch into the interval."""
-        self._sum.add_(squares)
+    def add(self, add_to: Callable[[Tensor], None]) -> None:
+        """Take one more mini-batch into the interval: add_to(total) adds its squares to total [..., P]."""
+        add_to(self._sum)
         self.batches += 1
 
     def update(self) -> None:

@@ -15,7 +15,7 @@ from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.base.net import by_replica
 from methods.importance.example_gradients import add
@@ -26,11 +26,13 @@ from methods.importance.probe import plan_of
 
 
 class Squares:
-    """Watch each forward pass, `with squares.watch(theta, x)`, and give `squares.mean` after its backward pass."""
+    """Watch each forward pass, `with squares.watch(theta, x)`, and `squares.add_mean` after its backward pass."""
 
     def __init__(self, net):
         self.net = net
-        self._total: Tensor | None = None  # It is kept, because fresh pages cost time in every step.
+        # The vectors of the step before. A loop keeps them, so that their views are made once.
+        self._theta: Tensor | None = None
+        self._total: Tensor | None = None
 
     def watch(self, theta: Tensor, x: Tensor) -> AbstractContextManager:
         """Return the context in which to make the forward pass of a batch [..., B, *shape]."""
@@ -38,26 +40,29 @@ class Squares:
         if theta.dim() == 1:
             self._plan = plan_of(self.net, theta, x)
             if len(self._plan.uses) == len(self.net.shapes):
-                self._pass = _Watched(self.net, theta, len(x))
+                if self._theta is not theta:
+                    views = self.net.views(theta).items()
+                    self._theta, self._places = theta, {(view.data_ptr(), view.shape): name for name, view in views}
+                self._pass = _Watched(self.net.module, self._places, len(x))
         return self._pass or nullcontext()
 
-    def mean(self, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """Return mean_n G_n^2 [..., P] at theta, before the step moves it. The next call overwrites the tensor."""
+    def add_mean(self, total: Tensor, theta: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> None:
+        """Add mean_n G_n^2 [..., P] at theta to `total`, before the step moves theta."""
         watched, self._pass = self._pass, None
         if watched is None or not watched.is_like(self._plan.uses):
-            return _second_pass(self.net, theta, x, y, mask)
-        self._total = total = torch.zeros_like(wide(theta)) if self._total is None else self._total.zero_()
+            total += _second_pass(self.net, theta, x, y, mask)
+            return
+        if self._total is not total:
+            self._total, self._views = total, self.net.views(total)
         pairs = [(watched.uses[n], wide(delta)) for n, delta in watched.deltas.items()]
-        add(self.net.views(total), [pairs], torch.square, scale=len(x))
-        return total
+        add(self._views, [pairs], torch.square, scale=len(x))
 
 
 class _Watched:
     """Record the uses in a training pass of the module, and their deltas in the backward pass that follows."""
 
-    def __init__(self, net, theta: Tensor, n_examples: int):
-        places = {(view.data_ptr(), view.shape): name for name, view in net.views(theta).items()}
-        self._module = net.module
+    def __init__(self, module: nn.Module, places: dict[tuple[int, torch.Size], str], n_examples: int):
+        self._module = module
         self._recorder = Uses(lambda p: places.get((p.data_ptr(), p.shape)), n_examples, cut=False)
         self.uses = self._recorder.uses
         self.deltas: dict[int, Tensor] = {}  # by the place of the use

@@ -19,7 +19,7 @@ def fed(estimates, **options):
     method = toy.make("ewcpp", **options)
     theta = toy.begin(method, stream)
     for estimate in estimates:
-        method.after_squares(torch.full_like(theta, estimate))
+        method.after_squares(lambda total, estimate=estimate: total.add_(estimate))
     method.after_task(theta, stream.tasks[0])
     return method
 
@@ -56,7 +56,7 @@ def test_an_interval_cut_short_is_closed_at_the_end_of_the_task():
 def test_fisher_runs_on_from_task_to_task():
     method = fed([1.0, 1.0], alpha=0.75, interval=2)
     theta = method.quadratic.m
-    method.after_squares(torch.full_like(theta, 5.0))
+    method.after_squares(lambda total: total.add_(5.0))
     method.after_task(theta, toy.stream().tasks[1])
     assert float(method.quadratic.A[0]) == 0.75 * 5 + 0.25
 

@@ -55,7 +55,7 @@ def test_score_is_cut_at_zero_in_each_window_and_takes_the_fisher_before_its_upd
     theta = toy.begin(method, stream)
     one = torch.ones_like(theta)
     for step, grad, square in [(1.0, -2.0, 6.0), (2.0, 5.0, 8.0), (3.0, -4.0, 9.0)]:
-        method.after_squares(square * one)
+        method.after_squares(lambda total, square=square: total.add_(square))
         method.after_step(theta, theta + step, grad * one)
         theta = theta + step
     expected = 2 / 0.5 + 0 + 12 / (8 / 2 * 9 + 0.5)

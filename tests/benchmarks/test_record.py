@@ -105,7 +105,7 @@ def test_an_option_that_comes_later_moves_no_record(key, value):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("stream.active_units", "all"), ("method.fisher_batch", 64), ("method.fisher", "argmax")]
+    ("key", "value"), [("stream.active_units", "all"), ("method.n_samples", 64), ("method.fisher", "argmax")]
 )
 def test_an_option_that_is_not_the_default_has_a_record_of_its_own(key, value):
     assert with_option(key, value).place != RUN.place

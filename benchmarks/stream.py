@@ -132,8 +132,8 @@ def assemble(
     starts = [0] * len(data) if scenario == "domain" else _offsets([len(task.classes) for task in data])
     owned = tuple(tuple(range(s, s + len(task.classes))) for s, task in zip(starts, data, strict=True))
     n_units = max(units[-1] for units in owned) + 1
-    own_units = scenario == "task" or active_units == "current"
-    rule = "task" if scenario == "class" and own_units else scenario
+    own_units = scenario == "task" or (scenario == "class" and active_units == "current")
+    rule = "task" if own_units else scenario
     tasks, tests = [], []
     for k, task in enumerate(data):
         known = owned if active_units == "all" else owned[: k + 1]

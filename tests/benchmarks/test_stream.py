@@ -38,7 +38,10 @@ def allowed(mask):
     ("scenario", "active_units", "in_training", "own_units"),
     [
         ("task", "seen", PAIRS, True),
+        ("task", "all", PAIRS, True),
         ("domain", "seen", [(0, 1)] * 3, False),
+        ("domain", "all", [(0, 1)] * 3, False),
+        ("domain", "current", [(0, 1)] * 3, False),
         ("class", "seen", [(0, 1), (0, 1, 2, 3), (0, 1, 2, 3, 4, 5)], False),
         ("class", "all", [(0, 1, 2, 3, 4, 5)] * 3, False),
         ("class", "current", PAIRS, True),

@@ -18,7 +18,7 @@ What to know:
 - A method sees an experience with its evaluation transforms. Methods that add examples (rehearsal, iCaRL) also train on
   these.
 - A penalty that another plugin adds to the loss would be lost. So plugins of Avalanche that add one are refused. So are
-  those that keep a memory or a model of their own.
+  those that keep a memory or a model of their own, and strategies with a loss or a loop of their own.
 - A plugin belongs to one run of one model. A new run needs a new plugin. Another model in its place is refused.
 - Avalanche gives every parameter to the optimiser when training begins, also if the user gave it only some.
 - `save_checkpoint` of Avalanche 0.6.0 fails for a strategy with a torch optimiser, also without a plugin. Leave the
@@ -38,6 +38,8 @@ from avalanche.models.utils import is_multi_task_module
 from avalanche.training.plugins import EarlyStoppingPlugin, EvaluationPlugin, LRSchedulerPlugin
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates.base_sgd import PeriodicEval
+from avalanche.training.templates.problem_type.supervised_problem import SupervisedProblem
+from avalanche.training.templates.update_type.sgd_update import SGDUpdate
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -50,6 +52,8 @@ from methods.importance.training_pass import Squares
 
 # These plugins of Avalanche change neither the loss nor the data. They work beside a method.
 BYSTANDERS = (Clock, EarlyStoppingPlugin, EvaluationPlugin, LRSchedulerPlugin, PeriodicEval)
+# What a strategy computes here is replaced by the method, so nothing of its own may be there.
+REPLACED = {"training_epoch": SGDUpdate, "forward": SupervisedProblem, "criterion": SupervisedProblem}
 
 
 class Plugin(SupervisedPlugin):
@@ -83,8 +87,15 @@ class Plugin(SupervisedPlugin):
         others = [plugin for plugin in strategy.plugins if plugin is not self]
         if any(isinstance(plugin, Plugin) for plugin in others):
             raise UserError("two methods in one strategy: each would take the other's gradient; give one Plugin")
+        kind = type(strategy)
+        for name, usual in REPLACED.items():
+            if getattr(kind, name) is not getattr(usual, name):
+                raise UserError(
+                    f"{kind.__name__} has a `{name}` of its own, which would be lost: take a strategy that adds "
+                    "nothing, as Naive"
+                )
         for plugin in others:
-            if type(plugin).__module__.startswith("avalanche.training.plugins") and not isinstance(plugin, BYSTANDERS):
+            if type(plugin).__module__.startswith("avalanche.training.") and not isinstance(plugin, BYSTANDERS):
                 raise UserError(
                     f"Avalanche's {type(plugin).__name__} changes the loss, the data or the model and does not work "
                     f"beside {type(self.method).__name__}: leave one of the two out"

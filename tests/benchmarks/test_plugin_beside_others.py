@@ -10,7 +10,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
 from avalanche.training import plugins as avalanche_plugins
 from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin, ReplayPlugin
-from avalanche.training.supervised import Naive
+from avalanche.training.supervised import ER_ACE, ICaRL, Naive
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -261,3 +261,34 @@ def test_avalanches_checkpoint_goes_on_to_the_same_numbers(name, tmp_path):
     again.optimizer.load_state_dict(torch.load(beside, weights_only=True))
     torch.manual_seed(1)
     assert done == 1 and torch.equal(train(again, stream[done:]), whole)
+
+
+class WithDecay(Naive):
+    def criterion(self):
+        return super().criterion() + sum(p.square().sum() for p in self.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "options"),
+    [
+        (WithDecay, "WithDecay has a `criterion`", {}),
+        (ER_ACE, "ER_ACE has a `training_epoch`", {"mem_size": 20}),
+    ],
+)
+def test_a_strategy_whose_own_loss_would_be_lost_is_refused(kind, what, options):
+    model = Module()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    made = kind(model=model, optimizer=optimizer, plugins=[Plugin(methods.make("naive"))], evaluator=None, **options)
+    with pytest.raises(UserError, match=f"^{what} of its own"):
+        made.train(bench().train_stream[0])
+
+
+def test_a_plugin_inside_a_strategy_of_avalanche_is_refused():
+    model = Module()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    own = {"memory_size": 20, "buffer_transform": None, "fixed_memory": True}
+    plugins = [Plugin(methods.make("naive"))]
+    own |= {"feature_extractor": model.body, "classifier": model.head, "optimizer": optimizer}
+    made = ICaRL(plugins=plugins, evaluator=None, **own)
+    with pytest.raises(UserError, match="Avalanche's _ICaRLPlugin changes"):
+        made.train(bench().train_stream[0])

@@ -69,6 +69,7 @@ class ICaRL(Method):
     needs: ClassVar[dict[str, Need]] = {
         "flips": Need("classifier = 'nme'", lambda own: own.classifier == "nme"),
         "share": Need("K", lambda own: own.K is not None),
+        "unit_mean": Need("selection = 'herding'", lambda own: own.selection == "herding"),
     }
     scenarios: ClassVar[tuple[str, ...]] = ("class",)
     presets: ClassVar[dict[str, dict]] = {

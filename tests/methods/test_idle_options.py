@@ -13,6 +13,7 @@ ALONE = {  # an option of a method, with a value; and what gives it an effect
     ("ewc", "fisher_batch"): (4, {"fisher": "batched_rescaled"}),
     ("icarl", "flips"): (True, {"classifier": "nme"}),
     ("icarl", "share"): ("ceil", {"K": 13}),
+    ("icarl", "unit_mean"): (False, {"selection": "herding"}),
     ("mas", "batch"): (4, {"per_sample": False}),
     ("mas", "by_class"): (True, {"per_sample": False}),
     ("mas", "from_zero"): (True, {"ema": 0.5}),
@@ -20,7 +21,12 @@ ALONE = {  # an option of a method, with a value; and what gives it an effect
     ("rwalk", "per_class"): (3, {"sampler": "uniform"}),
     ("scp", "from_zero"): (True, {"ema": 0.5}),
 }
-WITHOUT = {"flips": {"classifier": "hybrid1"}, "share": {"per_class": 2}, "from_zero": {"ema": None}}
+WITHOUT = {
+    "flips": {"classifier": "hybrid1"},
+    "share": {"per_class": 2},
+    "unit_mean": {"selection": "random"},
+    "from_zero": {"ema": None},
+}
 
 
 def test_the_cases_are_all_that_methods_declare():

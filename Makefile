@@ -7,6 +7,19 @@ TABLES := $(wildcard paper_tables/*.toml)
 # make hands a command its variables in the environment too: read there, no value is ever run as shell code.
 quoted = '$(subst ','\'',$(1))'
 
+# What is given and no target of the command reads would be ignored without a word: SEED=3, or ROWS for regress. A target
+# reads the variables of its own lines, $${NAME. The environment's own, as NO_COLOR and TERM, are for other programs.
+OTHERS := DATA PYTHON PROCESSES COLUMNS HOME LANG PATH SHELL TERM TMPDIR
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring _,$(name)),,$(if $(filter command,$(origin $(name))),$(name))))
+GOALS := $(or $(MAKECMDGOALS),help)
+READ = $(shell awk -v goals=$(call quoted,$(GOALS)) 'BEGIN { n = split(goals, goal, " ") } \
+  /^[a-z% -]+:/ { mine = 0; sub(/:.*/, ""); m = split($$0, rule, " "); for (i = 1; i <= m; i++) { sub(/%/, ".*", rule[i]); \
+    for (k = 1; k <= n; k++) if (goal[k] ~ "^" rule[i] "$$") mine = 1 } } \
+  /^\t/ && mine { while (match($$0, /[$$][$$][{][A-Z]+/)) { \
+    print substr($$0, RSTART + 3, RLENGTH - 3); $$0 = substr($$0, RSTART + RLENGTH) } }' Makefile)
+UNREAD := $(filter-out $(OTHERS),$(if $(GIVEN),$(filter-out $(READ),$(GIVEN))))
+$(if $(UNREAD),$(error $(GOALS): nothing reads $(UNREAD): the options are in `make help`))
+
 .PHONY: help setup test test-docs lint format tables scoreboard judge report figures docs audit regress \
   mutants bench-train bench-start bench-fisher bench-sweep bench-device cluster-setup cluster-scheduler cluster-worker \
   figure-fisher figure-offline-ewc figure-tradeoff figure-landscape clean FORCE
@@ -17,7 +30,7 @@ help: ## list the targets
 	  printf '%-22s %s\n' "table-$${name%.toml}" "$$(sed -n 's/^title *= *"\(.*\)".*/\1/p' "$$table")"; done
 	@echo 'Options: SEEDS=5 (1 to 5), SEEDS=3,7 SEEDS=7, SEEDS=3-9 or SEEDS=auto   JOBS=<processes>   DATA=<data root>   ROWS=<methods>   DEVICE=<device>   CLUSTER=tcp://HOST:PORT'
 	@echo '         BESIDE=reference (the committed rows beside yours)   PLAN=1 (train nothing, say what there is to do)   TRACK=tensorboard (curves)'
-	@echo '         FILE=<your runs as CSV for judge; the page for report>   RESULTS=<folder of records>   LIVE=1 (report follows a sweep)'
+	@echo '         FILE=<your runs as CSV for judge; the page for report>   RESULTS=<folder of records, for report and figures>   LIVE=1 (report follows a sweep)'
 
 setup: $(READY) ## create .venv with the pinned packages (some gigabytes, once)
 

@@ -32,13 +32,13 @@ CITED = {
         "vandeven2019/table-5/permuted-mnist/icarl-budget-2000/",
     ),
     "vandeven2022-splitmnist": ("vandeven2022/neurips-2022-tutorial-figure/split-mnist/",),
-    "vandeven2022-splitmnist-orders": (
-        "vandeven2022/neurips-2022-tutorial-figure/split-mnist/si/domain",
-        "vandeven2022/neurips-2022-tutorial-figure/split-mnist/none-lower-target/domain",
+    "vandeven2022-splitmnist-orders": tuple(
+        f"vandeven2022/neurips-2022-tutorial-figure/split-mnist/{row}/domain"
+        for row in ("none-lower-target", "ewc", "si", "lwf")
     ),
 }
 LEFT_OUT = {
-    "vandeven2022-splitmnist": r"/(si|none-lower-target)/domain$",  # on the orders of the paper
+    "vandeven2022-splitmnist": r"/(none-lower-target|ewc|si|lwf)/domain$",  # on the orders of the paper
     "fisher": "train-time",  # of a GPU
     "agem-permutedmnist": "gem/domain/curve$",  # of another run file
     "mas-splitmnist": r"task-\d-acc$",  # the average of these is there

@@ -145,7 +145,8 @@ def test_rwalk(problem):
     for (old, g), (new, _) in pairwise(steps):
         each = [gradient(problem.module(old), x[n : n + 1], y[n : n + 1]) ** 2 for n in range(64)]
         for name, scores in readings.items():
-            scores.F.add(g**2 if name == "of batch means" else sum(each) / 64)
+            squares = g**2 if name == "of batch means" else sum(each) / 64
+            scores.F.add(lambda total, squares=squares: total.add_(squares))
             scores.w -= g * (new - old)
             scores.after_step(new)
     F, s = (DEFINITIONS[quantity](problem) for quantity in ("rwalk_fisher", "rwalk_score"))

@@ -26,7 +26,7 @@ from methods.importance.probe import plan_of
 
 
 class Squares:
-    """Watch each forward pass, `with squares.watch(theta, x)`, and `squares.add_mean` after its backward pass."""
+    """Watch each forward pass, `with squares.watch(theta, x)`. After its backward pass `add_mean` adds its squares."""
 
     def __init__(self, net):
         self.net = net

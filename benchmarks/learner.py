@@ -210,7 +210,7 @@ def _restore(saved: dict, method, train: Train, trace: Trace) -> tuple[Tensor, t
 def _watch(method, theta: Tensor, stream: Stream, k: int, trace: Trace, step: int) -> None:
     """Measure task k after `step` batches of it, if the run asks for it."""
     if trace.curve and step < len(trace.curve[k]):
-        trace.curve[k][step] = trace.time("evaluation", _correct, method, theta, stream, k + 1, k)
+        trace.curve[k][step] = trace.time("evaluation", _correct, method, theta, stream, k + 1, [k])[0]
 
 
 def fit(
@@ -282,19 +282,34 @@ def evaluate(method, theta: Tensor, stream: Stream, seen: int, measured: str = "
     An entry is None where a measurement is not applicable, or is not asked for (Train.measured).
     """
     asked = len(stream.tests) if measured == "all" else seen
-    learnt = [_correct(method, theta, stream, seen, j) for j in range(asked)]
-    return learnt + [None] * (len(stream.tests) - asked)
+    known = min(asked, seen) if stream.scenario == "class" else asked
+    counts = [count for some in _together(stream, known) for count in _correct(method, theta, stream, seen, some)]
+    return counts + [None] * (len(stream.tests) - known)
+
+
+def _together(stream: Stream, n: int) -> Iterator[list[int]]:
+    """Yield which of the first n test sets are measured in one pass. Small ones are, where they share a mask."""
+    some, size = [], 0
+    for j, test in enumerate(stream.tests[:n]):
+        size += len(test)
+        if some and (stream.scenario == "task" or size > EVALUATION_BATCH):
+            yield some
+            some, size = [], len(test)
+        some.append(j)
+    if some:
+        yield some
 
 
 @torch.no_grad()
-def _correct(method, theta: Tensor, stream: Stream, seen: int, j: int) -> int | list[int] | None:
-    mask = stream.mask_at(seen, j)
-    if mask is None:
-        return None
-    mask = mask.to(theta.device)
-    count = torch.zeros(theta.shape[:-1], dtype=torch.int64, device=theta.device)
-    test = stream.tests[j]
-    for x, y, _ in test.batches(EVALUATION_BATCH):
-        x = test.spread(x, theta)
-        count += (method.predict(theta, x, mask) == y).sum(-1)
-    return count.tolist()
+def _correct(method, theta: Tensor, stream: Stream, seen: int, some: list[int]) -> list[int] | list[list[int]]:
+    """Return how many examples are right in each of these test sets, which share a mask."""
+    mask = stream.mask_at(seen, some[0]).to(theta.device)
+    tests = [stream.tests[j] for j in some]
+    counts = torch.zeros(len(some), *theta.shape[:-1], dtype=torch.int64, device=theta.device)
+    for batches in zip(*(test.batches(EVALUATION_BATCH) for test in tests), strict=True):
+        xs, ys, _ = zip(*batches, strict=True)
+        axis = ys[0].dim() - 1
+        x, y = (each[0] if len(each) == 1 else torch.cat(each, axis) for each in (xs, ys))
+        right = method.predict(theta, tests[0].spread(x, theta), mask) == y
+        counts += torch.stack([part.sum(-1) for part in right.split([y.shape[-1] for y in ys], -1)])
+    return counts.tolist()

@@ -35,10 +35,8 @@ class Stream:
         """Return the number of classes of all tasks, added up. A class counts in each of its tasks."""
         return sum(len(task.classes) for task in self.tasks)
 
-    def mask_at(self, seen: int, j: int) -> Tensor | None:
-        """Return the mask [C] for test set `j` after `seen` tasks, or None if the classes of j are not known yet."""
-        if self.scenario == "class" and j >= seen:
-            return None
+    def mask_at(self, seen: int, j: int) -> Tensor:
+        """Return the mask [C] for test set `j` after `seen` tasks. Class-incremental, it is the same for all j."""
         known = self.owned[:seen] if self.scenario == "class" else self.owned
         return mask_of(usable_units(self.scenario, known, j, self.n_units), self.n_units)
 

@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument(
         "--seeds", help="5 (1 to 5), 3,7 (those), 7, (one), 3-9 (a range), auto (until cells are settled)"
     )
-    table.add_argument("--rows", help="labels or methods, separated by commas")
+    table.add_argument("--rows", help="labels as they are written, or methods (all rows of each), separated by commas")
     table.add_argument("--beside", metavar="reference", help="show the committed reference rows beside those of --rows")
     table.add_argument("--results", help="folder of the records (default: results/local)")
     table.add_argument("--track", metavar="tensorboard", help="write curves of each run while it trains")

@@ -1,7 +1,7 @@
 """A table is declared in a file paper_tables/<name>.toml. This module checks the file key by key."""
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,18 +95,24 @@ class Table:
     def select(self, names: str | None) -> "Table":
         """Return the table with the rows of these labels or method names ("ewc,SI"). None takes all rows.
 
-        The rows that they are measured against stay too.
+        A label as it is written takes its row and the other measures of the same runs. Without regard to case, a name
+        takes all that is called so: "DGR" one row, "dgr" all of the method. What they are measured against stays too.
         """
         if names is None:
             return self
-        keys = {row.label: {_key(row.label), row.method["name"] if row.method else ""} for row in self.rows}
-        known = set().union(*keys.values()) - {""}
-        wanted = _split(names, known)
-        for name in wanted:
-            if name not in known:
-                raise unknown(f"row of table {self.name}", name, known)
-        chosen = [row for row in self.rows if keys[row.label] & set(wanted)]
-        kept = {row.label for row in chosen} | {row.reference for row in chosen}
+        taken: dict[str, set[str]] = {}
+        named = [(row.label, row) for row in self.rows] + [(row.method["name"], row) for row in self.rows if row.method]
+        for name, row in named:
+            taken.setdefault(_key(name), set()).add(row.label)
+        for row in self.rows:
+            runs = row.method and (row.method, row.train)
+            taken[row.label] = {row.label} | {other.label for other in self.rows if (other.method, other.train) == runs}
+        chosen = set()
+        for name in _split(names, taken):
+            if not (labels := taken.get(name) or taken.get(_key(name))):
+                raise unknown(f"row of table {self.name}", name, {name for name, _ in named})
+            chosen |= labels
+        kept = chosen | {row.reference for row in self.rows if row.label in chosen}
         return replace(self, rows=tuple(row for row in self.rows if row.label in kept))
 
 
@@ -115,14 +121,14 @@ def _key(label: str) -> str:
     return ",".join(part.strip() for part in label.lower().split(","))
 
 
-def _split(names: str, known: set[str]) -> list[str]:
+def _split(names: str, known: Container[str]) -> list[str]:
     """Return the names between commas. A known one that has commas itself is taken whole."""
-    parts, wanted = _key(names).split(","), []
+    parts, wanted = names.split(","), []
     while parts:
-        lengths = (n for n in range(len(parts), 1, -1) if ",".join(parts[:n]) in known)
-        length = next(lengths, 1)
-        wanted.append(",".join(parts[:length]))
-        del parts[:length]
+        starts = [",".join(parts[:n]).strip() for n in range(len(parts), 0, -1)]
+        name = next((start for start in starts if start in known or _key(start) in known), starts[-1])
+        wanted.append(name)
+        del parts[: name.count(",") + 1]
     return wanted
 
 

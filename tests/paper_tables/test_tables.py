@@ -322,6 +322,40 @@ def test_select(toy, names, labels):
 @pytest.mark.parametrize(
     ("names", "labels"),
     [
+        ("DGR", ["DGR", "DGR forgetting"]),
+        ("DGR forgetting", ["DGR", "DGR forgetting"]),
+        ("dgr", ["DGR", "DGR forgetting", "DGR+distill"]),
+        ("DGR+distill,Offline", ["Offline", "DGR+distill"]),
+        ("dgr+DISTILL", ["DGR+distill"]),
+        ("Dgr", ["DGR", "DGR forgetting", "DGR+distill"]),
+        ("Adam", ["Adam"]),
+        ("naive", ["Adam", "Slow"]),
+    ],
+)
+def test_a_label_as_it_is_written_takes_its_runs_alone(toy, names, labels):
+    """A second row of the same method stays out, also where it differs in its training alone."""
+    rows = """
+        [[row]]
+        label  = "DGR"
+        method = { name = "dgr" }
+        strength = "none"
+        also   = [{ label = "DGR forgetting", metric = "forgetting" }]
+        [[row]]
+        label  = "DGR+distill"
+        method = { name = "dgr", distill = true }
+        strength = "none"
+        [[row]]
+        label  = "Slow"
+        method = { name = "naive" }
+        train  = { lr = 1e-5 }
+    """
+    declared = toy(text=TABLE + rows)
+    assert [row.label for row in declared.select(names).rows] == labels
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
         ("EWC, the mean, of all", ["EWC, the mean, of all"]),
         ("adam,ewc,the mean , of all,lwf", ["Adam", "EWC, the mean, of all", "LwF"]),
         ("online_ewc", ["EWC, the mean, of all"]),

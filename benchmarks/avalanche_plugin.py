@@ -17,6 +17,7 @@ What to know:
 - In evaluation the outputs are 1 at the predicted unit and 0 elsewhere. So an evaluation loss says nothing.
 - A method sees an experience with its evaluation transforms. Methods that add examples (rehearsal, iCaRL) also train on
   these.
+- Early stopping is refused beside SI, RWalk and EWC++, which add up over steps that it would undo.
 - A penalty that another plugin adds to the loss would be lost. So plugins of Avalanche that add one are refused. So are
   those that keep a memory or a model of their own, and strategies with a loss or a loop of their own.
 - A plugin belongs to one run of one model. A new run needs a new plugin. Another model in its place is refused.
@@ -99,6 +100,12 @@ class Plugin(SupervisedPlugin):
                 raise UserError(
                     f"Avalanche's {type(plugin).__name__} changes the loss, the data or the model and does not work "
                     f"beside {type(self.method).__name__}: leave one of the two out"
+                )
+            sums_over_steps = self.method.overrides("after_step") or self.method.wants_squares
+            if isinstance(plugin, EarlyStoppingPlugin) and sums_over_steps:
+                raise UserError(
+                    f"Avalanche's {type(plugin).__name__} puts earlier weights back, and {type(self.method).__name__} "
+                    "adds up over the steps that this undoes: leave one of the two out"
                 )
 
     def after_train_dataset_adaptation(self, strategy, **kwargs):

@@ -1,7 +1,8 @@
 """Files are written whole or not at all."""
 
 import os
-import tempfile
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from methods.base.errors import UserError
@@ -12,23 +13,21 @@ LOCAL, REFERENCE = ROOT / "results" / "local", ROOT / "results" / "reference"
 
 def write_atomically(file: Path, text: str | bytes) -> None:
     """Write `file` through a temporary one beside it. At any moment it is the old one or the new one, whole."""
-    temporary = None
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
-            temporary = out.name
+        with temporary.open("xb") as out:  # with the rights that the user's umask leaves, as any other file
             out.write(text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, file)
     except OSError as error:
         raise UserError(
             f"cannot write {file}: {error.strerror}; finished runs are kept, the same command goes on"
         ) from error
     finally:
-        if temporary is not None:  # it is there if nothing took its place
-            Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()  # it is there if something failed
 
 
 def read_text(file: Path) -> str:

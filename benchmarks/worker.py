@@ -51,6 +51,13 @@ class Job:
         """Return all runs of the job."""
         return [self.run, *(replace(self.run, seed=seed) for seed in self.beside)]
 
+    @property
+    def identity(self) -> dict:
+        """Return what tells a checkpoint from one of another run. A preset only names options, and tells nothing."""
+        run = replace(self.run, method=replace(self.run.method, preset=None))
+        where = {name: getattr(self.context, name) for name in ("digest", "data", "device")}
+        return run.to_json() | where | ({"beside": list(self.beside)} if self.beside else {})
+
     def to_text(self) -> str:
         """Return the job as JSON."""
         return json.dumps({**vars(self), "run": self.run.to_json(), "context": asdict(self.context)})
@@ -101,10 +108,7 @@ def work(text: str) -> str:
         built, seconds = zip(*(_stream(run, job.root) for run in job.runs), strict=True)
     except (Exception, SystemExit) as error:
         return _without_stream(job, error).to_text()
-    identity = job.run.to_json() | {name: getattr(job.context, name) for name in ("digest", "data", "device")}
-    if job.beside:
-        identity["beside"] = list(job.beside)
-    saved = Checkpoint(Path(job.checkpoint), identity, every=CHECKPOINT_EVERY) if job.checkpoint else None
+    saved = Checkpoint(Path(job.checkpoint), job.identity, every=CHECKPOINT_EVERY) if job.checkpoint else None
     curves = [_curves(job, job.runs)]
     found = execute(job.runs, built, job.context, sum(seconds) / len(seconds), saved, curves[0])
     if job.beside and found[0].reason is not None:  # what stops one replica stops all: each is done by itself

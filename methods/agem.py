@@ -48,12 +48,13 @@ class AGEM(Method):
     def before_task(self, theta, task):
         (self.draws,) = self.generators("agem", theta, task)
         self.kept = self.kept and task.remask(self.kept)
+        self.own = task.train.y.unique()  # the ring has no places for the units of other tasks
         return task
 
     def loss(self, theta, x, y, mask):
         self.batch = max(self.batch, len(y))
         if self.ring:
-            self.ring.add(x, y, mask, group=y, groups=mask.shape[-1])
+            self.ring.add(x, y, mask, torch.searchsorted(self.own, y), len(self.own))
         return super().loss(theta, x, y, mask)
 
     def after_backward(self, theta, grad):

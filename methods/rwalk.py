@@ -55,6 +55,7 @@ class RWalk(Method):
     variant: Literal["paper", "released"] = "paper"
 
     strength: ClassVar[str] = "lam"
+    scratch: ClassVar[tuple[str, ...]] = ("_step",)
     needs: ClassVar[dict[str, Need]] = {"per_class": Need("a sampler", lambda own: own.sampler is not None)}
     presets: ClassVar[dict[str, dict]] = {"released": {"variant": "released"}}
 

@@ -12,6 +12,7 @@ Gamma = 0 (`from_zero`). That code divides by N once more, and scales its slices
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from methods.base.examples import units_of
 from methods.base.method import Method
 from methods.base.options import Count, Need, NonNegative, Share
 from methods.base.quadratic import AVERAGED, Quadratic, average
+from methods.importance.example_gradients import accumulator, within_budget
 from methods.importance.persample import mean_gradients
 
 
@@ -54,8 +56,11 @@ class SCP(Method):
         mask = examples.parts[0].mask
         slices = self._slices(theta, mask, generator)
         rows = _as_few(slices, units_of(mask))
-        projected = mean_gradients(self.net, theta, examples, lambda z, *_: [row.expand_as(z) for row in rows])
-        return projected.square().sum(0) / len(slices)
+        total = accumulator(theta)
+        for some in rows.split(within_budget(total.nbytes, theta.device)):  # [K, P] of all would fill a memory
+            projected = mean_gradients(self.net, theta, examples, partial(_for_each, some))
+            total += projected.square_().sum(0)
+        return total / len(slices)
 
     def _slices(self, theta: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
         """Return unit vectors xi [L, C] of the units that the mask, [C] or [N, C], allows."""
@@ -64,6 +69,11 @@ class SCP(Method):
             return basis
         drawn = torch.randn(self.slices, len(basis), generator=generator, dtype=theta.dtype).to(theta.device)
         return drawn / drawn.norm(dim=1, keepdim=True) @ basis
+
+
+def _for_each(rows: Tensor, z: Tensor, *_: Tensor) -> list[Tensor]:
+    """Return each row as cotangents [N, C] at the outputs z."""
+    return [row.expand_as(z) for row in rows]
 
 
 def _as_few(slices: Tensor, units: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class SI(Method):
     from_zero: bool = False
 
     strength: ClassVar[str] = "c"
+    scratch: ClassVar[tuple[str, ...]] = ("_step",)
     presets: ClassVar[dict[str, dict]] = {
         "hsu": {"xi": 0.1, "clamp": "none"},
         "vdv": {"xi": 0.1, "clamp": "none", "grad": "total"},

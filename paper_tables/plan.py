@@ -41,7 +41,7 @@ def plan(table: Table, seeds: str | None, folder: Path, root: Path, jobs: int) -
             f"({duration(total)} of one core), by the median of their reference records."
         )
         lines.append(f"Memory: up to {memory / 1000:.1f} GB for a run, {most * memory / 1000:.1f} GB for {most}.")
-    untimed = {run for run in todo if run not in timed}
+    untimed = set(todo) - set(timed)
     unknown: dict[str, dict[str, None]] = {}  # scenarios by row, in their order
     for (label, scenario, _), run in runs.items():
         if run in untimed:

@@ -7,6 +7,8 @@ sum_k F_k theta_k. So the paper's objective with one penalty per task costs 2 P 
 quadratic is kept centred, because the expanded form A theta^2 - 2 B theta + C cancels digits.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -22,16 +24,18 @@ class Quadratic(Stateful):
     signed: whether A may be below zero, though the penalty then has no minimum.
     """
 
+    scratch: ClassVar[tuple[str, ...]] = ("_buffer",)
+
     def __init__(self, strength: float, signed: bool = False):
         self.strength, self.signed = strength, signed
         self.A: Tensor | None = None
         self.m: Tensor | None = None
+        self._buffer: Tensor | None = None
 
     def set(self, importance: Tensor, anchor: Tensor) -> None:
         """Set one anchor: A = importance, m = anchor."""
         self._check(importance)
-        self.A, self.m = importance.clone(), anchor.clone()
-        self._buffer = torch.zeros_like(anchor)
+        self.A, self.m, self._buffer = importance.clone(), anchor.clone(), None
 
     def add(self, importance: Tensor, anchor: Tensor) -> None:
         """Add one more anchor. The sum is exact up to a constant."""
@@ -43,7 +47,7 @@ class Quadratic(Stateful):
         # m moves towards the anchor. Where the anchor weighs nothing, m stays. Where nothing else weighs, m becomes the
         # anchor to the bit, because a fresh Adam turns a last bit into a whole step.
         share = torch.where(total > 0, importance / total.where(total > 0, 1.0), 0.0)
-        self.A, self.m = total, torch.lerp(self.m, anchor, share)
+        self.A, self.m = total, torch.lerp(self.m, anchor, share.to(anchor.dtype))
 
     def value(self, theta: Tensor) -> Tensor | None:
         """Return the penalty [...] at theta [..., P] up to its constant. Return None while there is none."""
@@ -55,6 +59,8 @@ class Quadratic(Stateful):
         """Return grad + strength * A * (theta - m), in a buffer that is kept. So one step allocates nothing."""
         if self.A is None or not self.strength:
             return grad
+        if self._buffer is None:
+            self._buffer = torch.zeros_like(self.m)
         torch.sub(theta, self.m, out=self._buffer)
         return torch.addcmul(grad, self.A, self._buffer, value=self.strength, out=self._buffer)
 

@@ -1,17 +1,23 @@
 """An object keeps its state of training as plain values: tensors, numbers, examples, and containers of these."""
 
+from typing import ClassVar
+
 import torch
 
 
 class Stateful:
     """Keep the state in attributes. A subclass that keeps it elsewhere has a `state` and `restore` of its own.
 
-    A generator is no state: it is made anew for each task. Parts that are stateful give their own state.
+    A generator is no state: it is made anew for each task. Nor is `scratch`: attributes whose memory is used again in
+    each step, and whose values are of no use after it. Parts that are stateful give their own state.
     """
+
+    scratch: ClassVar[tuple[str, ...]] = ()
 
     def state(self) -> dict:
         """Return the values between two tasks, by name."""
-        kept = {name: value for name, value in vars(self).items() if not isinstance(value, torch.Generator)}
+        lasting = {name: value for name, value in vars(self).items() if name not in self.scratch}
+        kept = {name: value for name, value in lasting.items() if not isinstance(value, torch.Generator)}
         return {name: value.state() if isinstance(value, Stateful) else value for name, value in kept.items()}
 
     def restore(self, state: dict) -> None:

@@ -71,6 +71,9 @@ def diagonal(
     if estimator in OF_UNITS and not isinstance(p, Categorical):
         raise UserError(f"{estimator} is about units of a softmax: for {p} take exact, sample or empirical")
     examples = as_examples(examples, estimator, theta.device)
+    replicas = 1 if theta.dim() == 1 else len(theta)
+    if generators and (isinstance(generators, torch.Generator) or len(generators) != replicas):
+        raise UserError(f"generators must be a list, one for each replica: {replicas}")
     subset = n_samples is not None and n_samples < len(examples)
     if not generators and (subset or estimator == "sample"):
         raise UserError(f"{'n_samples' if subset else 'sample'} draws at random: give `generators`")
@@ -85,7 +88,6 @@ def diagonal(
             net, theta, some, lambda z, y, mask: scores(z, y, mask, estimator, generator, draws, p), torch.square
         )
 
-    replicas = 1 if theta.dim() == 1 else len(theta)
     return by_replica(of_one, theta, examples.of_each(replicas), generators or [None] * replicas)
 
 
@@ -93,6 +95,8 @@ def as_examples(examples: Data, estimator: str, device: torch.device) -> Example
     """Return Examples. Tensors (x, y), and batches of them, may use all outputs. Refuse an empty set."""
     if not isinstance(examples, Examples):
         x, y = _tensors(examples)
+        if y is not None and len(y) != len(x):
+            raise UserError(f"every input needs one label, or none has any: got {len(x)} inputs and {len(y)} labels")
         if y is None and estimator in OF_LABELS:
             raise UserError(f"{estimator} is about the true labels: give them, or take exact or sample")
         n = torch.arange(len(x))
@@ -105,15 +109,28 @@ def as_examples(examples: Data, estimator: str, device: torch.device) -> Example
 def _tensors(data: tuple | Iterable) -> tuple[Tensor, Tensor | None]:
     """Return (x, y) as it is, or put together from batches whose first two entries are x and y."""
     if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
-        return data[0], data[1]
+        x, y = data
+        _refuse_others([x] if y is None else data)
+        if isinstance(data, list) and y is not None and x.dim() > 1 and (x.shape, x.dtype) == (y.shape, y.dtype):
+            raise UserError("a list of two such tensors may be two batches: give (x, y), or batches as [(x,), (x,)]")
+        return x, y
     batches = list(data)
     if not batches:
         raise UserError("there is no Fisher of no examples: the loader gave no batch")
     if not all(isinstance(batch, tuple | list) and batch for batch in batches):
         kind = type(batches[0]).__name__
         raise UserError(f"a batch must be a tuple of inputs and labels, (x, y) or (x,), got {kind}")
-    xs, ys = ([batch[n] for batch in batches if len(batch) > n] for n in range(2))
+    xs, ys = [batch[0] for batch in batches], [batch[1] for batch in batches if len(batch) > 1]
+    if ys and len(ys) < len(xs):
+        raise UserError(f"every batch needs labels, or none has any: {len(xs) - len(ys)} of {len(xs)} have none")
+    _refuse_others(xs + ys)
     return torch.cat(xs), torch.cat(ys) if ys else None
+
+
+def _refuse_others(values: Iterable) -> None:
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise UserError(f"inputs and labels must be tensors, got {type(value).__name__}")
 
 
 def scores(

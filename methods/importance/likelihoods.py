@@ -82,6 +82,8 @@ class Bernoulli:
     def check(self, z: Tensor, y: Tensor | None, mask: Tensor) -> None:
         """Refuse masks or labels that make no sense. y is None if no labels are needed."""
         if y is not None and y.dim() == 1:
+            if z.shape[-1] == 1:
+                raise UserError(f"labels of one output must be 0 or 1, of shape {tuple(z.shape)}, got {tuple(y.shape)}")
             return CATEGORICAL.check(z, y, mask)
         _check_mask(mask)
         if y is not None and (y.shape != z.shape or bool(((y != 0) & (y != 1)).any())):

@@ -64,8 +64,13 @@ def units(outputs: Tensor, head: Tensor) -> Tensor:
 
 
 def kept_heads(heads: list[Tensor], task: Task) -> list[Tensor]:
-    """Return the units of each old head once a task has ended. Where tasks share units, all are one head."""
-    return [*heads, task.units] if task.own_units else [task.units]
+    """Return the units of each old head once a task has ended. Where tasks share units, all are one head.
+
+    Units that return are the head that they were.
+    """
+    if not task.own_units:
+        return [task.units]
+    return heads if any(torch.equal(head, task.units) for head in heads) else [*heads, task.units]
 
 
 def by_head(z: Tensor, v: Tensor, heads: list[Tensor], in_use: Tensor | None) -> list[tuple[Tensor, Tensor]]:
@@ -76,7 +81,8 @@ def by_head(z: Tensor, v: Tensor, heads: list[Tensor], in_use: Tensor | None) ->
     if in_use is None:
         return [(units(z, head), units(v, head)) for head in heads]
     (head,) = heads
-    v = torch.full_like(v, OFF).index_copy(-1, head, units(v, head))
+    off = max(OFF, torch.finfo(v.dtype).min)
+    v = torch.full_like(v, off).index_copy(-1, head, units(v, head))
     return [(units(z, in_use), units(v, in_use))]
 
 

@@ -11,7 +11,9 @@ import torch
 import methods
 from benchmarks import learner
 from benchmarks.checkpoint import Checkpoint, holdings
+from benchmarks.run import Run
 from benchmarks.trace import Trace
+from benchmarks.worker import Context, Job
 from methods.base.examples import Examples, Part
 from methods.base.net import Net
 from tests.support import toy
@@ -125,6 +127,21 @@ def test_seconds_seeds_and_memory_go_on(tmp_path, fitted):
     assert second.seconds["training"] > first.seconds["training"] > 1000
 
 
+def test_a_checkpoint_of_an_equal_run_is_its_own(tmp_path):
+    """The two share a record. One names its options by a preset, the other one by one."""
+    train = {"net": "mlp-8", "optimizer": "adam", "lr": 0.01, "optimizer_state": "keep", "batch": 8, "epochs": 1}
+    named, spelt = (
+        Run.of({"name": "splitdigits"}, "task", {"name": "si", "c": 1.0, **options}, train, 1)
+        for options in ({"preset": "hsu"}, {"xi": 0.1, "clamp": "none"})
+    )
+    assert named == spelt and named.to_json() != spelt.to_json()
+    named, spelt = (Job(each, "data", Context("cpu", "c", "d", "e")) for each in (named, spelt))
+    Checkpoint(tmp_path / "x", named.identity).save({"tasks": 3})
+    assert Checkpoint(tmp_path / "x", spelt.identity).load(torch.device("cpu")) == {"tasks": 3}
+    other = replace(spelt, beside=(2, 3))
+    assert Checkpoint(tmp_path / "x", other.identity).load(torch.device("cpu")) is None
+
+
 @pytest.mark.parametrize(
     ("identity", "words"),
     [
@@ -205,7 +222,9 @@ def test_holdings_count_examples_and_bytes_once():
         ("naive", {}, 0, 0),
         ("replay", {"memory": 12, "batch_memory": 4}, 12, None),
         ("gem", {"per_task": 5}, 15, None),
-        ("l2", {"lam": 1.0}, 0, 3),  # importance, anchor, and the buffer of the gradient
+        ("l2", {"lam": 1.0}, 0, 2),  # importance and anchor, and not the buffer of the gradient
+        ("ewc", {"lam": 1.0}, 0, 2),
+        ("si", {"c": 1.0}, 0, 5),  # also omega, w and star, and not the buffer of the step
     ],
 )
 def test_a_run_notes_the_most_that_its_method_held(name, options, examples, tensors):

@@ -177,6 +177,15 @@ def test_dropout_does_not_depend_on_what_was_drawn_before():
     assert torch.equal(toy.run(toy.make("naive"), stream, build=toy.noisy)[1], theta)
 
 
+def test_each_task_and_each_seed_draws_its_own_dropout():
+    drawn = []
+    for seed in (1, 2):
+        method = toy.make("naive")
+        method.before_task = lambda theta, task: drawn.append(torch.rand(4).tolist()) or task
+        toy.run(method, toy.stream(), (seed,))
+    assert len({tuple(draw) for draw in drawn}) == len(drawn) == 6
+
+
 def test_theta_that_is_given_stays_as_it_is():
     stream = toy.stream()
     net = Net(toy.module(stream))

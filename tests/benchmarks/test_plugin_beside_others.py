@@ -22,6 +22,7 @@ from tests.support import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:No loggers specified")
 NAMES = [name for name in toy.PLUGINS if "class" in methods.find(name).scenarios]
+SUMS_OVER_STEPS = ["si", "rwalk", "ewcpp"]
 
 
 def data(seed=0):
@@ -109,9 +110,18 @@ def test_every_method_beside_a_plugin_that_only_watches(name):
     model = Module()
     schedule = LRSchedulerPlugin(torch.optim.lr_scheduler.StepLR(torch.optim.SGD(model.parameters(), lr=0.05), 1))
     stop = EarlyStoppingPlugin(patience=9, val_stream_name="test_stream", metric_name="none", peval_mode="epoch")
-    made = strategy(model, Plugin(toy.make(name)), schedule, eval_every=-1)
+    others = [schedule] if name in SUMS_OVER_STEPS else [schedule, stop]
+    made = strategy(model, Plugin(toy.make(name)), *others, eval_every=-1)
     assert isinstance(stop, BYSTANDERS)
     assert bool(train(made, bench().train_stream).isfinite().all())
+
+
+@pytest.mark.parametrize("name", SUMS_OVER_STEPS)
+def test_sums_over_steps_do_not_go_with_a_plugin_that_undoes_steps(name):
+    """Early stopping puts the weights of the best epoch back. The path integral went on from the last step's."""
+    made = strategy(Module(), EarlyStoppingPlugin(3, "test_stream"), Plugin(toy.make(name)))
+    with pytest.raises(UserError, match=r"EarlyStoppingPlugin puts earlier .* steps that this undoes"):
+        train(made, bench().train_stream)
 
 
 def of_avalanche():

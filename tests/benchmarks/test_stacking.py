@@ -179,6 +179,18 @@ def test_a_sweep_leaves_the_records_of_a_stack_and_a_run_that_is_done_is_no_part
     assert do(todo) == [] and replicas(todo, folder) == [1, 2, 2]
 
 
+def test_the_seconds_of_a_stack_are_shared_among_its_records(monkeypatch):
+    def start(method, built, train, seeds, device, trace, checkpoint):
+        trace.seconds |= {"training": 6.0, "evaluation": 1.5}
+
+    monkeypatch.setattr(worker, "start", start)
+    todo = [on_digits(seed) for seed in (1, 2, 3)]
+    records = execute(todo, [toy.stream()] * 3, HERE, 0.25)
+    assert [found.seconds for found in records] == [
+        {"data": 0.25, "training": 2.0, "importance": 0.0, "evaluation": 0.5}
+    ] * 3
+
+
 def test_a_run_that_another_sweep_has_waits_and_the_rest_of_its_stack_does_not(stacked, monkeypatch):
     todo, folder, _, do = stacked
     held = locks.acquire(folder, todo[0])

@@ -113,6 +113,7 @@ def test_agem_budget_holds_at_every_step(scenario):
         ring = method.ring.examples()
         sizes.append((0 if method.kept is None else len(method.kept), len(ring)))
         assert max(torch.bincount(torch.tensor(labels(ring)))) <= 4
+        assert len(method.ring.y) == 2 * 4, "places for the classes of the task alone"
         return real(theta, grad)
 
     method.after_backward = after_backward

@@ -51,6 +51,14 @@ def test_same_seed_twice_is_identical_and_another_seed_is_not(name, scenario):
     assert theta.dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("name", "scenario"), EACH)
+def test_a_network_in_half_precision_is_trained_in_it(name, scenario, dtype):
+    """EWC stopped at its second anchor, as its importance is in single precision."""
+    counts, theta = toy.run(toy.make(name), toy.stream(scenario, dtype=dtype))
+    assert theta.dtype == dtype and bool(theta.isfinite().all()) and None not in counts[-1]
+
+
 @pytest.mark.parametrize(("name", "scenario"), STRENGTHS)
 def test_strength_zero_is_naive_to_the_bit_and_above_zero_differs(name, scenario, build=toy.noisy):
     stream = toy.stream(scenario, torch.float32)

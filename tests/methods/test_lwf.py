@@ -9,8 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+import methods
 from benchmarks.learner import fit
 from methods.base.errors import UserError
+from methods.base.examples import Examples, Part, Task, mask_of
+from methods.base.net import Net
+from methods.base.rng import generator
 from methods.memory.teacher import distillation
 from tests.support import toy
 
@@ -249,3 +253,24 @@ def test_lwf_refuses():
             toy.make("lwf", weighting=bad)
     with pytest.raises(UserError, match="unit_mean must be true or false, got 1"):
         toy.make("lwf", unit_mean=1)
+
+
+def test_units_that_return_are_one_head():
+    """Three visits to a head and one: the loss is the same. It counted each visit."""
+    net = Net(nn.Linear(4, 4).double())
+    theta, losses, draws = net.vector(), [], torch.Generator().manual_seed(1)
+    x = torch.randn(8, 4, generator=draws, dtype=torch.float64)
+
+    def task(k, units):
+        part = Part(x, torch.arange(8), torch.tensor(units).repeat(4), mask_of(units, 4))
+        return Task("task", k, tuple(units), Examples((part,)), own_units=True)
+
+    for visits in ([[0, 1]], [[0, 1]] * 3, [[0, 1], [2, 3], [0, 1]]):
+        method = methods.make("lwf")
+        method.begin(net, theta, lambda role, k, replica=0: generator(1, role, k))
+        for k, units in enumerate([*visits, [2, 3]]):
+            method.before_task(theta, last := task(k, units))
+            losses.append(method.loss(theta + 0.1, *last.train.take(torch.arange(8))))
+            method.after_task(theta, last)
+        assert [head.tolist() for head in method.heads] == [[0, 1], [2, 3]]
+    assert losses[1] == losses[5]

@@ -186,3 +186,18 @@ def test_scp_refuses(option, bad):
     with pytest.raises(UserError, match=rf"^{option} must be") as error:
         toy.make("scp", **{option: bad})
     assert repr(bad) in str(error.value)
+
+
+def test_scp_holds_few_slices_at_a_time(monkeypatch):
+    """All of them, [K, P], are gigabytes for a hundred units and a network of some millions."""
+    net, theta, examples = linear_case(units=[0, 1, 2, 4, 5])
+    whole, held, real = gamma_of(net, theta, examples), [], scp.mean_gradients
+
+    def mean_gradients(*arguments):
+        held.append(len(found := real(*arguments)))
+        return found
+
+    monkeypatch.setattr(scp, "mean_gradients", mean_gradients)
+    monkeypatch.setattr(scp, "within_budget", lambda size, device: 2 if size == 8 * len(theta) else 0)
+    torch.testing.assert_close(gamma_of(net, theta, examples), whole, rtol=1e-12, atol=0)
+    assert held == [2, 2, 1]

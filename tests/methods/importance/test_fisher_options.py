@@ -176,6 +176,44 @@ def test_batches_of_inputs_alone_are_not_taken_for_inputs_and_labels(make):
         diagonal(net, theta, make(x))
 
 
+@pytest.mark.parametrize("estimator", ["exact", "empirical"])
+def test_inputs_and_labels_of_different_number_are_refused(estimator):
+    """Twice as many labels gave the Fisher of the first half, and half as many an error about an index."""
+    net, theta, x, y, _ = linear_case()
+    for labels in (torch.cat([y, y]), y[:5]):
+        refused(f"got {N} inputs and {len(labels)} labels", net, theta, (x, labels), estimator)
+    refused("every batch needs labels, or none has any: 1 of 3", net, theta, [(x, y), (x,), (x, y)], estimator)
+    refused("may be two batches: give (x, y), or batches as [(x,), (x,)]", net, theta, [x, x], estimator)
+    for data in ((x, y.numpy()), [(x, y.numpy())], [(x.numpy(), y)]):
+        refused("inputs and labels must be tensors, got ndarray", net, theta, data, estimator)
+    assert torch.equal(diagonal(net, theta, [x, y], estimator), diagonal(net, theta, (x, y), estimator))
+
+
+@pytest.mark.parametrize("generators", [torch.Generator(), [torch.Generator()] * 2, (torch.Generator(),) * 3])
+def test_there_is_one_generator_for_each_replica(generators):
+    net, theta, x, y, _ = linear_case()
+    refused("generators must be a list, one for each replica: 1", net, theta, (x, y), "sample", generators)
+    stacked = torch.stack([theta] * 4)
+    refused("generators must be a list, one for each replica: 4", net, stacked, (x, y), "sample", generators)
+
+
+def test_one_output_of_zeros_and_ones():
+    """Labels [N] would be units, so a label 0 would name the output, as a 1 does."""
+    net = Net(nn.Linear(4, 1))
+    x, y = torch.randn(6, 4), torch.tensor([0, 1, 0, 0, 1, 0])
+    refused(
+        "labels of one output must be 0 or 1, of shape (6, 1), got (6,)",
+        net,
+        net.vector(),
+        (x, y),
+        "empirical",
+        likelihood="bernoulli",
+    )
+    found = diagonal(net, net.vector(), (x, y[:, None]), "empirical", likelihood="bernoulli")
+    p = net(net.vector(), x).sigmoid().detach()
+    torch.testing.assert_close(found[-1], (y[:, None] - p).square().mean())
+
+
 def test_a_loader_in_curvatures():
     net, theta, x, y, _ = linear_case()
     loader = DataLoader(TensorDataset(x, y), 6)

@@ -12,7 +12,7 @@
 # the training stream it forgets 0.00 to 0.01 and is reported at -0.10 to -0.07.
 # What puts it right: evaluate the test stream last, or alone; then its figures are right and those of the training
 # stream are not. Right for both: take the differences from the accuracies of each experience.
-# Upstream: the master branch of ContinualAI/avalanche, March 2025, has the same lines; no issue names it.
+# Upstream: the master branch of ContinualAI/avalanche, March 2025, has the same lines; a search found no issue.
 # Versions: avalanche-lib 0.6.0, torch 2.13.0, torchvision 0.15.2 (which imports beside any torch and is not used; it is
 # why this script asks for CPython 3.11). One to ten minutes. Download 350 MB with PyTorch's index of CPU wheels in
 # PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.

@@ -5,12 +5,11 @@
 # trained weights are to the bit those of the network without the dropout layer; with batch norm, the running mean and
 # variance are still 0 and 1 after three tasks, and the layer never normalised anything. Before each step the plugin
 # calls model.eval() for a gradient of its own and nothing calls train() again, so the step itself is one of evaluation
-# mode.
-# No warning; a network without such layers shows nothing. A table that compares RWalk with fine-tuning compares two
-# networks. On permuted digits with batch norm, the first task ends 0.07 to 0.16 higher at strength 0, where no weight
-# is held, and the last one 0.05 to 0.07 lower: a stability and an intransigence that are those of another network.
+# mode. No warning; a network without such layers shows nothing. A table that compares RWalk with fine-tuning compares
+# two networks. On permuted digits with batch norm, the first task ends 0.07 to 0.16 higher at strength 0, where no
+# weight is held, and the last one 0.06 lower: a stability and an intransigence that are those of another network.
 # What puts it right: a plugin whose before_forward calls strategy.model.train(), as below.
-# Upstream: the master branch of ContinualAI/avalanche, March 2025, has the same lines; no issue names it.
+# Upstream: the master branch of ContinualAI/avalanche, March 2025, has the same lines; a search found no issue.
 # Versions: avalanche-lib 0.6.0, torch 2.13.0, torchvision 0.15.2 (which imports beside any torch and is not used; it is
 # why this script asks for CPython 3.11). One to ten minutes. Download 350 MB with PyTorch's index of CPU wheels in
 # PIP_EXTRA_INDEX_URL; without it pip takes the CUDA build on Linux, 3 GB.

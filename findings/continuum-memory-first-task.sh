@@ -7,11 +7,12 @@
 # fixed_memory and without. The length and the balance of the classes are right; no warning. Class-incremental streams,
 # as in the tutorial, never show it. A user who compares replay on a domain-incremental stream keeps the first task and
 # forgets the others as in fine-tuning, and concludes that replay helps little and a larger memory no more.
-# On permuted digits in five tasks, the tasks between the first and the last end at 0.56 to 0.58 with a memory of 200 and
-# at 0.57 to 0.59 with one of 1000. Fine-tuning has 0.53 to 0.56, and 200 examples of all tasks have 0.83 to 0.86.
+# On permuted digits in five tasks, the tasks between the first and the last end at 0.56 to 0.58 with a memory of 200,
+# and at 0.57 to 0.59 with one of 1000. Fine-tuning has 0.53 to 0.56, and 200 examples of all tasks have 0.83 to 0.86.
 # What puts it right: a class for each pair of task and digit: memory.add(x, 10 * t + y, t, z), and y % 10 at reading.
 # Upstream: a TODO in the docstring of the class asks what happens if new data has old classes; the tests add such data
-# and look at the length alone. The master branch of Continvvm/continuum has the same lines.
+# and look at the length alone. The master branch of Continvvm/continuum, May 2023, does the same; a search found no
+# issue.
 # Versions: continuum 1.2.7, torch 2.13.0, torchvision 0.15.2 (which imports beside any torch; it is why this script
 # asks for CPython 3.11). One to ten minutes. Download 350 MB with PyTorch's index of CPU wheels in PIP_EXTRA_INDEX_URL;
 # without it pip takes the CUDA build on Linux, 3 GB.

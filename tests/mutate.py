@@ -37,8 +37,13 @@ if __name__ == "__main__":
     kinds = [regress._load(file)["outcomes"] for file in sorted((regress.FOLDER / regress.NAME).glob("*.json"))]
     names = [file.stem for file in sorted((regress.FOLDER / regress.NAME).glob("*.json"))]
     mine, others = kinds[names.index(here)], [k for k, name in zip(kinds, names, strict=True) if name != here]
+
+    def failing(found, known, exact):
+        return {(cell.row, cell.scenario) for cell in gate.compare(known, found, exact) if not cell.passes}
+
+    # A cell of this kind of machine may lie beyond the tolerance of the others without any bug.
     caught = [
-        any(not cell.passes for cell in gate.compare(known, {**mine, **fresh}, exact))
+        bool(failing({**mine, **fresh}, known, exact) - failing(mine, known, exact))
         for known, exact in (([mine], True), (others, False))
     ]
     print("caught", json.dumps(caught))

@@ -24,6 +24,7 @@ EVERY_RUN = (
     "methods.base.state",
     "benchmarks.checkpoint",
     "benchmarks.data",
+    "benchmarks.evaluation",
     "benchmarks.images",
     "benchmarks.learner",
     "benchmarks.materialise",

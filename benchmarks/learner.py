@@ -1,4 +1,4 @@
-"""The training loop is the only place where training happens. Evaluation is here, too.
+"""The training loop is the only place where training happens.
 
 The gradients of the task loss and of the penalty are taken separately and added here. So no method has to compute one
 again. SI and RWalk need the gradient of the task loss by definition.
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks import models
 from benchmarks.checkpoint import Checkpoint
+from benchmarks.evaluation import correct_in, evaluate
 from benchmarks.stream import Stream
 from benchmarks.trace import Trace
 from methods.base.errors import UserError, check_either
@@ -33,7 +34,6 @@ OPTIMIZERS = {
 }
 # An SGD step overshoots a quadratic of curvature a if lr * a is above 2 (1 + momentum) (Polyak, 1964).
 STABLE = {"sgd": 2.0, "momentum": 2 * (1 + MOMENTUM)}
-EVALUATION_BATCH = 2500
 CHECK_EVERY = 100  # steps between looks at the loss, because a look waits for the device
 
 
@@ -210,7 +210,7 @@ def _restore(saved: dict, method, train: Train, trace: Trace) -> tuple[Tensor, t
 def _watch(method, theta: Tensor, stream: Stream, k: int, trace: Trace, step: int) -> None:
     """Measure task k after `step` batches of it, if the run asks for it."""
     if trace.curve and step < len(trace.curve[k]):
-        trace.curve[k][step] = trace.time("evaluation", _correct, method, theta, stream, k + 1, [k])[0]
+        trace.curve[k][step] = trace.time("evaluation", correct_in, method, theta, stream, k + 1, [k])[0]
 
 
 def fit(
@@ -274,42 +274,3 @@ def batches(n: int, train: Train, generators: list[torch.Generator], theta: Tens
             orders = [torch.randperm(n, generator=generator) for generator in generators]
             order = (orders[0] if theta.dim() == 1 else torch.stack(orders)).to(theta.device)
         yield order[..., position * train.batch : (position + 1) * train.batch]
-
-
-def evaluate(method, theta: Tensor, stream: Stream, seen: int, measured: str = "all") -> list:
-    """Return how many examples of each test set are right after `seen` tasks.
-
-    An entry is None where a measurement is not applicable, or is not asked for (Train.measured).
-    """
-    asked = len(stream.tests) if measured == "all" else seen
-    known = min(asked, seen) if stream.scenario == "class" else asked
-    counts = [count for some in _together(stream, known) for count in _correct(method, theta, stream, seen, some)]
-    return counts + [None] * (len(stream.tests) - known)
-
-
-def _together(stream: Stream, n: int) -> Iterator[list[int]]:
-    """Yield which of the first n test sets are measured in one pass. Small ones are, where they share a mask."""
-    some, size = [], 0
-    for j, test in enumerate(stream.tests[:n]):
-        size += len(test)
-        if some and (stream.scenario == "task" or size > EVALUATION_BATCH):
-            yield some
-            some, size = [], len(test)
-        some.append(j)
-    if some:
-        yield some
-
-
-@torch.no_grad()
-def _correct(method, theta: Tensor, stream: Stream, seen: int, some: list[int]) -> list[int] | list[list[int]]:
-    """Return how many examples are right in each of these test sets, which share a mask."""
-    mask = stream.mask_at(seen, some[0]).to(theta.device)
-    tests = [stream.tests[j] for j in some]
-    counts = torch.zeros(len(some), *theta.shape[:-1], dtype=torch.int64, device=theta.device)
-    for batches in zip(*(test.batches(EVALUATION_BATCH) for test in tests), strict=True):
-        xs, ys, _ = zip(*batches, strict=True)
-        axis = ys[0].dim() - 1
-        x, y = (each[0] if len(each) == 1 else torch.cat(each, axis) for each in (xs, ys))
-        right = method.predict(theta, tests[0].spread(x, theta), mask) == y
-        counts += torch.stack([part.sum(-1) for part in right.split([y.shape[-1] for y in ys], -1)])
-    return counts.tolist()

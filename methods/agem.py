@@ -70,4 +70,4 @@ class AGEM(Method):
         else:
             (generator,) = self.generators("memory", theta, task)
             new = draw(task.train, self.batch, generator)
-        self.kept = (self.kept + new).merge() if self.kept else new
+        self.kept, self.own = (self.kept + new).merge() if self.kept else new, None

@@ -12,7 +12,6 @@ Gamma = 0 (`from_zero`). That code divides by N once more, and scales its slices
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -58,7 +57,9 @@ class SCP(Method):
         rows = _as_few(slices, units_of(mask))
         total = accumulator(theta)
         for some in rows.split(within_budget(total.nbytes, theta.device)):  # [K, P] of all would fill a memory
-            projected = mean_gradients(self.net, theta, examples, partial(_for_each, some))
+            projected = mean_gradients(
+                self.net, theta, examples, lambda z, *_, some=some: [row.expand_as(z) for row in some]
+            )
             total += projected.square_().sum(0)
         return total / len(slices)
 
@@ -69,11 +70,6 @@ class SCP(Method):
             return basis
         drawn = torch.randn(self.slices, len(basis), generator=generator, dtype=theta.dtype).to(theta.device)
         return drawn / drawn.norm(dim=1, keepdim=True) @ basis
-
-
-def _for_each(rows: Tensor, z: Tensor, *_: Tensor) -> list[Tensor]:
-    """Return each row as cotangents [N, C] at the outputs z."""
-    return [row.expand_as(z) for row in rows]
 
 
 def _as_few(slices: Tensor, units: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.learner import evaluate, fit
+from benchmarks.evaluation import evaluate
+from benchmarks.learner import fit
 from methods.base.net import Net
 from methods.base.rng import generator
 from tests.support import toy
@@ -23,7 +24,7 @@ def test_counts_are_those_of_a_hand_loop(scenario, batch, monkeypatch):
     method = toy.make("naive")
     thetas = [Net(toy.module(stream)).vector()]
     method.after_task = lambda theta, task: thetas.append(theta)
-    monkeypatch.setattr("benchmarks.learner.EVALUATION_BATCH", batch)
+    monkeypatch.setattr("benchmarks.evaluation.BATCH", batch)
     counts, last = toy.run(method, stream)
     assert torch.equal(thetas[-1], last)
     net = Net(toy.module(stream))

@@ -123,7 +123,7 @@ def test_a_learning_curve_runs_the_earlier_columns_once_on_each_batch_of_a_test_
     calls, real = [], parts.hidden
     monkeypatch.setattr(parts, "hidden", lambda columns, x: calls.append((len(columns), len(x))) or real(columns, x))
     monkeypatch.setattr(parts, "ASKED", asked)
-    monkeypatch.setattr("benchmarks.learner.EVALUATION_BATCH", 13)  # batches of 13 and 7
+    monkeypatch.setattr("benchmarks.evaluation.BATCH", 13)  # batches of 13 and 7
     stream, curves = toy.stream("task"), []
     for build in (parts.Progressive._below, lambda self, x: real(self.earlier, x)):
         monkeypatch.setattr(parts.Progressive, "_below", build)

@@ -8,7 +8,7 @@ from torch import nn
 
 import methods
 from benchmarks.avalanche_plugin import Plugin
-from benchmarks.learner import evaluate
+from benchmarks.evaluation import evaluate
 from benchmarks.run import Run
 from methods.base.errors import UserError
 from methods.base.rng import generator

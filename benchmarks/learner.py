@@ -20,7 +20,7 @@ from benchmarks.evaluation import correct_in, evaluate
 from benchmarks.stream import Stream
 from benchmarks.trace import Trace
 from methods.base.errors import UserError, check_either
-from methods.base.net import Net
+from methods.base.net import Net, Point
 from methods.base.options import Count, Positive, check_options
 from methods.base.rng import derive
 from methods.importance.training_pass import Squares
@@ -224,12 +224,12 @@ def fit(
 ) -> None:
     """Train theta in place on one task. `watch` is told before the first step and after each how many were taken."""
     data = method.before_task(theta.clone(), task).train
-    old = theta.clone()
+    old, point = theta.clone(), Point(method.net, theta)
     squares = Squares(method.net) if method.wants_squares else None
     watch(0)
     for step, index in enumerate(batches(len(data), train, generators, theta)):
         method.before_batch(index)
-        loss = _step(method, theta, old, data.take(index), optimizer, squares)
+        loss = _step(method, theta, point, old, data.take(index), optimizer, squares)
         if step % CHECK_EVERY == 0 and not bool(loss.isfinite().all()):
             raise Diverged(f"the loss is not finite at step {step} of task {task.index + 1}")
         watch(step + 1)
@@ -237,17 +237,15 @@ def fit(
         raise Diverged(f"a parameter is not finite after task {task.index + 1}")
 
 
-def _step(method, theta: Tensor, old: Tensor, batch: tuple, optimizer, squares: Squares | None) -> Tensor:
+def _step(method, theta: Tensor, point: Point, old: Tensor, batch: tuple, optimizer, squares: Squares | None) -> Tensor:
     """Take one step of theta in place. Return its loss [...].
 
-    Graph and gradient are freed on return, so that the next step finds their memory in the cache.
+    The graph is freed on return, so that the next step finds its memory in the cache.
     """
     x, y, mask = batch
-    variable = theta.detach().requires_grad_()  # shares memory with theta
     with squares.watch(theta, x) if squares else nullcontext():
-        loss = method.loss(variable, x, y, mask)
-    (grad,) = torch.autograd.grad(loss if loss.dim() == 0 else loss.sum(), variable)
-    grad = method.after_backward(theta, grad)
+        loss = method.loss(point.variable, x, y, mask)
+    grad = method.after_backward(theta, point.gradient(loss))
     theta.grad = method.add_penalty_grad(theta, grad)
     if squares:
         method.after_squares(lambda total: squares.add_mean(total, theta, x, y, mask))

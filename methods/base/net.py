@@ -10,6 +10,7 @@ something else is refused.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ class Net:
         held = [(m._parameters, key, p) for m in self._modules for key, p in m._parameters.items()]
         self._places = [(own, key, index[id(p)]) for own, key, p in held if id(p) in index]
         self._head = module.get_submodule(head) if head is not None else getattr(module, "head", None)
+        self.points: WeakValueDictionary[int, Point] = WeakValueDictionary()  # by the id of their variables
         self._unchecked = 2  # A value that the first pass keeps shows in the second.
 
     def vector(self) -> Tensor:
@@ -46,7 +48,9 @@ class Net:
         return torch.cat([parameters[name].detach().flatten() for name in self.shapes])
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
-        """Return the parameters [..., *shape] by name, as views of theta [..., P]."""
+        """Return the parameters [..., *shape] by name, as views of theta [..., P], or as the leaves of a Point."""
+        if point := self.points.get(id(theta)):
+            return point.leaves
         lead = theta.shape[:-1]
         pieces = theta.split(self.sizes, dim=-1)  # One split, not slices: its backward pass is one concatenation.
         named = zip(pieces, self.shapes.items(), strict=True)
@@ -170,7 +174,8 @@ class Net:
     def _check_once(self, z: Tensor, theta: Tensor, x: Tensor) -> None:
         if self._unchecked and z.requires_grad:
             self._unchecked -= 1
-            self.check(z, [theta, x])
+            point = self.points.get(id(theta))
+            self.check(z, [theta, x, *(point.leaves.values() if point else ())])
 
     def _with_input_of(self, layer: nn.Module, theta: Tensor, x: Tensor, train: bool) -> tuple[Tensor, Tensor]:
         inputs = []
@@ -182,6 +187,34 @@ class Net:
         if len(inputs) != 1:
             raise UserError(f"the network uses its last layer {len(inputs)} times: features need it used once")
         return z, inputs[0]
+
+
+class Point:
+    """Take gradients at a theta [..., P]. A loss is computed at `variable`, which shares the memory of theta.
+
+    Where the net is one network, each of its parameters is a leaf of autograd. Their gradients are concatenated once,
+    into memory that is kept. If theta were the leaf, the graph would concatenate them, into fresh memory each time.
+    """
+
+    def __init__(self, net, theta: Tensor):
+        self.variable = theta.detach().requires_grad_()
+        self.leaves: dict[str, Tensor] = {}
+        if theta.dim() == 1 and isinstance(net, Net):
+            self.leaves = {name: view.detach().requires_grad_() for name, view in net.views(theta).items()}
+            net.points[id(self.variable)] = self
+        self._kept = torch.empty_like(theta)
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Return the gradient [..., P] of a loss [...]. The next call overwrites it."""
+        total = loss if loss.dim() == 0 else loss.sum()
+        if not self.leaves:
+            return torch.autograd.grad(total, self.variable)[0]
+        leaves = list(self.leaves.values())
+        *pieces, rest = torch.autograd.grad(total, [*leaves, self.variable], allow_unused=True)
+        pairs = zip(leaves, pieces, strict=True)
+        flat = [leaf.new_zeros(leaf.numel()) if piece is None else piece.flatten() for leaf, piece in pairs]
+        grad = torch.cat(flat, out=self._kept)
+        return grad if rest is None else grad.add_(rest)  # A loss may also use theta itself.
 
 
 def by_replica(function: Callable[..., Tensor], theta: Tensor, *others: Sequence) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks import models
 from methods.base.errors import UserError
-from methods.base.net import Net, by_replica
+from methods.base.net import Net, Point, by_replica
 from tests.support import toy
 
 
@@ -77,6 +77,43 @@ def test_gradients_tied_summed_unused_zero_and_frozen_left_out(odd):
         assert torch.equal(view, torch.zeros_like(view) if own is None else own), name
     assert odd.unused.weight.grad is None and odd.first.weight.grad.count_nonzero() == 16
     assert odd.second.bias.grad is None
+
+
+def test_a_point_has_the_gradient_of_theta(odd):
+    """Of one pass it is the same to the bit. A loss may also use the network twice, and theta itself."""
+    net, x = Net(odd), torch.randn(5, 4).double()
+    theta = net.vector()
+    point = Point(net, theta)
+    one_pass, of_theta = (lambda at: net(at, x).square().sum()), (lambda at: at[1:].pow(3).sum())
+    for loss in one_pass, lambda at: one_pass(at) + net(at, 2 * x, train=True).sum() + of_theta(at), of_theta:
+        variable = theta.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(loss(variable), variable)
+        found = point.gradient(loss(point.variable))
+        torch.testing.assert_close(found, expected, rtol=0 if loss is one_pass else 1e-14, atol=0)
+        theta += 0.1  # the point moves with it
+
+
+def test_points_of_one_network_do_not_disturb_each_other(odd):
+    net, x = Net(odd), torch.randn(5, 4).double()
+    one, other = (Point(net, net.vector() + shift) for shift in (0, 1))
+    losses = [net(point.variable, x).square().sum() for point in (one, other)]
+    first = one.gradient(losses[0]).clone()
+    assert not torch.equal(other.gradient(losses[1]), first)
+    assert torch.equal(one.gradient(net(one.variable, x).square().sum()), first)
+    assert len(net.points) == 2
+    del one, other, losses
+    assert not net.points  # they go with those who asked for them
+
+
+def test_a_point_of_replicas_has_the_gradients_of_each(odd):
+    net, x = Net(odd), torch.randn(3, 5, 4).double()
+    thetas = torch.randn(3, net.n_parameters).double()
+    together = Point(net, thetas)
+    found = together.gradient(net(together.variable, x).square().sum((-1, -2)))
+    for r in range(3):
+        alone = Point(net, thetas[r])
+        expected = alone.gradient(net(alone.variable, x[r]).square().sum())
+        torch.testing.assert_close(found[r], expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("train", [True, False])

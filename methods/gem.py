@@ -29,7 +29,7 @@ from torch import Tensor
 from methods.base.errors import UserError, check_either
 from methods.base.method import Method
 from methods.base.net import gradient
-from methods.base.options import Count, NonNegative
+from methods.base.options import Count, Need, NonNegative
 from methods.base.projection import dual
 from methods.memory.ring import Ring
 from methods.memory.shares import rehearsed, share
@@ -52,6 +52,10 @@ class GEM(Method):
     eps: NonNegative = 1e-3
     eps_relative: bool = False
 
+    needs: ClassVar[dict[str, Need]] = {
+        "margin_mode": Need("a margin above 0", lambda own: own.margin > 0),
+        "eps_relative": Need("an eps above 0", lambda own: own.eps > 0),
+    }
     presets: ClassVar[dict[str, dict]] = {
         "paper": {"margin_mode": "shift"},
         "pure": {"margin": 0.0, "eps": 0.0},

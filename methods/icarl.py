@@ -45,6 +45,8 @@ from methods.memory.herding import herd
 from methods.memory.samplers import choose, exemplars
 from methods.memory.teacher import Teacher
 
+EXEMPLARS = Need("exemplars", lambda own: own.K or own.per_class)
+
 
 @dataclass
 class ICaRL(Method):
@@ -68,8 +70,9 @@ class ICaRL(Method):
 
     needs: ClassVar[dict[str, Need]] = {
         "flips": Need("classifier = 'nme'", lambda own: own.classifier == "nme"),
+        "selection": EXEMPLARS,
         "share": Need("K", lambda own: own.K is not None),
-        "unit_mean": Need("selection = 'herding'", lambda own: own.selection == "herding"),
+        "unit_mean": Need("selection = 'herding'", lambda own: own.selection == "herding" and EXEMPLARS.met(own)),
     }
     scenarios: ClassVar[tuple[str, ...]] = ("class",)
     presets: ClassVar[dict[str, dict]] = {

@@ -11,7 +11,10 @@ ALONE = {  # an option of a method, with a value; and what gives it an effect
     ("dgr", "KD"): ("sum", {"distill": True}),
     ("dgr", "T"): (3.0, {"distill": True}),
     ("ewc", "fisher_batch"): (4, {"fisher": "batched_rescaled"}),
+    ("gem", "eps_relative"): (True, {"eps": 0.3, "margin": 0.0, "per_task": 8}),
+    ("gem", "margin_mode"): ("shift", {"margin": 0.5, "per_task": 8}),
     ("icarl", "flips"): (True, {"classifier": "nme"}),
+    ("icarl", "selection"): ("random", {"K": 13}),
     ("icarl", "share"): ("ceil", {"K": 13}),
     ("icarl", "unit_mean"): (False, {"selection": "herding"}),
     ("mas", "batch"): (4, {"per_sample": False}),
@@ -22,7 +25,10 @@ ALONE = {  # an option of a method, with a value; and what gives it an effect
     ("scp", "from_zero"): (True, {"ema": 0.5}),
 }
 WITHOUT = {
+    "eps_relative": {"eps": 0.0},
+    "margin_mode": {"margin": 0.0},
     "flips": {"classifier": "hybrid1"},
+    "selection": {"K": 0, "classifier": "hybrid1"},
     "share": {"per_class": 2},
     "unit_mean": {"selection": "random"},
     "from_zero": {"ema": None},

@@ -48,9 +48,9 @@ class Net:
         return torch.cat([parameters[name].detach().flatten() for name in self.shapes])
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
-        """Return the parameters [..., *shape] by name, as views of theta [..., P], or as the leaves of a Point."""
+        """Return the parameters [..., *shape] by name, as views of theta [..., P]."""
         if point := self.points.get(id(theta)):
-            return point.leaves
+            return point.views
         lead = theta.shape[:-1]
         pieces = theta.split(self.sizes, dim=-1)  # One split, not slices: its backward pass is one concatenation.
         named = zip(pieces, self.shapes.items(), strict=True)
@@ -174,8 +174,7 @@ class Net:
     def _check_once(self, z: Tensor, theta: Tensor, x: Tensor) -> None:
         if self._unchecked and z.requires_grad:
             self._unchecked -= 1
-            point = self.points.get(id(theta))
-            self.check(z, [theta, x, *(point.leaves.values() if point else ())])
+            self.check(z, [theta, x])
 
     def _with_input_of(self, layer: nn.Module, theta: Tensor, x: Tensor, train: bool) -> tuple[Tensor, Tensor]:
         inputs = []
@@ -192,29 +191,40 @@ class Net:
 class Point:
     """Take gradients at a theta [..., P]. A loss is computed at `variable`, which shares the memory of theta.
 
-    Where the net is one network, each of its parameters is a leaf of autograd. Their gradients are concatenated once,
-    into memory that is kept. If theta were the leaf, the graph would concatenate them, into fresh memory each time.
+    Where the net is one network, theta is cut into its parameters once, and `gradient` puts their gradients together
+    in memory that is kept. Autograd's own split takes fresh memory for that in each step.
     """
 
     def __init__(self, net, theta: Tensor):
         self.variable = theta.detach().requires_grad_()
-        self.leaves: dict[str, Tensor] = {}
+        self._kept, self._into = torch.empty_like(theta), []
         if theta.dim() == 1 and isinstance(net, Net):
-            self.leaves = {name: view.detach().requires_grad_() for name, view in net.views(theta).items()}
+            # Autograd would refuse these views once theta has moved. It does not if they are detached.
+            views = [view.detach() for view in net.views(theta).values()]
+            self.views = dict(zip(net.shapes, _Cut.apply(self.variable, views, self._into), strict=True))
             net.points[id(self.variable)] = self
-        self._kept = torch.empty_like(theta)
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Return the gradient [..., P] of a loss [...]. The next call overwrites it."""
-        total = loss if loss.dim() == 0 else loss.sum()
-        if not self.leaves:
-            return torch.autograd.grad(total, self.variable)[0]
-        leaves = list(self.leaves.values())
-        *pieces, rest = torch.autograd.grad(total, [*leaves, self.variable], allow_unused=True)
-        pairs = zip(leaves, pieces, strict=True)
-        flat = [leaf.new_zeros(leaf.numel()) if piece is None else piece.flatten() for leaf, piece in pairs]
-        grad = torch.cat(flat, out=self._kept)
-        return grad if rest is None else grad.add_(rest)  # A loss may also use theta itself.
+        self._into.append(self._kept)
+        try:
+            return torch.autograd.grad(loss if loss.dim() == 0 else loss.sum(), self.variable)[0]
+        finally:
+            self._into.clear()
+
+
+class _Cut(torch.autograd.Function):
+    """Cut theta into parameters. The backward pass concatenates: into the one tensor of `into`, if there is one."""
+
+    @staticmethod
+    def forward(ctx, theta: Tensor, views: list[Tensor], into: list[Tensor]) -> tuple[Tensor, ...]:
+        ctx.into = into
+        return tuple(views)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        out = ctx.into[0] if ctx.into else None  # None: a gradient that a loss itself takes, to use it
+        return torch.cat([piece.flatten() for piece in gradients], out=out), None, None
 
 
 def by_replica(function: Callable[..., Tensor], theta: Tensor, *others: Sequence) -> Tensor:

@@ -79,18 +79,36 @@ def test_gradients_tied_summed_unused_zero_and_frozen_left_out(odd):
     assert odd.second.bias.grad is None
 
 
-def test_a_point_has_the_gradient_of_theta(odd):
-    """Of one pass it is the same to the bit. A loss may also use the network twice, and theta itself."""
+def losses(net, x):
+    """Return losses of one pass and of two, of theta itself, and of gradients that they take."""
+
+    def once(at):
+        return net(at, x).square().sum()
+
+    def taken(at, **options):
+        return torch.autograd.grad(once(at), at, **options)[0]
+
+    return {
+        "one pass": once,
+        "two passes": lambda at: once(at) + net(at, 2 * x, train=True).sum(),
+        "theta": lambda at: at[1:].pow(3).sum(),
+        "both": lambda at: once(at) + at[1:].pow(3).sum(),
+        "a gradient": lambda at: (taken(at) * at).sum() + once(at),
+        "its norm": lambda at: taken(at, create_graph=True).square().sum() + once(at),
+    }
+
+
+@pytest.mark.parametrize("name", losses(None, None))
+def test_a_point_has_the_gradient_of_theta(odd, name):
     net, x = Net(odd), torch.randn(5, 4).double()
-    theta = net.vector()
+    theta, loss = net.vector(), losses(net, x)[name]
     point = Point(net, theta)
-    one_pass, of_theta = (lambda at: net(at, x).square().sum()), (lambda at: at[1:].pow(3).sum())
-    for loss in one_pass, lambda at: one_pass(at) + net(at, 2 * x, train=True).sum() + of_theta(at), of_theta:
+    for _ in range(3):
         variable = theta.clone().requires_grad_()
         (expected,) = torch.autograd.grad(loss(variable), variable)
         found = point.gradient(loss(point.variable))
-        torch.testing.assert_close(found, expected, rtol=0 if loss is one_pass else 1e-14, atol=0)
-        theta += 0.1  # the point moves with it
+        torch.testing.assert_close(found, expected, rtol=0 if name == "one pass" else 1e-13, atol=1e-16)
+        theta[2:] += 0.1  # the point moves with it
 
 
 def test_points_of_one_network_do_not_disturb_each_other(odd):

@@ -45,7 +45,7 @@ from methods.memory.herding import herd
 from methods.memory.samplers import choose, exemplars
 from methods.memory.teacher import Teacher
 
-EXEMPLARS = Need("exemplars", lambda own: own.K or own.per_class)
+EXEMPLARS = Need("exemplars", lambda own: bool(own.K or own.per_class))
 
 
 @dataclass
@@ -72,7 +72,7 @@ class ICaRL(Method):
         "flips": Need("classifier = 'nme'", lambda own: own.classifier == "nme"),
         "selection": EXEMPLARS,
         "share": Need("K", lambda own: own.K is not None),
-        "unit_mean": Need("selection = 'herding'", lambda own: own.selection == "herding" and EXEMPLARS.met(own)),
+        "unit_mean": Need("exemplars by herding", lambda own: own.selection == "herding" and EXEMPLARS.met(own)),
     }
     scenarios: ClassVar[tuple[str, ...]] = ("class",)
     presets: ClassVar[dict[str, dict]] = {

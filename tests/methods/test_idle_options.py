@@ -77,3 +77,8 @@ def test_a_preset_may_give_what_its_other_options_do_not_use():
     assert methods.make("mas", preset="official", per_sample=True, lam=1.0).batch == 200
     with pytest.raises(UserError, match="KD = 'sum' has no effect"):
         methods.make("dgr", preset="vdv2018", KD="sum")
+
+
+def test_herding_has_nothing_to_choose_without_exemplars():
+    with pytest.raises(UserError, match="unit_mean = False has no effect without exemplars by herding"):
+        toy.make("icarl", K=0, classifier="hybrid1", unit_mean=False)

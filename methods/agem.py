@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 
 from methods.base.method import Method
-from methods.base.net import Point
+from methods.base.net import gradient
 from methods.base.options import Count, NonNegative
 from methods.base.projection import against
 from methods.memory.ring import Ring
@@ -62,8 +62,7 @@ class AGEM(Method):
             return grad
         chosen = torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory]
         batch = self.kept.take(chosen.to(theta.device))
-        point = Point(self.net, theta)
-        return against(grad, point.gradient(super().loss(point.variable, *batch)), self.eps)
+        return against(grad, gradient(super().loss, theta, *batch), self.eps)
 
     def after_task(self, theta, task):
         if self.ring:

@@ -85,7 +85,7 @@ def _line(table: Table, row: Row, scenario: str, records: list[Record], referenc
     paper = row.paper.get(scenario)
     judged = None
     if paper and values and not row.no_verdict:
-        judged = verdict(values, paper, table.margin, table.looks, orders)
+        judged = verdict(values, paper, table.margin, table.looks, orders, failed=len(reasons))
     return {
         "row": row.label,
         "scenario": scenario,

@@ -19,6 +19,9 @@ CITED = {
         "chaudhry2019agem/lca10/permuted-mnist/",
     ),
     "agem-splitcifar": tuple(f"chaudhry2019agem/{table}/split-cifar-100/" for table in ("table-3", "table-4", "lca10")),
+    "agem-splitcifar-orders": tuple(
+        f"chaudhry2019agem/{table}/split-cifar-100/van-fine-tuning/" for table in ("table-4", "lca10")
+    ),
     "mas-splitmnist": ("aljundi2018/demo-notebook/split-mnist-demo/",),
     "rwalk-splitmnist": (MULTI, *(f"{SINGLE}{method}/" for method in ("vanilla", "ewc", "pi-si"))),
     "rwalk-splitmnist-samples": tuple(f"{SINGLE}{method}-s-" for method in ("vanilla", "ewc", "pi", "rwalk")),
@@ -39,6 +42,7 @@ CITED = {
 }
 LEFT_OUT = {
     "vandeven2022-splitmnist": r"/(none-lower-target|ewc|si|lwf)/domain$",  # on the orders of the paper
+    "agem-splitcifar": "/van-fine-tuning/",  # on the orders of the paper
     "fisher": "train-time",  # of a GPU
     "agem-permutedmnist": "gem/domain/curve$",  # of another run file
     "mas-splitmnist": r"task-\d-acc$",  # the average of these is there

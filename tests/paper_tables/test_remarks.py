@@ -1,10 +1,12 @@
 """What the remarks of a table say of our own runs is what the committed records give."""
 
+import numpy as np
 import pytest
 
 from paper_tables import declaration, render
 from paper_tables.references import references
 from paper_tables.runs import finished_of
+from paper_tables.verdict import welch
 
 
 def records(table, label, scenario="task"):
@@ -34,10 +36,19 @@ def test_fine_tuning_of_zenke_et_al_beside_the_authors_program(label, line):
 
 
 def test_fine_tuning_on_the_class_orders_of_chaudhry_et_al():
+    """Runs 1 to 5 and 6 to 10 have the same five orders. Pairs on one order lie as far apart as others."""
     found = records("agem-splitcifar-orders", "VAN")
-    ends = [f"{100 * record.accuracy[-1].mean():.1f}" for record in found if record.run.seed <= 5]
-    said = " ".join(declaration.load("agem-splitcifar").remarks.split())
-    assert len(ends) == 5 and f"{', '.join(ends[:4])} and {ends[4]} %" in said
+    ends = {record.run.seed: 100 * record.accuracy[-1].mean() for record in found}
+    pairs = [(ends[seed], ends[seed + 5]) for seed in range(1, 6)]
+    said = " ".join(declaration.load("agem-splitcifar-orders").remarks.split())
+    assert ", ".join(f"{one:.1f} and {other:.1f}" for one, other in pairs) in said
+    across = [abs(ends[a] - ends[b]) for a in ends for b in ends if (a - b) % 5]
+    assert np.mean([abs(one - other) for one, other in pairs]) == pytest.approx(np.mean(across), rel=0.2)
+    low, high = welch(np.mean(list(ends.values())) - 43.0, np.std(list(ends.values()), ddof=1), 10, 2.31, 5, rate=0.025)
+    assert low < 0 < high and f"would be d ± {(high - low) / 2:.1f} and hold 0" in said
+    assert f"Ours end at {pairs[0][0]:.1f} and {pairs[0][1]:.1f} %" in " ".join(
+        declaration.load("agem-splitcifar").remarks.split()
+    )
 
 
 def test_on_the_class_orders_of_van_de_ven_et_al_the_differences_go_away():
@@ -63,6 +74,8 @@ def test_progressive_networks_until_they_diverge():
     said = " ".join(declaration.load("agem-permutedmnist").remarks.split())
     learnt = 100 * sum(first.correct[16][:16]) / sum(first.total[:16])
     assert f"the first sixteen tasks have {learnt:.1f} % on average" in said
+    others = [100 * record.accuracy[-1].mean() for record in records("agem-permutedmnist", "PROG-NN")[1:]]
+    assert len(others) == 4 and f"all seventeen are learnt, to {np.mean(others):.2f} % on average" in said
 
 
 def test_batches_of_one_class_forget_as_little_as_the_notebook_of_aljundi_et_al():

@@ -53,6 +53,14 @@ def test_frame_by_hand(toy):
     assert lwf.paper_std == pytest.approx(0.33 * 20**0.5) and lwf.verdict == "" and lwf.note == "quoted from elsewhere"
 
 
+def test_a_failed_run_takes_the_agreement_from_its_cell(toy):
+    key = "Adam", "class"
+    results = {**RESULTS, key: [*RESULTS[key], failed(4)]}
+    before, after = (render.frame(toy(), each).set_index(["row", "scenario"]).loc[key] for each in (RESULTS, results))
+    assert (before.verdict, after.verdict, after.failed) == ("reproduced", "inconclusive", 1)
+    assert after.note.startswith("a run of ours failed")
+
+
 def test_markdown_by_hand(toy):
     text = render.markdown(toy(), render.frame(toy(), RESULTS), SEEDS, stale=2)
     rows = markdown_rows(text)

@@ -124,6 +124,18 @@ def test_one_seed_is_inconclusive(paper, mean):
     assert "at least two" in found.note and math.isnan(found.low) and found.open
 
 
+@pytest.mark.parametrize(
+    ("mean", "spread", "word"), [(90.0, 0.1, "reproduced"), (90.0, 9.0, "compatible"), (95.0, 0.1, "differs")]
+)
+def test_with_a_failed_run_a_cell_can_differ_and_nothing_else(mean, spread, word):
+    """The runs that finished were chosen by their outcome, so their mean cannot speak for the paper's."""
+    ours, paper = runs(mean, 0.1, 10), cell(spread=spread, n=5)
+    assert verdict(ours, paper, 1.0).word == word
+    found = verdict(ours, paper, 1.0, failed=1)
+    assert found.word == ("differs" if word == "differs" else "inconclusive") and not found.open
+    assert word == "differs" or "a run of ours failed" in found.note
+
+
 def test_one_seed_plans_with_the_papers_spread():
     note = verdict([90.0], cell(spread=0.5, n=10), 1.0).note
     wanted = int(note.split("spread as the paper's, ")[1].split()[0])

@@ -95,13 +95,13 @@ class Plugin(SupervisedPlugin):
                     f"{kind.__name__} has a `{name}` of its own, which would be lost: take a strategy that adds "
                     "nothing, as Naive"
                 )
+        sums_over_steps = self.method.overrides("after_step") or self.method.wants_squares
         for plugin in others:
             if type(plugin).__module__.startswith("avalanche.training.") and not isinstance(plugin, BYSTANDERS):
                 raise UserError(
                     f"Avalanche's {type(plugin).__name__} changes the loss, the data or the model and does not work "
                     f"beside {type(self.method).__name__}: leave one of the two out"
                 )
-            sums_over_steps = self.method.overrides("after_step") or self.method.wants_squares
             if isinstance(plugin, EarlyStoppingPlugin) and sums_over_steps:
                 raise UserError(
                     f"Avalanche's {type(plugin).__name__} puts earlier weights back, and {type(self.method).__name__} "
@@ -150,12 +150,12 @@ class Plugin(SupervisedPlugin):
         """Give the parameters the gradient to descend."""
         theta = self.theta.detach()
         self.grad = self.method.after_backward(theta, self.theta.grad)
-        total = self.method.add_penalty_grad(theta, self.grad)
+        descent = self.method.add_penalty_grad(theta, self.grad)
         if self.method.wants_squares:
             batch = strategy.mb_x, strategy.mb_y, self.masks[strategy.mb_y]
             self.method.after_squares(lambda total: self.squares.add_mean(total, theta, *batch))
         parameters = dict(strategy.model.named_parameters())
-        for name, piece in self.net.views(total).items():
+        for name, piece in self.net.views(descent).items():
             parameters[name].grad = piece.clone()  # other plugins may change it in place
 
     def after_update(self, strategy, **kwargs):

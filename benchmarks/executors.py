@@ -25,7 +25,7 @@ LARGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 class Lost(BrokenExecutor):
-    """Nothing came back from the worker of a run. The text goes on after "its worker"."""
+    """Nothing came back from the worker of a run. The text completes the sentence "its worker ..."."""
 
 
 def ended(executor: Executor, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[int, Future]]:

@@ -222,7 +222,7 @@ def fit(
     generators: list[torch.Generator],
     watch: Callable[[int], None] = lambda step: None,
 ) -> None:
-    """Train theta in place on one task. `watch` is told before the first step and after each how many were taken."""
+    """Train theta in place on one task. `watch(n)` is called before the first step, n = 0, and after each."""
     data = method.before_task(theta.clone(), task).train
     old, point = theta.clone(), Point(method.net, theta)
     squares = Squares(method.net) if method.wants_squares else None

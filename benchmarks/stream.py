@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -127,7 +128,8 @@ def assemble(
         raise unknown("scenario", scenario, SCENARIOS)
     if active_units not in ACTIVE_UNITS:
         raise unknown("active_units", active_units, ACTIVE_UNITS)
-    starts = [0] * len(data) if scenario == "domain" else _offsets([len(task.classes) for task in data])
+    sizes = [0 if scenario == "domain" else len(task.classes) for task in data]
+    starts = tuple(accumulate(sizes[:-1], initial=0))
     owned = tuple(tuple(range(s, s + len(task.classes))) for s, task in zip(starts, data, strict=True))
     n_units = max(units[-1] for units in owned) + 1
     own_units = scenario == "task" or (scenario == "class" and active_units == "current")
@@ -160,7 +162,3 @@ def check(what: str, examples: Examples) -> None:
                 f"{what} has labels of units {low} to {high}, but may use only {allowed}: "
                 "check the labels of the data set and the class order of the stream"
             )
-
-
-def _offsets(sizes: Sequence[int]) -> list[int]:
-    return [sum(sizes[:k]) for k in range(len(sizes))]

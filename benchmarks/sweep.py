@@ -179,10 +179,10 @@ def _part_of(job: Job, runs: list[Run]) -> Job:
 
 def _check(executor: Executor, work: list[Job]) -> None:
     """Refuse what is known to be impossible, before anything is trained. Refused names the run."""
-    alike = {
-        job.run.without_seed: job for job in reversed(work)
-    }  # a seed that alone makes a run impossible gives a failed record
-    jobs = list(reversed(alike.values()))
+    alike: dict[Run, Job] = {}
+    for job in work:  # The first seed stands for all. A seed that alone is impossible gives a failed record.
+        alike.setdefault(job.run.without_seed, job)
+    jobs = list(alike.values())
     for n, future in ended(executor, worker.check, [(job.to_text(),) for job in jobs]):
         with suppress(BrokenExecutor):  # the run itself shows what is wrong
             if refusal := Outcome.from_text(future.result()).refusal:

@@ -38,7 +38,8 @@ class EWC(Method):
     strength: ClassVar[str] = "lam"
     needs: ClassVar[dict[str, Need]] = {"fisher_batch": BATCHED}
     presets: ClassVar[dict[str, dict]] = {
-        # The code of 2022 divides the sum over N examples by N - 1: lam is N / (N - 1) times theirs. 2019: "argmax".
+        # The code of 2022 divides the sum over N examples by N - 1: lam is N / (N - 1) times theirs.
+        # Their code of 2019 has fisher = "argmax".
         "vdv": {"fisher": "exact"},
         # The penalties of the others have no 1/2: lam is twice theirs.
         "hsu": {"fisher": "argmax"},

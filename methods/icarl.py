@@ -42,7 +42,7 @@ from methods.base.method import Method
 from methods.base.options import CountOrZero, Need, Positive
 from methods.memory.class_means import class_mean, directions
 from methods.memory.herding import herd
-from methods.memory.samplers import choose, exemplars
+from methods.memory.samplers import exemplars
 from methods.memory.teacher import Teacher
 
 EXEMPLARS = Need("exemplars", lambda own: bool(own.K or own.per_class))
@@ -151,6 +151,6 @@ class ICaRL(Method):
     def _choose(self, theta: Tensor, examples: Examples, m: int, draws: torch.Generator) -> Tensor:
         """Return the indices of the m examples of a unit to keep."""
         if self.selection == "random":
-            return choose(self.net, theta, examples, "uniform", m, draws)
+            return torch.randperm(len(examples), generator=draws)[:m]
         phi = directions(self.net, theta, examples)
         return herd(phi, F.normalize(phi.mean(0), dim=0) if self.unit_mean else phi.mean(0), m)

@@ -32,7 +32,8 @@ from torch import Tensor
 from methods.base.examples import Task
 from methods.base.method import Method, cross_entropy
 from methods.base.options import NonNegative, Positive
-from methods.memory.teacher import Teacher, by_head, distillation, kept_heads
+from methods.memory.distillation import by_head, distillation, kept_heads
+from methods.memory.teacher import Teacher
 
 
 @dataclass

@@ -86,4 +86,4 @@ class MAS(Method):
         squared = (z.square() * active / (active.sum(-1, keepdim=True) if self.unit_mean else 1)).sum(-1)
         if self.norm == "squared":
             return squared
-        return squared.where(squared > 0, 1.0).sqrt()  # the root has no slope at f = 0; this takes 0
+        return squared.where(squared > 0, 1.0).sqrt()  # at f = 0, where the root has no slope: a constant, of slope 0

@@ -66,7 +66,10 @@ class Replay(Method):
 
     def before_task(self, theta, task):
         self.k = task.index + 1
-        self.check_stream(self.k, len(self.places) + len(task.train.y.unique()))
+        # In domain-IL tasks share units, and the classes of each are groups of their own. Elsewhere a class may return.
+        self.offset = self.k * task.train.parts[0].mask.shape[-1] if task.scenario == "domain" else 0
+        groups = {*self.places, *(task.train.y.unique() + self.offset).tolist()}
+        self.check_stream(self.k, len(groups))
         (self.draws,), (self.filling,) = (self.generators(role, theta, task) for role in ("replay", self.buffer))
         self.kept = self.kept and task.remask(self.kept).merge()
         return task
@@ -95,7 +98,7 @@ class Replay(Method):
             return self.kept.take(torch.randperm(len(self.kept), generator=self.draws)[: self.batch_memory])
 
     def _fill(self, new: Examples) -> None:
-        groups = new.y * 0 if self.buffer == "reservoir" else new.y + self.k * new.parts[0].mask.shape[-1]
+        groups = new.y * 0 if self.buffer == "reservoir" else new.y + self.offset
         draws = None if self.buffer == "ring" else self.filling
         memory = self.memory or self.per_class * len({*self.places, *groups.tolist()})
         self.kept = fill(self.kept, new, groups.tolist(), self.places, self.seen, memory, draws)

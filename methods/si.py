@@ -66,5 +66,5 @@ class SI(Method):
         self.omega = self.omega + increment
         if self.clamp == "cumulative":
             self.omega = self.omega.clamp(min=0)
-        self.star, self.w = theta.clone(), torch.zeros_like(theta)
         self.quadratic.set(self.omega if self.upper_clip is None else self.omega.clamp(max=self.upper_clip), theta)
+        self.star, self.w = self.quadratic.m, torch.zeros_like(theta)  # one copy: the quadratic never writes into m

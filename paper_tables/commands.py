@@ -118,8 +118,8 @@ def figure(options: argparse.Namespace) -> int:
     for option, name in (("data", "root"), ("jobs", "jobs")):
         if getattr(options, option) and name not in taken:
             raise UserError(f"figure {options.name} takes no --{option}")
-    known = {"root": data_root(options.data), "jobs": jobs(options.jobs)}
-    main(**{name: value for name, value in known.items() if name in taken})
+    given = {"root": data_root(options.data), "jobs": jobs(options.jobs)}
+    main(**{name: value for name, value in given.items() if name in taken})
     return 0
 
 

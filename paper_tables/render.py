@@ -228,14 +228,14 @@ def _ours(cell, wanted, usual) -> str:
     if cell.undefined:
         return "undefined"
     missing = wanted - cell.ours_n - cell.failed
-    notes = []
+    note = ""
     if missing > 0:
-        notes.append(f"{cell.ours_n} of {wanted} runs")
+        note = f"{cell.ours_n} of {wanted} runs"
     elif cell.ours_n and cell.ours_n != usual:
-        notes.append(str(cell.ours_n))
+        note = str(cell.ours_n)
     text = mean_and_std(cell.ours_mean, cell.ours_std) if cell.ours_n else ""
-    if notes:
-        text += f" ({notes[0]})" if text else notes[0]
+    if note:
+        text += f" ({note})" if text else note
     if cell.failed:
         text += f"{', ' if text else ''}failed {cell.failed} of {wanted}"
     return text

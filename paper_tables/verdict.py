@@ -154,7 +154,7 @@ def verdict(
     if n == 1:
         note, can_be_settled = "one seed has no spread, at least two are needed", True
         if agreement == "reproduced" and std is not None:
-            settling, can_be_settled = _settling(interval, n, difference, margin)
+            settling, can_be_settled, _ = _settling(interval, n, difference, margin)
             note += f"; if ours spread as the paper's, {settling}"
         return Verdict("inconclusive", n, difference, margin=margin, dagger=dagger, note=note, open=can_be_settled)
     low, high = map(float, interval(n))
@@ -164,8 +164,7 @@ def verdict(
         return Verdict("inconclusive", n, difference, low, high, margin, dagger, FAILED)
     if agreement == "compatible" or inside(low, high, margin):
         return Verdict(agreement, n, difference, low, high, margin, dagger)
-    note, can_be_settled = _settling(interval, n, difference, margin)
-    out_of_reach = not can_be_settled and note != TOO_NEAR
+    note, can_be_settled, out_of_reach = _settling(interval, n, difference, margin)
     if out_of_reach and dagger:
         note = BORROWED
     wide_low, wide_high = map(float, interval(n, rate=rate / 2))
@@ -179,8 +178,11 @@ def widened(margin: float, paper_std: float, paper_n: int) -> float:
     return min(MAX_MARGIN, max(margin, 2 * paper_std / math.sqrt(paper_n)))
 
 
-def _settling(interval: Callable, n: int, difference: float, margin: float) -> tuple[str, bool]:
-    """Say how many seeds of ours would settle the cell if means and spreads stayed as they are, and if any would."""
+def _settling(interval: Callable, n: int, difference: float, margin: float) -> tuple[str, bool, bool]:
+    """Say how many seeds of ours would settle the cell if means and spreads stayed as they are, and if any would.
+
+    The last is whether the paper's error alone fills the margin.
+    """
 
     def settled(n):
         low, high = interval(n)
@@ -189,9 +191,9 @@ def _settling(interval: Callable, n: int, difference: float, margin: float) -> t
     more = np.arange(n + 1, MAX_SEEDS + 1)
     enough = settled(more)
     if enough.any():
-        return f"{more[enough.argmax()]} seeds would settle it", True
+        return f"{more[enough.argmax()]} seeds would settle it", True, False
     low, high = interval(math.inf)
     if inside(low, high, margin) or outside(low, high, margin):
-        return f"more than {MAX_SEEDS} seeds would settle it", True
-    papers_error = (high - low) / 2  # only this is left with endless runs of ours
-    return (TOO_LARGE if papers_error >= margin else TOO_NEAR), False
+        return f"more than {MAX_SEEDS} seeds would settle it", True, False
+    fills = (high - low) / 2 >= margin  # With endless runs of ours, only the paper's error is left.
+    return (TOO_LARGE if fills else TOO_NEAR), False, fills

@@ -42,7 +42,7 @@ class Method(Stateful):
     scenarios: ClassVar[tuple[str, ...]] = SCENARIOS
     joins_tasks: ClassVar[bool] = False  # trains once, on all tasks together
     stacks: ClassVar[bool] = True  # can train several seeds at once, theta [R, P]; False: keeps the memory of one run
-    likelihood: ClassVar[object] = None  # that a loss of its own is of (methods/importance/likelihoods.py)
+    likelihood: ClassVar[object] = None  # whose -log the method's own loss is (methods/importance/likelihoods.py)
 
     def __post_init__(self):
         check_options(self)
@@ -143,7 +143,7 @@ class Method(Stateful):
         return self.quadratic.add_gradient(theta, grad) if self.quadratic else grad
 
     def shrink(self, theta: Tensor, lr: float) -> None:
-        """Change theta in place after the optimiser's step: the proximal step, of size lr, of what has no gradient."""
+        """Take the proximal step of size lr, in place and after the optimiser, for a penalty that has no gradient."""
 
     def after_step(self, old: Tensor, new: Tensor, grad: Tensor) -> None:
         """Note the optimiser's step from `old` to `new`. `grad` is the gradient of the task loss alone."""

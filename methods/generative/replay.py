@@ -28,7 +28,8 @@ from methods.base.examples import Examples
 from methods.base.method import Method, cross_entropy
 from methods.base.options import Count, Positive
 from methods.generative.vae import RECONSTRUCTIONS, VAE
-from methods.memory.teacher import Teacher, by_head, distillation, kept_heads
+from methods.memory.distillation import by_head, distillation, kept_heads
+from methods.memory.teacher import Teacher
 
 
 def together(x: Tensor, images: Tensor | None) -> Tensor:

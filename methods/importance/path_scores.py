@@ -33,7 +33,7 @@ class PaperScores(Stateful):
         self.F.update()
 
     def score(self, theta: Tensor, F: Tensor) -> None:
-        """Set s <- s + relu(w) / (F * way^2 + eps), and begin the next window."""
+        """Set s <- s + relu(w) / (F * (theta - window)^2 + eps), and begin the next window."""
         self.s += self.w.clamp(min=0) / (F * (theta - self.window) ** 2 + self.eps)
         self.w.zero_()
         self.window.copy_(theta)

@@ -106,7 +106,7 @@ def _one_by_one(net, theta: Tensor, x: Tensor, z: Tensor, cotangent: Tensor, tol
 
 
 def _by_vmap(net, theta: Tensor, x: Tensor, cotangent: Tensor, held: int) -> Tensor | None:
-    """Return sum_n |J_n^T S_n| [P] by vmap; None if it has no rule for a function, or if numbers decide the course."""
+    """Return sum_n |J_n^T S_n| [P] by vmap; None if vmap lacks a rule, or if values decide what is computed."""
     total = accumulator(theta)
     chunks = by_examples(net, net.views(theta), x, cotangent, list(net.shapes), held, by_vmap=True)
     with warnings.catch_warnings():

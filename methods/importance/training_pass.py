@@ -5,7 +5,7 @@
 Where the rules of layers.py account for the whole gradient, the inputs and output gradients of the training pass itself
 give the squares, for one matrix product a linear layer. They include dropout. The task loss is a mean over B examples,
 so example n's gradient at an output is B times what the pass delivers. Batch normalisation without parameters couples
-the examples: each example's square is then of what the batch's loss owes to it.
+the examples: each example's square is then that of the gradient that reaches the parameters through it.
 
 Other networks, and several replicas at once, pay for a second pass. It is made in evaluation mode, and its loss is the
 cross entropy over the units that the mask allows.

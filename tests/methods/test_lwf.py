@@ -15,7 +15,7 @@ from methods.base.errors import UserError
 from methods.base.examples import Examples, Part, Task, mask_of
 from methods.base.net import Net
 from methods.base.rng import generator
-from methods.memory.teacher import distillation
+from methods.memory.distillation import distillation
 from tests.support import toy
 
 SCENARIOS = pytest.mark.parametrize("scenario", ["task", "domain", "class"])

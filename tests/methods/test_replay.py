@@ -152,6 +152,17 @@ def test_fewer_places_than_classes_are_refused_when_the_task_begins(buffer, scen
     assert len(list(tasks_done(toy.make("replay", memory=1), stream))) == 3
 
 
+@pytest.mark.parametrize(("scenario", "shares"), [("class", [3] * 4), ("task", [3] * 4), ("domain", [2] * 6)])
+def test_a_class_that_returns_is_one_class(scenario, shares):
+    """In domain-IL the classes of every visit count, because tasks share their units."""
+    stream = toy.stream(scenario)
+    first, second, _ = stream.tasks
+    stream = replace(stream, tasks=(first, second, replace(first, index=2)), tests=stream.tests[:3])
+    method = toy.make("replay", memory=12, buffer="class_balanced")
+    assert len(list(tasks_done(method, stream))) == 3
+    assert [len(own) for own in method.places.values()] == shares
+
+
 def test_it_refuses_two_sizes_none_and_places_for_classes_in_the_reservoir():
     for memory, per_class in ((None, None), (6, 3)):
         with pytest.raises(UserError, match=f"memory and per_class: give exactly one, got {memory} and {per_class}"):

@@ -17,7 +17,7 @@ from methods.base.net import Net
 from methods.base.quadratic import Quadratic
 from methods.importance.fisher import as_examples, diagonal
 from methods.importance.path_scores import PaperScores
-from methods.memory.teacher import distillation
+from methods.memory.distillation import distillation
 from tests.support import toy
 
 

@@ -20,6 +20,8 @@ What to know:
 - Early stopping is refused beside SI, RWalk and EWC++, which add up over steps that it would undo.
 - A penalty that another plugin adds to the loss would be lost. So plugins of Avalanche that add one are refused. So are
   those that keep a memory or a model of their own, and strategies with a loss or a loop of their own.
+- Your own plugin may change gradients in `after_backward` if Plugin is listed first, or in `before_update`. One that
+  is listed before Plugin and acts on the loss or its gradient is refused. So is one that changes the loss.
 - A plugin belongs to one run of one model. A new run needs a new plugin. Another model in its place is refused.
 - Avalanche gives every parameter to the optimiser when training begins, also if the user gave it only some.
 - `save_checkpoint` of Avalanche 0.6.0 fails for a strategy with a torch optimiser, also without a plugin. Leave the
@@ -102,6 +104,13 @@ class Plugin(SupervisedPlugin):
                     f"Avalanche's {type(plugin).__name__} changes the loss, the data or the model and does not work "
                     f"beside {type(self.method).__name__}: leave one of the two out"
                 )
+            if not isinstance(plugin, BYSTANDERS) and strategy.plugins.index(plugin) < strategy.plugins.index(self):
+                for hook in {"before_backward", "after_backward"} & {*dir(type(plugin))}:
+                    if getattr(type(plugin), hook) is not getattr(SupervisedPlugin, hook):
+                        raise UserError(
+                            f"{type(plugin).__name__}.{hook} comes before Plugin, which replaces the loss and its "
+                            "gradient: list Plugin first"
+                        )
             if isinstance(plugin, EarlyStoppingPlugin) and sums_over_steps:
                 raise UserError(
                     f"Avalanche's {type(plugin).__name__} puts earlier weights back, and {type(self.method).__name__} "
@@ -145,9 +154,13 @@ class Plugin(SupervisedPlugin):
         self.theta = self.net.vector().requires_grad_()
         with self.squares.watch(self.theta.detach(), strategy.mb_x) if self.method.wants_squares else nullcontext():
             strategy.loss = self.method.loss(self.theta, strategy.mb_x, strategy.mb_y, self.masks[strategy.mb_y])
+        self.loss = strategy.loss, strategy.loss._version
 
     def after_backward(self, strategy, **kwargs):
         """Give the parameters the gradient to descend."""
+        loss, version = self.loss
+        if strategy.loss is not loss or loss._version != version:
+            raise UserError("another plugin changed the loss after Plugin, and its part would be lost: leave it out")
         theta = self.theta.detach()
         self.grad = self.method.after_backward(theta, self.theta.grad)
         descent = self.method.add_penalty_grad(theta, self.grad)

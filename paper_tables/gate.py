@@ -1,8 +1,8 @@
 """The rules of the gate on metrics say whether fresh runs still give what the references hold, and how sure it is.
 
 A reference is a run's counts of right answers, kept for machines of several kinds. On a machine of one of these kinds
-the counts of every run must be equal ("exact"). Elsewhere rounding differs and training amplifies it. There a run may
-differ, and a row of the table has moved ("tolerant") if one of these holds:
+the counts and the value of every run must be equal ("exact"). Elsewhere rounding differs and training amplifies it.
+There a run may differ, and a row of the table has moved ("tolerant") if one of these holds:
 
     shift   the mean over seeds of a scenario moved by more than TOLERANCE points, up or down
     alone   this row's runs differ, and those of most others do not. Of its n runs k differ, and P(X >= k) is below
@@ -11,8 +11,8 @@ differ, and a row of the table has moved ("tolerant") if one of these holds:
             references, p is that share. So one fault may touch up to half of the rows. A row and the same row on MNIST
             count as one: a fault of a method touches both
 
-In both tiers a cell fails if it has no reference, no fresh run, or a value that is not a number. What cannot be
-compared has not passed.
+In both tiers a cell fails if it has no reference, no fresh run, or a value that is not a number, unless the reference
+was accepted with the same failure. What cannot be compared has not passed.
 """
 
 import math
@@ -45,8 +45,8 @@ class Outcome:
 
     @property
     def counts(self) -> tuple:
-        """Return what must be equal on one machine."""
-        return self.metric, self.correct, self.reason
+        """Return what must be equal on one machine: the value too, as a metric may change where no count does."""
+        return self.metric, self.correct, self.reason, round(self.value, 9) if _is_number(self.value) else None
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Cell:
     scenario: str
     old: float | None
     new: float | None
-    differing: int  # runs whose counts equal those of no reference
+    differing: int  # runs whose counts and value equal those of no reference
     runs: int
     state: Literal["same", "within tolerance", "MOVED", "no reference", "missing", "undefined"]
     why: str = ""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Lines
 
 from benchmarks import data, machine
@@ -56,6 +57,8 @@ def regress(
     if reason is not None and unseen:
         raise UserError(f"the references of {name} hold runs on MNIST, which is not in {root}: make data-mnist")
     table = gated(declaration.load(name)) if with_mnist else declaration.load(name)
+    if name != NAME and (taken := [row.label for row in table.rows if row.label.endswith(ON_MNIST)]):
+        raise UserError(f"{name}: the label {taken[0]!r} ends as those of the gate's own rows do: change its end")
     runs = gate_runs(table)
     with tempfile.TemporaryDirectory() as results:
         sweep(list(runs.values()), Path(results), root, jobs, device)
@@ -165,6 +168,10 @@ def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str,
     what = [f"{c.row} {c.scenario} {_percent(c.old)} -> {_percent(c.new)}" for c in moved]
     what = ", ".join([*what, *([f"{new} new cells"] if new else [])]) or "nothing moved"
     write_atomically(ledger, f"{before}\n- {stem}: {reason} ({what})\n")
+    if failed := [key for key, outcome in fresh.items() if outcome.value is None]:
+        row, scenario, seed = failed[0]
+        text = f"no number in {len(failed)} runs of the new reference, the first of them {row}, {scenario}, seed {seed}"
+        Console(stderr=True).print(text, markup=False, soft_wrap=True)
     Console(stderr=True).print(f"accepted: commit {shown(folder)}, and say in CHANGELOG.md what moved and why")
 
 
@@ -173,7 +180,7 @@ def _print(name: str, cells: list[Cell], known: list[dict[Key, Outcome]], exact:
     lines = Lines("row", "scenario", "old", "new", "shift", "", title=f"{name}, seeds {SEEDS}, percent")
     for cell in cells:
         shift = "" if cell.shift != cell.shift else f"{cell.shift:+.2f}"
-        lines.add_row(cell.row, cell.scenario, _percent(cell.old), _percent(cell.new), shift, cell.state)
+        lines.add_row(escape(cell.row), cell.scenario, _percent(cell.old), _percent(cell.new), shift, cell.state)
     console = Console(width=100)
     console.print(lines)
     text = summary(cells, known, exact)

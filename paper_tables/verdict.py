@@ -15,8 +15,8 @@ A verdict is about the margin that is printed. Where the paper's error widens th
 estimate. Yet the rates hold, because a false verdict needs an interval that misses the true difference on one side.
 
 Where no spread of the paper's is known, STAND_IN times ours stands in for it. The rates then hold if the paper's spread
-is at most that. It is so in 96 of the 101 judged cells that have five runs or more and whose paper prints its spread.
-The paper's spread is at most ours alone in 63 of them. If ours alone stood in and the paper's were twice as large, the
+is at most that. It is so in 112 of the 117 judged cells that have five runs or more and whose paper prints its spread.
+The paper's spread is at most ours alone in 70 of them. If ours alone stood in and the paper's were twice as large, the
 rate would be 14 %.
 
 Where our runs have the very class orders of the paper's, and the table says so (same_orders), the order is a block:

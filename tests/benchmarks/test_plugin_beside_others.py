@@ -124,6 +124,38 @@ def test_sums_over_steps_do_not_go_with_a_plugin_that_undoes_steps(name):
         train(made, bench().train_stream)
 
 
+class Clips(SupervisedPlugin):
+    def after_backward(self, strategy, **kwargs):
+        torch.nn.utils.clip_grad_norm_(strategy.model.parameters(), 1e-6)
+
+
+class Decays(SupervisedPlugin):
+    def before_backward(self, strategy, **kwargs):
+        strategy.loss = strategy.loss + sum(p.square().sum() for p in strategy.model.parameters())
+
+
+class DecaysInPlace(SupervisedPlugin):
+    def before_backward(self, strategy, **kwargs):
+        strategy.loss += sum(p.square().sum() for p in strategy.model.parameters())
+
+
+def test_a_plugin_that_clips_gradients_comes_after_ours():
+    model = Module()
+    start = Net(model).vector()
+    end = train(strategy(model, Plugin(methods.make("naive")), Clips()), bench().train_stream)
+    assert 0 < (end - start).norm() < 1e-4
+    with pytest.raises(UserError, match=r"Clips.after_backward comes before Plugin, .*: list Plugin first"):
+        train(strategy(Module(), Clips(), Plugin(methods.make("naive"))), bench().train_stream)
+
+
+@pytest.mark.parametrize("kind", [Decays, DecaysInPlace])
+def test_a_loss_that_another_plugin_changes_is_refused(kind):
+    with pytest.raises(UserError, match=r"before_backward comes before Plugin"):
+        train(strategy(Module(), kind(), Plugin(methods.make("naive"))), bench().train_stream)
+    with pytest.raises(UserError, match=r"another plugin changed the loss after Plugin"):
+        train(strategy(Module(), Plugin(methods.make("naive")), kind()), bench().train_stream)
+
+
 def of_avalanche():
     """Every plugin that Avalanche exports and that is no bystander, by name."""
     found = {name: getattr(avalanche_plugins, name) for name in dir(avalanche_plugins) if name.endswith("Plugin")}

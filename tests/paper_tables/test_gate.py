@@ -45,6 +45,15 @@ def test_on_the_machine_of_the_reference_every_count_must_be_equal():
     assert failing(cells) == {("row 0", "task")}
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_value_that_moved_over_equal_counts_fails(exact):
+    """A metric that was changed, or that is of counts within a task, which the references do not hold."""
+    fresh = {key: replace(o, value=o.value - 20) if key[0] == "row 3" else o for key, o in table().items()}
+    assert failing(compare([table()], fresh, exact)) == {("row 3", scenario) for scenario in SCENARIOS}
+    rounded = {key: replace(o, value=o.value + 1e-12) for key, o in table().items()}
+    assert {cell.state for cell in compare([table()], rounded, exact)} == {"same"}
+
+
 @pytest.mark.parametrize("shift", [0.9, 1.1, -0.9, -1.1])
 def test_elsewhere_a_mean_may_move_by_the_tolerance_either_way_where_many_rows_move(shift):
     """All rows differ: the machine rounds otherwise, and only the size of the shift tells."""

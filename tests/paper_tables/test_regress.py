@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -72,6 +73,24 @@ def test_nothing_is_a_reference_until_it_is_accepted(gate):
     assert gate(reason="first")[0] == 0
     status, shown = gate()
     assert status == 0 and "6 cells against references of a machine like this one: 6 same" in shown.out
+
+
+def test_a_reference_without_a_number_is_accepted_in_so_many_words(gate, tmp_path, capsys):
+    key, failed = ("Adam", "task", 1), regress.Outcome("average_accuracy", None, None, "the loss is NaN")
+    gate()
+    regress.accept("splitdigits", {key: failed}, [], "cpu", "first", tmp_path)
+    assert "no number in 1 runs of the new reference, the first of them Adam, task, seed 1" in capsys.readouterr().err
+
+
+def test_a_label_may_hold_brackets_but_not_the_end_of_the_gates_own_rows(tmp_path, monkeypatch, capsys):
+    table = declaration.load("splitdigits").select("adam")
+    taken = replace(table, rows=(replace(table.rows[0], label="Stay, on MNIST"),))
+    monkeypatch.setattr(regress.declaration, "load", lambda name: taken)
+    with pytest.raises(UserError, match="the label 'Stay, on MNIST' ends as those of the gate's own rows"):
+        regress.regress("mine", tmp_path, 1, "cpu", None, {}, tmp_path)
+    cell = regress.Cell("Stay [/] [exact]", "task", 1.0, 1.0, 0, 1, "same")
+    regress._print("mine", [cell], [], True)
+    assert "Stay [/] [exact]" in capsys.readouterr().out
 
 
 def test_what_moves_fails_in_both_directions_and_is_named(gate):

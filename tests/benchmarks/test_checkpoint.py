@@ -224,7 +224,7 @@ def test_holdings_count_examples_and_bytes_once():
         ("gem", {"per_task": 5}, 15, None),
         ("l2", {"lam": 1.0}, 0, 2),  # importance and anchor, and not the buffer of the gradient
         ("ewc", {"lam": 1.0}, 0, 2),
-        ("si", {"c": 1.0}, 0, 5),  # also omega, w and star, and not the buffer of the step
+        ("si", {"c": 1.0}, 0, 4),  # also omega and w; star is the anchor; not the buffer of the step
     ],
 )
 def test_a_run_notes_the_most_that_its_method_held(name, options, examples, tensors):

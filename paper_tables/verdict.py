@@ -138,7 +138,7 @@ def verdict(
         margin, dagger, agreement = min(margin, MAX_MARGIN) + paper.reading_error, True, "reproduced"
         design = blocks.of(ours, orders)
         if missing := blocks.lacking(design, paper.n):
-            return Verdict("inconclusive", n, difference, margin=margin, dagger=dagger, note=missing, open=True)
+            return Verdict("inconclusive", n, difference, margin=margin, dagger=dagger, note=missing, open=not failed)
         difference, within = design.mean - paper.mean, max(design.within, floor)
         interval = partial(design.interval, difference, within, times=STAND_IN, rate=rate)
     elif paper.n is None or paper.n == 1:
@@ -151,6 +151,8 @@ def verdict(
         margin, dagger, agreement = widened(margin, paper_std, paper.n) + paper.reading_error, False, "reproduced"
         interval = partial(welch, difference, std, paper_std=paper_std, paper_n=paper.n, rate=rate)
 
+    if n == 1 and failed:
+        return Verdict("inconclusive", n, difference, margin=margin, dagger=dagger, note=FAILED)
     if n == 1:
         note, can_be_settled = "one seed has no spread, at least two are needed", True
         if agreement == "reproduced" and std is not None:

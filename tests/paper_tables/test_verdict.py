@@ -8,7 +8,7 @@ from scipy import stats
 
 from methods.base.errors import UserError
 from paper_tables.published import Published
-from paper_tables.verdict import MAX_SEEDS, borrowed, inside, outside, prediction, verdict, welch, widened
+from paper_tables.verdict import FAILED, MAX_SEEDS, borrowed, inside, outside, prediction, verdict, welch, widened
 
 
 def cell(mean=90.0, spread=1.0, kind="std", n=10, verified=True, resolution=0.01, reading_error=0.0):
@@ -134,6 +134,8 @@ def test_with_a_failed_run_a_cell_can_differ_and_nothing_else(mean, spread, word
     found = verdict(ours, paper, 1.0, failed=1)
     assert found.word == ("differs" if word == "differs" else "inconclusive") and not found.open
     assert word == "differs" or "a run of ours failed" in found.note
+    alone = verdict(ours[:1], paper, 1.0, failed=1)
+    assert (alone.word, alone.note, alone.open) == ("inconclusive", FAILED, False)
 
 
 def test_one_seed_plans_with_the_papers_spread():

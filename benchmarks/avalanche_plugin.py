@@ -104,18 +104,19 @@ class Plugin(SupervisedPlugin):
                     f"Avalanche's {type(plugin).__name__} changes the loss, the data or the model and does not work "
                     f"beside {type(self.method).__name__}: leave one of the two out"
                 )
-            if not isinstance(plugin, BYSTANDERS) and strategy.plugins.index(plugin) < strategy.plugins.index(self):
-                for hook in {"before_backward", "after_backward"} & {*dir(type(plugin))}:
-                    if getattr(type(plugin), hook) is not getattr(SupervisedPlugin, hook):
-                        raise UserError(
-                            f"{type(plugin).__name__}.{hook} comes before Plugin, which replaces the loss and its "
-                            "gradient: list Plugin first"
-                        )
             if isinstance(plugin, EarlyStoppingPlugin) and sums_over_steps:
                 raise UserError(
                     f"Avalanche's {type(plugin).__name__} puts earlier weights back, and {type(self.method).__name__} "
                     "adds up over the steps that this undoes: leave one of the two out"
                 )
+        for earlier in map(type, strategy.plugins[: strategy.plugins.index(self)]):
+            for hook in ("before_backward", "after_backward"):
+                usual = getattr(SupervisedPlugin, hook)
+                if getattr(earlier, hook, usual) is not usual:
+                    raise UserError(
+                        f"{earlier.__name__}.{hook} comes before Plugin, which replaces the loss and its gradient: "
+                        "list Plugin first"
+                    )
 
     def after_train_dataset_adaptation(self, strategy, **kwargs):
         """Begin a task. What is trained on may change here, because the data loader is made next."""
@@ -161,6 +162,7 @@ class Plugin(SupervisedPlugin):
         loss, version = self.loss
         if strategy.loss is not loss or loss._version != version:
             raise UserError("another plugin changed the loss after Plugin, and its part would be lost: leave it out")
+        self.loss = None
         theta = self.theta.detach()
         self.grad = self.method.after_backward(theta, self.theta.grad)
         descent = self.method.add_penalty_grad(theta, self.grad)

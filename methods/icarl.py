@@ -151,6 +151,6 @@ class ICaRL(Method):
     def _choose(self, theta: Tensor, examples: Examples, m: int, draws: torch.Generator) -> Tensor:
         """Return the indices of the m examples of a unit to keep."""
         if self.selection == "random":
-            return torch.randperm(len(examples), generator=draws)[:m]
+            return torch.randperm(len(examples), generator=draws)[:m].to(theta.device)
         phi = directions(self.net, theta, examples)
         return herd(phi, F.normalize(phi.mean(0), dim=0) if self.unit_mean else phi.mean(0), m)

@@ -170,7 +170,7 @@ def accept(name: str, fresh: dict[Key, Outcome], cells: list[Cell], device: str,
     write_atomically(ledger, f"{before}\n- {stem}: {reason} ({what})\n")
     if failed := [key for key, outcome in fresh.items() if outcome.value is None]:
         row, scenario, seed = failed[0]
-        text = f"no number in {len(failed)} runs of the new reference, the first of them {row}, {scenario}, seed {seed}"
+        text = f"runs without a number in the new reference: {len(failed)}, first {row}, {scenario}, seed {seed}"
         Console(stderr=True).print(text, markup=False, soft_wrap=True)
     Console(stderr=True).print(f"accepted: commit {shown(folder)}, and say in CHANGELOG.md what moved and why")
 

@@ -79,7 +79,7 @@ def test_a_reference_without_a_number_is_accepted_in_so_many_words(gate, tmp_pat
     key, failed = ("Adam", "task", 1), regress.Outcome("average_accuracy", None, None, "the loss is NaN")
     gate()
     regress.accept("splitdigits", {key: failed}, [], "cpu", "first", tmp_path)
-    assert "no number in 1 runs of the new reference, the first of them Adam, task, seed 1" in capsys.readouterr().err
+    assert "runs without a number in the new reference: 1, first Adam, task, seed 1" in capsys.readouterr().err
 
 
 def test_a_label_may_hold_brackets_but_not_the_end_of_the_gates_own_rows(tmp_path, monkeypatch, capsys):

@@ -24,6 +24,7 @@ What to know:
   is listed before Plugin and acts on the loss or its gradient is refused. So is one that changes the loss.
 - A plugin belongs to one run of one model. A new run needs a new plugin. Another model in its place is refused.
 - Avalanche gives every parameter to the optimiser when training begins, also if the user gave it only some.
+- An experience whose training was interrupted is not trained again: the method has seen a part of it.
 - `save_checkpoint` of Avalanche 0.6.0 fails for a strategy with a torch optimiser, also without a plugin. Leave the
   optimiser out and keep its state in a second file:
       save_checkpoint(strategy, file, exclude=["optimizer"]); torch.save(strategy.optimizer.state_dict(), other)
@@ -84,6 +85,7 @@ class Plugin(SupervisedPlugin):
         self.scenario, self.seed, self.classes_return = scenario, seed, classes_return
         self.net: Net | None = None
         self.owned: list[list[int]] = []  # the units of each task so far
+        self.in_task = False
 
     def before_training(self, strategy, **kwargs):
         """Refuse what would go wrong without a word."""
@@ -120,6 +122,11 @@ class Plugin(SupervisedPlugin):
 
     def after_train_dataset_adaptation(self, strategy, **kwargs):
         """Begin a task. What is trained on may change here, because the data loader is made next."""
+        if self.in_task:
+            raise UserError(
+                f"the training of experience {len(self.owned)} was interrupted, and the method has seen a part of it: "
+                "load the strategy as it was before (save_checkpoint), or begin a new run with a new Plugin"
+            )
         x, y = _tensors(strategy.experience.dataset.eval(), strategy.device)
         if self.net is None:
             self._begin(strategy.model, x)
@@ -127,6 +134,7 @@ class Plugin(SupervisedPlugin):
         units = y.unique().tolist()
         self._check_units(units)
         self.owned.append(units)
+        self.in_task = True
         self.masks = self._training_masks().to(y.device)
         train = Examples((Part(x, torch.arange(len(y), device=y.device), y, self.masks[y[0]]),))
         self.task = Task(self.scenario, len(self.owned) - 1, tuple(units), train, own_units=self.scenario == "task")
@@ -182,6 +190,7 @@ class Plugin(SupervisedPlugin):
     def after_training_exp(self, strategy, **kwargs):
         """End the task after its last batch."""
         self.method.after_task(self.net.vector(), self.task)
+        self.in_task = False
 
     def before_eval_exp(self, strategy, **kwargs):
         """Set the units that a prediction for the experience may use."""

@@ -18,6 +18,7 @@ from methods.base.errors import UserError
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 CHANNELS = (1, 3, 4)  # by which colours are told from rows and columns
 DARK = 128  # bytes whose largest is below this do not go from 0 to 255
+BRIGHT = 10  # floats from 0 to beyond this are hardly meant as a network's inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,12 @@ def from_arrays(folder: Path, name: str) -> Images:
         raise UserError(f"{paths[3]}: label {int(test_y.max())} is not among the training labels 0 .. {classes[-1]}")
     if untested := set(classes.tolist()) - set(test_y.tolist()):
         raise UserError(f"{paths[3]}: no test image of class {min(untested)}; every class needs one")
-    full, note = 255.0 if arrays[0].dtype == np.uint8 else 1.0, ""
+    full, notes = 255.0 if arrays[0].dtype == np.uint8 else 1.0, []
     if _colours_last(arrays[0].shape):
-        note = f"{folder}: images {list(arrays[0].shape)} are read with the colours last"
-    return Images(train_x, train_y, test_x, test_y, full, note)
+        notes.append(f"{folder}: images {list(arrays[0].shape)} are read with the colours last")
+    if full == 1.0 and arrays[0].min() >= 0 and (most := arrays[0].max()) > BRIGHT:
+        notes.append(f"{folder}: pixels go from 0 to {most:g} and are taken so; divide them by their full scale")
+    return Images(train_x, train_y, test_x, test_y, full, "; ".join(notes))
 
 
 def _array(path: Path) -> np.ndarray:

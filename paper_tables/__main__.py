@@ -47,10 +47,7 @@ def _status(options: argparse.Namespace) -> int:
     except UserError as error:
         return _refused(error)
     except KeyboardInterrupt:
-        kept = "finished runs are kept, the same command goes on"
-        if options.command is commands.regress:
-            kept = "regress keeps no runs, as it does all of them afresh"
-        print(f"interrupted: {kept}", file=sys.stderr)
+        print("interrupted: finished runs are kept, the same command goes on", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _abandon_output()

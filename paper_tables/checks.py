@@ -38,6 +38,8 @@ def text(key: str, value: str, where: str) -> None:
         raise UserError(f"{where}: {key} would be read as HTML at {html[0]!r}; write it in other words")
     if key == "label" and value.lstrip()[0] in "=+-@":
         raise UserError(f"{where}: a spreadsheet takes the label {value!r} for a formula; begin it with a letter")
+    if key == "label" and value != value.strip():
+        raise UserError(f"{where}: the label {value!r} has blanks at an end; leave them out")
 
 
 def plain(options: dict, where: str) -> None:

@@ -143,7 +143,7 @@ def load(name: str, folder: Path = FOLDER) -> Table:
         raise unknown("table", name, names(folder))
     path = folder / f"{name}.toml"
     where = f"{folder.name}/{path.name}"
-    text = read_text(path)
+    text = read_text(path).removeprefix("\ufeff")  # Some editors begin a file in UTF-8 with it.
     try:
         declared = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError

@@ -6,19 +6,23 @@ them. Where MNIST is in the data root, the rows of the digits run on a few hundr
 seed. What stands in a reference must be run: the gate fails if a row, a scenario or a method is gone.
 """
 
+import hashlib
 import json
 import math
 import re
-import tempfile
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Lines
 
 from benchmarks import data, machine
-from benchmarks.files import ROOT, read_text, shown, write_atomically
+from benchmarks.files import LOCAL, ROOT, read_text, shown, write_atomically
 from benchmarks.record import Record
 from benchmarks.sweep import survey, sweep
 from methods.base.errors import UserError
@@ -60,9 +64,9 @@ def regress(
     if name != NAME and (taken := [row.label for row in table.rows if row.label.endswith(ON_MNIST)]):
         raise UserError(f"{name}: the label {taken[0]!r} ends as those of the gate's own rows do: change its end")
     runs = gate_runs(table)
-    with tempfile.TemporaryDirectory() as results:
-        sweep(list(runs.values()), Path(results), root, jobs, device)
-        fresh = outcomes(table, runs, survey(list(runs.values()), Path(results), root).records)
+    with _kept_if_interrupted(name, device) as results:
+        sweep(list(runs.values()), results, root, jobs, device)
+        fresh = outcomes(table, runs, survey(list(runs.values()), results, root).records)
     known = [{key: outcome for key, outcome in outcomes.items() if key not in unseen} for outcomes in known]
     cells = gate.compare(known, fresh, exact)
     lines = _print(name, cells, known, exact)
@@ -75,6 +79,23 @@ def regress(
         accept(name, fresh, cells, device, reason, folder / name)
         return 0
     return int(not cells or any(not cell.passes for cell in cells))
+
+
+@contextmanager
+def _kept_if_interrupted(name: str, device: str) -> Iterator[Path]:
+    """Give a folder for the runs of one comparison. It is removed at its end, and stays if that is not reached.
+
+    The next comparison goes on from there, if it is on the same machine with the same packages.
+    """
+    folder = LOCAL / ".regress" / f"{name}-{hashlib.sha256(json.dumps(kind(device)).encode()).hexdigest()[:8]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder.with_suffix(".lock"), timeout=0).acquire()
+    except Timeout as error:
+        raise UserError(f"another process compares {name} in this folder: wait until it has ended") from error
+    with lock:
+        yield folder
+        shutil.rmtree(folder)
 
 
 def gated(table: Table) -> Table:

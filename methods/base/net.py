@@ -52,6 +52,8 @@ class Net:
         if point := self.points.get(id(theta)):
             return point.views
         lead = theta.shape[:-1]
+        if theta.shape[-1] != self.n_parameters:
+            raise UserError(f"theta {list(theta.shape)} is not [..., {self.n_parameters}], the network's parameters")
         pieces = theta.split(self.sizes, dim=-1)  # One split, not slices: its backward pass is one concatenation.
         named = zip(pieces, self.shapes.items(), strict=True)
         return {name: piece.view(lead + shape) for piece, (name, shape) in named}

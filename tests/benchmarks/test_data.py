@@ -134,6 +134,19 @@ def test_images_with_the_colours_last(mine, shape, read):
     assert len(said) == bool(read) and all("read with the colours last" in text for text in said)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "told"), [(0, 255, True), (0, 16, True), (0, 1, False), (0, 3, False), (-3, 30, False)]
+)
+def test_floating_point_pixels_of_another_full_scale_are_taken_with_a_word(mine, low, high, told):
+    for part, n in (("train", 6), ("test", 3)):
+        np.save(mine / f"mine/{part}_images.npy", np.linspace(low, high, n * 20, dtype=np.float32).reshape(n, 4, 5))
+    said = []
+    data.require("mine", mine, announce=said.append)
+    assert float(data.load("mine", mine).train_x.max()) == high  # They are not scaled without a word, either.
+    expected = f"pixels go from 0 to {high} and are taken so; divide them by their full scale"
+    assert [text.endswith(expected) for text in said] == [True] * told
+
+
 def test_own_data_is_read_and_hashed_once(mine, monkeypatch):
     opened = []
     real = Path.open

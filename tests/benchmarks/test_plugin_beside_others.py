@@ -193,6 +193,36 @@ def test_what_is_no_method_is_refused(given):
         Plugin(given)
 
 
+class Interrupts(SupervisedPlugin):
+    """Stops the training of an experience as Ctrl-C does."""
+
+    def before_update(self, strategy, **kwargs):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("scenario", ["class", "domain"])
+def test_an_interrupted_experience_is_not_taken_for_one_more_task(scenario, tmp_path):
+    def fresh():
+        return strategy(Module(), Plugin(methods.make("si", c=1.0), scenario))
+
+    first, second, _ = bench().train_stream
+    made, file = fresh(), tmp_path / "first"
+    made.train(first)
+    save_checkpoint(made, file, exclude=["optimizer"])
+    made.plugins.append(Interrupts())
+    with pytest.raises(KeyboardInterrupt):
+        made.train(second)
+    made.plugins.pop()
+    for _ in range(2):
+        with pytest.raises(UserError, match="experience 2 was interrupted"):
+            made.train(second)
+    before, _ = maybe_load_checkpoint(fresh(), file)  # as the message says
+    before.optimizer = torch.optim.SGD(before.model.parameters(), lr=0.05)
+    before.train(second)
+    (plugin,) = (plugin for plugin in before.plugins if isinstance(plugin, Plugin))
+    assert len(plugin.owned) == 2
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_can_be_evaluated_in_mid_task(name):
     """Avalanche's users evaluate in every epoch; predictions stay among the units of the classes seen."""

@@ -109,15 +109,6 @@ def test_no_data_and_no_network_end_soon_with_what_to_do(tmp_path):
     assert held(tmp_path) == []
 
 
-def test_an_interrupted_gate_does_not_say_that_its_runs_are_kept(monkeypatch, capsys):
-    def interrupted(options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(commands, "regress", interrupted)
-    assert main(["regress"]) == 130
-    assert capsys.readouterr().err.splitlines() == ["interrupted: regress keeps no runs, as it does all of them afresh"]
-
-
 TABLE = """
 title     = "Nine runs"
 source    = "none"

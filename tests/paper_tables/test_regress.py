@@ -67,6 +67,43 @@ def gate(tmp_path, monkeypatch, capsys):
     return run
 
 
+def test_an_interrupted_comparison_keeps_its_runs_and_the_next_one_is_fresh(gate, tmp_path, monkeypatch):
+    monkeypatch.setattr(regress, "LOCAL", tmp_path / "local")
+    held = []
+
+    def sweep(runs, folder, *_):
+        """Note the runs that the folder held, as a sweep that is interrupted twice."""
+        held.append(sorted(file.name for file in folder.iterdir()))
+        (folder / f"run{len(held)}").touch()
+        if len(held) < 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(regress, "sweep", sweep)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            gate()
+    assert gate()[0] == 1  # nothing is a reference yet
+    gate()
+    assert held == [[], ["run1"], ["run1", "run2"], []]
+
+
+def test_runs_of_an_interrupted_comparison_are_of_one_machine_and_of_one_process(gate, tmp_path, monkeypatch):
+    monkeypatch.setattr(regress, "LOCAL", tmp_path / "local")
+    folders = []
+
+    def sweep(runs, folder, *_):
+        folders.append(folder)
+        with pytest.raises(UserError, match="another process compares splitdigits"):
+            gate(cpu=cpu)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(regress, "sweep", sweep)
+    for cpu in ("a", "b"):
+        with pytest.raises(KeyboardInterrupt):
+            gate(cpu=cpu)
+    assert len(set(folders)) == len(folders) == 2
+
+
 def test_nothing_is_a_reference_until_it_is_accepted(gate):
     status, shown = gate()
     assert status == 1 and "6 no reference" in shown.out and not gate.folder.exists()

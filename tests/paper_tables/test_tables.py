@@ -216,6 +216,7 @@ def test_a_searched_row_has_one_measure(toy):
         ('["task", "class"]', "[]", "scenarios is empty"),
         ('["task", "class"]', '["task", "class", "task"]', "the scenario 'task' is repeated"),
         # texts that are more than a text where they are shown
+        ('label  = "Adam"', 'label = "Adam "', "row Adam : the label 'Adam ' has blanks at an end; leave them out"),
         ('label  = "Adam"', r'label = "a\nb"', "row 1: label must be one line without control characters"),
         ('label  = "Adam"', r'label = "\u202eb"', "row 1: label must be one line without control characters"),
         ('label  = "Adam"', 'label = "<b>x"', "label would be read as HTML at '<b'"),
@@ -286,6 +287,12 @@ def test_mistakes_in_a_table_file(toy, old, new, message):
     with pytest.raises(UserError, match=message) as error:
         toy((old, new))
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_begins_with_a_mark_of_its_encoding(toy):
+    rows = toy().rows
+    (toy.folder / "toy.toml").write_text(TABLE, encoding="utf-8-sig")
+    assert [row.label for row in declaration.load("toy", toy.folder).rows] == [row.label for row in rows]
 
 
 def test_other_unusable_table_files(toy):

@@ -168,6 +168,14 @@ def test_replicas_drop_different_units():
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_a_theta_of_another_length_is_refused(lead):
+    net = Net(torch.nn.Linear(3, 2))
+    for length in (7, 9):
+        with pytest.raises(UserError, match=r"theta \[.*\] is not \[\.\.\., 8\], the network's parameters"):
+            net(torch.zeros(*lead, length), torch.zeros(*lead, 4, 3))
+
+
 def test_number_of_outputs():
     """Also of a network that one example alone stops; its statistics do not move."""
     module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3))

@@ -91,6 +91,7 @@ class Replay(Method):
     def after_task(self, theta, task):
         if not self.replay_current:
             self._fill(task.train)
+        self.kept = self.kept and self.kept.merge()  # without the room that its buffer left for more
 
     def _drawn(self):
         """Return pixels, units and masks to replay; None if there are none, or if they weigh nothing."""

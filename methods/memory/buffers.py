@@ -16,7 +16,7 @@ drawn there.
 
 import torch
 
-from methods.base.examples import Examples
+from methods.base.examples import Examples, Part
 
 BUFFERS = ("reservoir", "ring", "class_balanced")
 Groups = dict[int, list[int]]
@@ -92,5 +92,19 @@ def write(kept: Examples | None, new: Examples, chosen: dict[int, int]) -> Examp
     beyond = [chosen[place] for place in sorted(chosen) if place >= used]
     if beyond:
         added = new.select(torch.tensor(beyond))
-        kept = (kept + added).merge() if kept else added
+        kept = _append(kept, added) if kept else added
     return kept
+
+
+def _append(kept: Examples, added: Examples) -> Examples:
+    """Return `kept` with more examples.
+
+    The room for pixels doubles when it ends. So a memory that grows step by step is copied a few times, not in each.
+    """
+    (part,), (more,) = kept.parts, added.parts
+    used, n, source = len(part.rows), len(part.rows) + len(more.rows), part.source
+    if len(source) < n:
+        source = torch.cat([source, source.new_empty(max(n, 2 * used) - used, *source.shape[1:])])
+    source[used:n] = more.source
+    rows = torch.arange(n, device=part.rows.device)
+    return Examples((Part(source, rows, torch.cat([part.y, more.y]), torch.cat([part.mask, more.mask])),))

@@ -1,6 +1,7 @@
 """What the buffers of experience replay keep: how many of each class, which, and with what probability."""
 
 import itertools
+import math
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -153,6 +154,25 @@ def test_each_of_a_group_is_kept_with_the_same_probability_exactly(monkeypatch, 
             found[each] += probability
     assert total == 1
     assert found == {each: Fraction(share[group], groups.count(group)) for each, group in enumerate(groups)}
+
+
+def test_a_memory_that_grows_step_by_step_is_copied_a_few_times():
+    n, draws = torch.arange(300), torch.Generator().manual_seed(0)
+    kept, places, seen, sources = None, {}, {}, []
+    for rows in n.split(3):
+        new = Examples((Part(n.view(-1, 1), rows, rows * 0, torch.zeros(8)),))
+        kept = fill(kept, new, [0] * 3, places, seen, 1000, draws)
+        assert numbers(kept) == list(range(len(kept))) and len(kept) == rows[-1] + 1
+        sources.append(kept.parts[0].source)  # held, so that no memory is given out twice
+    assert len({source.data_ptr() for source in sources}) <= 1 + math.log2(300 / 3) + 1
+
+
+@CURRENT
+def test_a_memory_that_is_not_full_takes_no_room_after_a_task(current):
+    method = toy.make("replay", memory=1000, buffer="reservoir", replay_current=current)
+    toy.run(method, marked("class"), train=STILL)
+    (part,) = method.kept.parts
+    assert len(part.source) == len(part.rows) < 1000
 
 
 @CURRENT
